@@ -1,0 +1,1 @@
+"""Wire contract of pbserve, generated from the `.proto` files beside the stubs."""
