@@ -1,0 +1,246 @@
+"""Where artifacts live: `<store>/<model>/<version>/` with a graph and, last, its manifest.
+
+A store is a URL for fsspec: a plain path, `memory://`, `s3://`, `gs://`. A directory without
+a manifest does not exist for readers, and a version never changes once it is published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from service_kit import errors, manifest_codec
+from service_kit.manifest import MANIFEST_NAME, Conversion, Manifest, published_as
+from service_kit.model_name import checked_model_name, is_model_name
+from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
+
+_VERSION = re.compile(r"[1-9][0-9]{0,18}")
+_HASH_BLOCK_BYTES = 1 << 20
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class ArtifactStore:
+    """Publishes, lists, reads and deletes artifacts below one URL.
+
+    Every method raises `StoreUnavailable` when the store cannot be reached, read or written;
+    all of them block.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], datetime] = _now) -> None:
+        """Opens the store at `url`; `clock` gives the time of publication, UTC.
+
+        Raises:
+            StoreUnavailable: fsspec has no file system for the URL.
+        """
+        self.url = url
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise errors.StoreUnavailable(f"cannot open the store {url}: {error}") from error
+        self._clock = clock
+        self._publisher: Publisher = (
+            LocalPublisher(Path(self._root))
+            if isinstance(self._fs, LocalFileSystem)
+            else ObjectPublisher(self._fs, self._root)
+        )
+
+    def create(self) -> None:
+        """Makes the store's folder if it is not there, and clears away torn publications."""
+        with self._reaching("create"):
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._publisher.sweep()
+
+    def publish(
+        self, model: str, conversion: Conversion, graph: Path, version: int | None = None
+    ) -> Manifest:
+        """Publishes a graph file, atomically for readers, and returns its manifest.
+
+        Takes `version`, or the highest one plus 1.
+
+        Raises:
+            InvalidRequest: the model's name or the version is not allowed.
+            VersionTaken: `version` is there already.
+            ArtifactCorrupt: the file is not the one that `conversion` describes.
+        """
+        checked_model_name(model)
+        if version is not None and not 1 <= version < 2**63:
+            raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
+        _check_file(graph, conversion)
+        with self._reaching(f"publish model {model} in"):
+            while True:
+                number = version or max(self._claimed(model), default=0) + 1
+                document = published_as(conversion, model, number, self._clock())
+                try:
+                    self._publisher.publish(document, graph)
+                except Claimed:
+                    if version is None:
+                        continue
+                    raise _taken(model, version) from None
+                return document
+
+    def check_free(self, model: str, version: int) -> None:
+        """Checks, before any work is done, that a version could be published now.
+
+        Raises:
+            VersionTaken: it is there already.
+        """
+        if version in self.versions(model):
+            raise _taken(model, version)
+
+    def published(self) -> dict[str, dict[int, str]]:
+        """Returns model -> version -> fingerprint of everything readers can see.
+
+        The fingerprint changes when a version was deleted and its number used again.
+        """
+        with self._reaching("list"):
+            self._fs.invalidate_cache()
+            found: dict[str, dict[int, str]] = {}
+            for entry in self._fs.ls(self._root, detail=True):
+                model = _last(entry["name"])
+                if entry["type"] == "directory" and is_model_name(model):
+                    versions = self._versions(model)
+                    if versions:
+                        found[model] = versions
+            return found
+
+    def versions(self, model: str) -> list[int]:
+        """Returns a model's published versions in order; none for an unknown model."""
+        checked_model_name(model)
+        with self._reaching("list"):
+            self._fs.invalidate_cache()
+            return sorted(self._versions(model))
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """Reads one manifest.
+
+        Raises:
+            ArtifactNotFound: there is none; the message names what exists.
+            ArtifactCorrupt: it cannot be read, or describes another artifact.
+        """
+        checked_model_name(model)
+        place = f"{model}/{version}/{MANIFEST_NAME}"
+        with self._reaching("read"):
+            try:
+                text: bytes = self._fs.cat_file(f"{self._root}/{place}")
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._not_found(model, version) from None
+        document = manifest_codec.from_json(text, place)
+        if (document.model, document.version) != (model, version):
+            raise errors.ArtifactCorrupt(
+                f"{place} describes version {document.version} of model {document.model}"
+            )
+        return document
+
+    def graph(self, document: Manifest) -> bytes:
+        """Reads the graph of an artifact and verifies its size and SHA-256.
+
+        Raises:
+            ArtifactCorrupt: the file is absent or not the one that was published.
+        """
+        place = f"{document.model}/{document.version}/{document.graph.file_name}"
+        with self._reaching("read"):
+            try:
+                content: bytes = self._fs.cat_file(f"{self._root}/{place}")
+            except FileNotFoundError:
+                raise errors.ArtifactCorrupt(f"{place} is missing; publish it again") from None
+        expected = document.graph
+        if len(content) != expected.size_bytes:
+            raise errors.ArtifactCorrupt(
+                f"{place} has {len(content)} bytes, its manifest says {expected.size_bytes}; "
+                "publish it again"
+            )
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != expected.sha256:
+            raise errors.ArtifactCorrupt(
+                f"{place} has SHA-256 {digest}, its manifest says {expected.sha256}; "
+                "publish it again"
+            )
+        return content
+
+    def delete(self, model: str, version: int) -> None:
+        """Removes an artifact, for readers at once.
+
+        Raises:
+            ArtifactNotFound: there is no such artifact; the message names what exists.
+        """
+        if version not in self.versions(model):
+            raise self._not_found(model, version)
+        with self._reaching("delete from"):
+            self._publisher.remove(model, version)
+
+    def _versions(self, model: str) -> dict[int, str]:
+        folder = f"{self._root}/{model}"
+        found = {}
+        for path, entry in self._fs.find(folder, maxdepth=2, detail=True).items():
+            parts = path[len(folder) :].strip("/").split("/")
+            if len(parts) == 2 and parts[1] == MANIFEST_NAME and _VERSION.fullmatch(parts[0]):
+                found[int(parts[0])] = _fingerprint(entry)
+        return found
+
+    def _claimed(self, model: str) -> list[int]:
+        """Returns every version number that has a folder, published or not."""
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(f"{self._root}/{model}", detail=True)
+        except FileNotFoundError:
+            return []
+        names = [_last(entry["name"]) for entry in entries]
+        return [int(name) for name in names if _VERSION.fullmatch(name)]
+
+    def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
+        known = self.published()
+        if model not in known:
+            return errors.ArtifactNotFound(
+                f"the store has no model {model}; it has {', '.join(sorted(known)) or 'none'}"
+            )
+        numbers = ", ".join(str(number) for number in sorted(known[model]))
+        return errors.ArtifactNotFound(
+            f"model {model} has no version {version}; it has {numbers}"
+        )
+
+    @contextlib.contextmanager
+    def _reaching(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise errors.StoreUnavailable(
+                f"cannot {action} the store {self.url}: {reason}", retry_after=1.0
+            ) from error
+
+
+def _taken(model: str, version: int) -> errors.VersionTaken:
+    return errors.VersionTaken(
+        f"version {version} of model {model} exists already: choose another one, or leave it "
+        "out to get the next"
+    )
+
+
+def _check_file(graph: Path, conversion: Conversion) -> None:
+    digest = hashlib.sha256()
+    with graph.open("rb") as file:
+        while block := file.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != conversion.graph.sha256:
+        raise errors.ArtifactCorrupt(
+            f"{graph.name} changed between conversion and publication; convert again"
+        )
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _fingerprint(entry: Mapping[str, object]) -> str:
+    keys = ("size", "ETag", "etag", "LastModified", "updated", "created", "mtime", "ino")
+    return " ".join(f"{key}={entry[key]}" for key in keys if key in entry)

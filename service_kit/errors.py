@@ -1,0 +1,152 @@
+"""Everything that can go wrong by design, as one tree of exceptions.
+
+An error is raised as what it means (`ModelNotFound`), with a message that says what was
+wrong, where, and what to do. `service_kit.status` alone knows which gRPC status it becomes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PbserveError(Exception):
+    """Root of the tree. `str(error)` is meant for the caller's eyes."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Takes the message and, for errors that pass, the seconds to wait before a retry."""
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by class and message: conversions raise in another process."""
+        return (_restore, (type(self), self.message, self.retry_after))
+
+    @property
+    def reason(self) -> str:
+        """The class name in UPPER_SNAKE_CASE, the stable word for programs."""
+        name = type(self).__name__
+        return "".join(
+            ("_" if index and letter.isupper() else "") + letter.upper()
+            for index, letter in enumerate(name)
+        )
+
+
+def _restore(cls: type[PbserveError], message: str, retry_after: float | None) -> PbserveError:
+    return cls(message, retry_after=retry_after)
+
+
+class InvalidRequest(PbserveError):
+    """A field of the request is malformed or out of range."""
+
+
+class InvalidTensor(InvalidRequest):
+    """A tensor's name, dtype, rank, shape or byte count is not what the model takes."""
+
+
+class InvalidParameters(InvalidRequest):
+    """An architecture does not take these parameters."""
+
+
+class NotFound(PbserveError):
+    """What the request names does not exist; the message names what does."""
+
+
+class CheckpointNotFound(NotFound):
+    """There is no checkpoint at the path."""
+
+
+class ArchitectureNotFound(NotFound):
+    """No architecture has that name."""
+
+
+class ArtifactNotFound(NotFound):
+    """The store has no such model or version."""
+
+
+class ModelNotFound(NotFound):
+    """The server knows no such model."""
+
+
+class VersionNotFound(NotFound):
+    """The model has no such version here."""
+
+
+class LabelNotFound(NotFound):
+    """The model has no such label."""
+
+
+class CardNotFound(NotFound):
+    """The model has no such card."""
+
+
+class VersionTaken(PbserveError):
+    """The version that was asked for has been published already."""
+
+
+class OutsideRoots(PbserveError):
+    """The path leads out of every configured root."""
+
+
+class Unconvertible(PbserveError):
+    """The request is well-formed, but this checkpoint cannot be converted that way."""
+
+
+class CheckpointMismatch(Unconvertible):
+    """The checkpoint's keys or shapes are not those of the architecture."""
+
+
+class MovingAverageMissing(Unconvertible):
+    """Moving averages are required and some variables have none."""
+
+
+class ParityFailed(Unconvertible):
+    """The frozen graph's numbers are not those of the session; nothing was published."""
+
+
+class CheckpointCorrupt(PbserveError):
+    """The checkpoint's files are damaged or incomplete."""
+
+
+class ArtifactCorrupt(PbserveError):
+    """An artifact's manifest or graph is not what was published."""
+
+
+class ConversionCrashed(PbserveError):
+    """The process of a conversion ended before it had a result."""
+
+
+class ModelUnavailable(PbserveError):
+    """The model exists, and no version of it is served at the moment."""
+
+
+class ServerStopping(PbserveError):
+    """The server accepts no more work; another replica, or this one later, will."""
+
+
+class StoreUnavailable(PbserveError):
+    """The artifact store cannot be reached, read or written."""
+
+
+class QueueFull(PbserveError):
+    """The card has as many images waiting as it may have."""
+
+
+class DeadlineExpired(PbserveError):
+    """The caller's deadline passed before the request reached the engine."""
+
+
+class EngineFailed(PbserveError):
+    """The engine could not load or run the graph; the message has the engine's words."""
+
+
+class Unsupported(PbserveError):
+    """The contract has it, this release does not."""
+
+
+class InternalError(PbserveError):
+    """A defect of ours; the message has only the incident's id."""
+
+
+class RemoteError(PbserveError):
+    """A client's view of an error that this release has no class for."""

@@ -1,0 +1,242 @@
+"""Manifest <-> `pbserve.artifact.v1.Manifest` <-> the JSON of `manifest.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timezone
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+from pbserve.artifact.v1 import manifest_pb2 as pb
+
+from service_kit import errors, manifest
+from service_kit.model_name import is_model_name
+
+
+def to_json(document: manifest.Manifest) -> bytes:
+    """Returns the text of `manifest.json`, UTF-8."""
+    text = json_format.MessageToJson(to_proto(document), preserving_proto_field_name=True)
+    return text.encode() + b"\n"
+
+
+def from_json(text: bytes, origin: str) -> manifest.Manifest:
+    """Returns the manifest that `text` holds; `origin` names its place in errors.
+
+    Fields of later releases are passed over.
+
+    Raises:
+        ArtifactCorrupt: it is not a manifest.
+    """
+    message = pb.Manifest()
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+        document = from_proto(message)
+    # A RecursionError comes from deeply nested JSON; neither it nor any ValueError is a defect.
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise errors.ArtifactCorrupt(f"{origin} is not a manifest: {error}") from error
+    _check(document, origin)
+    return document
+
+
+def _check(document: manifest.Manifest, origin: str) -> None:
+    """Refuses a manifest that readers could not act on safely."""
+    problem = None
+    name = document.graph.file_name
+    if not is_model_name(document.model) or document.version < 1:
+        problem = f"it names model {document.model!r} version {document.version}"
+    elif not name or "/" in name or "\\" in name or name in {".", ".."}:
+        problem = f"the graph's file name is {name!r}"
+    elif [tower.index for tower in document.towers] != list(range(len(document.towers))):
+        problem = "its towers are not numbered 0, 1, 2, ..."
+    elif not document.towers or any(not t.inputs or not t.outputs for t in document.towers):
+        problem = "it has no tower with an input and an output"
+    if problem:
+        raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
+
+
+def to_proto(document: manifest.Manifest) -> pb.Manifest:
+    """Returns the manifest's message."""
+    message = pb.Manifest(
+        model=document.model,
+        version=document.version,
+        graph=pb.GraphFile(
+            file_name=document.graph.file_name,
+            size_bytes=document.graph.size_bytes,
+            sha256=document.graph.sha256,
+            node_count=document.graph.node_count,
+        ),
+        checkpoint=checkpoint_to_proto(document.checkpoint),
+        architecture=architecture_to_proto(document.architecture),
+        moving_average=pb.MovingAverageReport(
+            mode=mode_to_proto(document.moving_average.mode),
+            from_shadow=document.moving_average.from_shadow,
+            from_own_key=document.moving_average.from_own_key,
+            own_key_reasons=document.moving_average.own_key_reasons,
+        ),
+        preprocessing=pb.Preprocessing(
+            mean=document.preprocessing.mean, scale=document.preprocessing.scale
+        ),
+        towers=[_tower_to_proto(tower) for tower in document.towers],
+        parity=pb.ParityReport(
+            comparisons=[
+                pb.ParityComparison(
+                    subject=comparison.subject,
+                    probe=comparison.probe,
+                    max_absolute_difference=comparison.max_absolute_difference,
+                    max_relative_difference=comparison.max_relative_difference,
+                )
+                for comparison in document.parity.comparisons
+            ],
+            tolerance=document.parity.tolerance,
+            passed=document.parity.passed,
+        ),
+        tool_versions=document.tool_versions,
+    )
+    message.created_at.FromDatetime(document.created_at)
+    return message
+
+
+def from_proto(message: pb.Manifest) -> manifest.Manifest:
+    """Returns the manifest in a message.
+
+    Raises:
+        ValueError: an enum has a value that this release does not know.
+    """
+    return manifest.Manifest(
+        model=message.model,
+        version=message.version,
+        created_at=message.created_at.ToDatetime(tzinfo=timezone.utc),
+        graph=manifest.GraphFile(
+            file_name=message.graph.file_name,
+            size_bytes=message.graph.size_bytes,
+            sha256=message.graph.sha256,
+            node_count=message.graph.node_count,
+        ),
+        checkpoint=checkpoint_from_proto(message.checkpoint),
+        architecture=architecture_from_proto(message.architecture),
+        moving_average=manifest.MovingAverageReport(
+            mode=mode_from_proto(message.moving_average.mode),
+            from_shadow=message.moving_average.from_shadow,
+            from_own_key=message.moving_average.from_own_key,
+            own_key_reasons=dict(message.moving_average.own_key_reasons),
+        ),
+        preprocessing=manifest.Preprocessing(
+            mean=tuple(message.preprocessing.mean), scale=tuple(message.preprocessing.scale)
+        ),
+        towers=tuple(_tower_from_proto(tower) for tower in message.towers),
+        parity=manifest.ParityReport(
+            comparisons=tuple(
+                manifest.ParityComparison(
+                    subject=comparison.subject,
+                    probe=comparison.probe,
+                    max_absolute_difference=comparison.max_absolute_difference,
+                    max_relative_difference=comparison.max_relative_difference,
+                )
+                for comparison in message.parity.comparisons
+            ),
+            tolerance=message.parity.tolerance,
+        ),
+        tool_versions=dict(message.tool_versions),
+    )
+
+
+def checkpoint_to_proto(origin: manifest.CheckpointOrigin) -> pb.CheckpointOrigin:
+    """Returns the message of a checkpoint's origin."""
+    return pb.CheckpointOrigin(
+        path=origin.path,
+        global_step=origin.global_step,
+        format=pb.CheckpointFormat.Value(f"CHECKPOINT_FORMAT_{origin.format.value}"),
+        index_sha256=origin.index_sha256,
+    )
+
+
+def checkpoint_from_proto(message: pb.CheckpointOrigin) -> manifest.CheckpointOrigin:
+    """Returns the origin in a message."""
+    name = pb.CheckpointFormat.Name(message.format)
+    return manifest.CheckpointOrigin(
+        path=message.path,
+        global_step=message.global_step if message.HasField("global_step") else None,
+        format=manifest.CheckpointFormat(name.removeprefix("CHECKPOINT_FORMAT_")),
+        index_sha256=message.index_sha256,
+    )
+
+
+def architecture_to_proto(spec: manifest.ArchitectureSpec) -> pb.ArchitectureSpec:
+    """Returns the message of an architecture."""
+    message = pb.ArchitectureSpec(name=spec.name)
+    message.parameters.update(dict(spec.parameters))
+    return message
+
+
+def architecture_from_proto(message: pb.ArchitectureSpec) -> manifest.ArchitectureSpec:
+    """Returns the architecture in a message."""
+    return manifest.ArchitectureSpec(message.name, struct_to_dict(message.parameters))
+
+
+def struct_to_dict(struct: struct_pb2.Struct) -> Mapping[str, Any]:
+    """Returns a Struct as a dict; whole numbers, which travel as doubles, become ints."""
+    return {key: _whole(value) for key, value in json_format.MessageToDict(struct).items()}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
+
+
+def mode_to_proto(mode: manifest.MovingAverageMode) -> pb.MovingAverageMode:
+    """Returns the enum value of a mode."""
+    return pb.MovingAverageMode.Value(f"MOVING_AVERAGE_MODE_{mode.value}")
+
+
+def mode_from_proto(value: pb.MovingAverageMode) -> manifest.MovingAverageMode:
+    """Returns the mode; unspecified means AUTO.
+
+    Raises:
+        ValueError: this release does not know the value.
+    """
+    if value == pb.MOVING_AVERAGE_MODE_UNSPECIFIED:
+        return manifest.MovingAverageMode.AUTO
+    name = pb.MovingAverageMode.Name(value)
+    return manifest.MovingAverageMode(name.removeprefix("MOVING_AVERAGE_MODE_"))
+
+
+def tensor_spec_to_proto(spec: manifest.TensorSpec) -> pb.TensorSpec:
+    """Returns the message of a tensor spec."""
+    return pb.TensorSpec(
+        name=spec.name, tensor_name=spec.tensor_name, dtype=spec.dtype, shape=spec.shape
+    )
+
+
+def tensor_spec_from_proto(message: pb.TensorSpec) -> manifest.TensorSpec:
+    """Returns the tensor spec in a message."""
+    return manifest.TensorSpec(
+        name=message.name,
+        tensor_name=message.tensor_name,
+        dtype=message.dtype,
+        shape=tuple(message.shape),
+    )
+
+
+def _tower_to_proto(tower: manifest.Tower) -> pb.Tower:
+    return pb.Tower(
+        index=tower.index,
+        scope=tower.scope,
+        device=tower.device,
+        inputs=[tensor_spec_to_proto(spec) for spec in tower.inputs],
+        outputs=[tensor_spec_to_proto(spec) for spec in tower.outputs],
+    )
+
+
+def _tower_from_proto(message: pb.Tower) -> manifest.Tower:
+    return manifest.Tower(
+        index=message.index,
+        scope=message.scope,
+        device=message.device,
+        inputs=tuple(tensor_spec_from_proto(spec) for spec in message.inputs),
+        outputs=tuple(tensor_spec_from_proto(spec) for spec in message.outputs),
+    )

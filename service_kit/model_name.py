@@ -1,0 +1,29 @@
+"""The rule for names of models: safe as a folder, an object key and a label."""
+
+from __future__ import annotations
+
+import re
+
+from service_kit import errors
+
+PATTERN = r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?"
+_COMPILED = re.compile(PATTERN)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether `name` may name a model."""
+    return _COMPILED.fullmatch(name) is not None
+
+
+def checked_model_name(name: str) -> str:
+    """Returns `name`.
+
+    Raises:
+        InvalidRequest: it breaks the rule.
+    """
+    if not is_model_name(name):
+        raise errors.InvalidRequest(
+            f"model name {name!r} is not allowed: use 1 to 64 lower-case letters, digits, "
+            "dots, underscores and hyphens, with a letter or digit at both ends"
+        )
+    return name

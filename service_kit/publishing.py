@@ -1,0 +1,146 @@
+"""Two ways to make an artifact appear all at once: a rename, or a manifest put last."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+from service_kit import manifest_codec
+from service_kit.manifest import MANIFEST_NAME, Manifest
+
+# Hidden: no model name begins with a dot.
+_TORN = (".publishing-", ".deleting-")
+# A publication copies one file; one that is this old belongs to a process that is gone.
+_TORN_AFTER_SECONDS = 3600.0
+
+
+class Claimed(Exception):  # noqa: N818 - an answer to "is the number free", not a failure
+    """Somebody else has the version's folder."""
+
+
+class Publisher(Protocol):
+    """Writes and removes whole artifacts; `OSError` passes through."""
+
+    def publish(self, document: Manifest, graph: Path) -> None:
+        """Makes the artifact visible to readers, whole or not at all.
+
+        Raises:
+            Claimed: the version's folder is there already.
+        """
+
+    def remove(self, model: str, version: int) -> None:
+        """Makes the artifact invisible to readers, then frees its space."""
+
+    def sweep(self) -> None:
+        """Clears away what a killed process left behind."""
+
+
+class LocalPublisher:
+    """Writes into a hidden folder of the same file system, syncs it, and renames it."""
+
+    def __init__(self, root: Path) -> None:
+        """Publishes below `root`."""
+        self._root = root
+
+    def publish(self, document: Manifest, graph: Path) -> None:
+        """See `Publisher.publish`."""
+        hidden = self._root / f"{_TORN[0]}{uuid.uuid4().hex}"
+        folder = self._root / document.model
+        hidden.mkdir()
+        try:
+            shutil.copyfile(graph, hidden / document.graph.file_name)
+            (hidden / MANIFEST_NAME).write_bytes(manifest_codec.to_json(document))
+            for path in (*hidden.iterdir(), hidden):
+                _sync(path)
+            _rename_into(hidden, folder, str(document.version))
+            _sync(folder)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            _remove_if_empty(folder)
+            raise
+
+    def remove(self, model: str, version: int) -> None:
+        """See `Publisher.remove`."""
+        hidden = self._root / f"{_TORN[1]}{uuid.uuid4().hex}"
+        (self._root / model / str(version)).rename(hidden)
+        shutil.rmtree(hidden)
+        _remove_if_empty(self._root / model)
+
+    def sweep(self) -> None:
+        """See `Publisher.sweep`."""
+        for path in self._root.iterdir():
+            if path.name.startswith(_TORN):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _TORN_AFTER_SECONDS:
+                        shutil.rmtree(path, ignore_errors=True)
+
+
+class ObjectPublisher:
+    """Puts the graph, then the manifest, each only if its key is free.
+
+    Where the object store has a conditional put, whoever creates the graph's key owns the
+    version; elsewhere fsspec looks before it writes.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        """Publishes below `root` of an fsspec file system."""
+        self._fs = fs
+        self._root = root
+
+    def publish(self, document: Manifest, graph: Path) -> None:
+        """See `Publisher.publish`."""
+        folder = f"{self._root}/{document.model}/{document.version}"
+        if self._fs.exists(folder):
+            raise Claimed
+        text = manifest_codec.to_json(document)
+        try:
+            self._fs.makedirs(folder, exist_ok=True)
+            self._fs.put_file(str(graph), f"{folder}/{document.graph.file_name}", mode="create")
+            self._fs.pipe_file(f"{folder}/{MANIFEST_NAME}", text, mode="create")
+        except FileExistsError:
+            raise Claimed from None
+
+    def remove(self, model: str, version: int) -> None:
+        """See `Publisher.remove`."""
+        folder = f"{self._root}/{model}/{version}"
+        self._fs.rm_file(f"{folder}/{MANIFEST_NAME}")
+        self._fs.rm(folder, recursive=True)
+
+    def sweep(self) -> None:
+        """Does nothing: a graph without a manifest is invisible and keeps its number."""
+
+
+def _rename_into(hidden: Path, folder: Path, name: str) -> None:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            hidden.rename(folder / name)
+        except FileNotFoundError:
+            if not hidden.exists():
+                raise
+            # The model's last version, and with it `folder`, went between the two calls.
+            continue
+        except OSError as error:
+            if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                raise Claimed from None
+            raise
+        return
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""An asyncio gRPC server with health, reflection, error statuses and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service_kit import errors
+from service_kit.address import Address
+from service_kit.status_interceptor import StatusInterceptor
+
+_log = structlog.get_logger(__name__)
+
+OVERALL = ""
+
+
+class Health:
+    """The answers of `grpc.health.v1`: one overall, one a name."""
+
+    def __init__(self) -> None:
+        """Begins with everything NOT_SERVING."""
+        # The stubs describe the synchronous servicer; this is its asyncio twin.
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+    async def set(self, name: str, *, serving: bool) -> None:
+        """Says whether `name` (a model; `OVERALL` for the server) is served."""
+        statuses = health_pb2.HealthCheckResponse
+        await self.servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
+
+    async def forget(self, name: str) -> None:
+        """Makes `name` unknown."""
+        await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+
+    async def stop(self) -> None:
+        """Says NOT_SERVING for everything, from now on."""
+        await self.servicer.enter_graceful_shutdown()
+
+
+class Server:
+    """One listening port with its services."""
+
+    def __init__(self, *, max_message_bytes: int) -> None:
+        """Makes a server that takes messages up to `max_message_bytes` in each direction."""
+        self.health = Health()
+        self.grpc = grpc.aio.server(
+            interceptors=[StatusInterceptor()],
+            options=[
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", max_message_bytes),
+                # Two servers must not share a port without knowing of each other.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
+
+    async def start(self, address: Address, service_names: Sequence[str]) -> Address:
+        """Starts to listen, with reflection of the named services; returns the real address.
+
+        Raises:
+            InvalidRequest: the address cannot be listened on.
+        """
+        names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self.grpc)
+        try:
+            port = self.grpc.add_insecure_port(str(address))
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise errors.InvalidRequest(
+                f"cannot listen on {address}: is the port taken, or the host not this machine's?"
+            )
+        await self.health.set(OVERALL, serving=False)
+        await self.grpc.start()
+        return Address(address.host, port)
+
+    async def drain(self, *, lame_duck_seconds: float, grace_seconds: float) -> None:
+        """Ends in order: NOT_SERVING, a pause for balancers to see it, then no new calls.
+
+        Calls in flight have `grace_seconds` to finish before they are cancelled.
+        """
+        await self.health.stop()
+        await asyncio.sleep(lame_duck_seconds)
+        await self.grpc.stop(grace_seconds)
+
+
+async def until_told_to_stop() -> None:
+    """Returns after SIGTERM or SIGINT; a second signal has its usual effect."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def tell(name: str) -> None:
+        _log.info("stopping", signal=name)
+        told.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, tell, number.name)
+    await told.wait()
+
+
+def announce(program: str, address: Address) -> None:
+    """Prints where the program listens: one line on standard output that scripts wait for."""
+    print(f"{program} listening on {address}", flush=True)

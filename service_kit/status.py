@@ -1,0 +1,131 @@
+"""The table from errors to gRPC statuses, and the way back for clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from service_kit import errors
+
+ERROR_DOMAIN = "pbserve"
+_MESSAGE_BUDGET_BYTES = 7600
+
+# An error takes the status of the nearest class above it that is listed.
+STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.VersionTaken: grpc.StatusCode.ALREADY_EXISTS,
+    errors.OutsideRoots: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unconvertible: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CheckpointCorrupt: grpc.StatusCode.DATA_LOSS,
+    errors.ArtifactCorrupt: grpc.StatusCode.DATA_LOSS,
+    # Not UNAVAILABLE: a conversion that died of its own size would be retried for ever.
+    errors.ConversionCrashed: grpc.StatusCode.ABORTED,
+    errors.ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ServerStopping: grpc.StatusCode.UNAVAILABLE,
+    errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.InternalError: grpc.StatusCode.INTERNAL,
+    errors.RemoteError: grpc.StatusCode.UNKNOWN,
+}
+
+
+def code_of(error: errors.PbserveError) -> grpc.StatusCode:
+    """Returns the gRPC status code of an error."""
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUS_OF:
+            return STATUS_OF[ancestor]
+    return grpc.StatusCode.UNKNOWN
+
+
+def to_proto(error: errors.PbserveError) -> status_pb2.Status:
+    """Returns the error as `google.rpc.Status`, with ErrorInfo and, if it passes, RetryInfo."""
+    status = status_pb2.Status(code=code_of(error).value[0], message=_sendable(error.message))
+    reason = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
+    status.details.append(_packed(reason))
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+        status.details.append(_packed(retry))
+    return status
+
+
+def from_proto(status: status_pb2.Status) -> errors.PbserveError:
+    """Returns the error that a `google.rpc.Status` stands for.
+
+    A status without our ErrorInfo becomes a `RemoteError` that names the code.
+    """
+    retry_after = None
+    cls: type[errors.PbserveError] | None = None
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+            cls = _CLASS_OF.get(info.reason)
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    if cls is None:
+        return errors.RemoteError(
+            f"{_code_name(status.code)}: {status.message}", retry_after=retry_after
+        )
+    return cls(status.message, retry_after=retry_after)
+
+
+def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
+    """Returns the error behind a failed call; works for synchronous and asyncio calls."""
+    assert isinstance(error, grpc.Call)
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # Trailers of something between us and the server.
+        status = None
+    if status is None:
+        details = error.details() or "the server gave no reason"
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return errors.ServerStopping(f"cannot reach the server: {details}")
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
+        return errors.RemoteError(f"{error.code().name}: {details}")
+    return from_proto(status)
+
+
+def _sendable(message: str) -> str:
+    """Returns the message, cut where it would not fit into the trailers of a call.
+
+    It travels twice: percent-encoded as `grpc-message`, and inside the base64 of
+    `grpc-status-details-bin`. Peers refuse trailers above 8 KiB by default, and the caller
+    would then learn nothing at all.
+    """
+    size = 0
+    for position, character in enumerate(message):
+        encoded = len(character.encode(errors="replace"))
+        printable = " " <= character <= "~" and character != "%"
+        size += (encoded if printable else 3 * encoded) + 4 * encoded / 3
+        if size > _MESSAGE_BUDGET_BYTES:
+            return message[:position] + " [cut]"
+    return message
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _code_name(number: int) -> str:
+    return next((code.name for code in grpc.StatusCode if code.value[0] == number), str(number))
+
+
+def _tree(root: type[errors.PbserveError]) -> Iterator[type[errors.PbserveError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+_CLASS_OF = {cls("").reason: cls for cls in _tree(errors.PbserveError)}
