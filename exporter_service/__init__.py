@@ -1,0 +1,1 @@
+"""Exporter service: from TensorFlow 1 training checkpoints to frozen graphs."""

@@ -1,0 +1,59 @@
+"""Composition root of the exporter service; `pbexport` and `python -m exporter_service`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from exporter_service.settings import ExporterSettings
+
+
+def run(settings: ExporterSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        PbserveError: the service cannot start: address, store or checkpoint root.
+    """
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: ExporterSettings) -> None:
+    # Only the server needs these; the command line's client starts faster without.
+    from pbserve.exporter.v1 import exporter_pb2_grpc
+
+    from exporter_service.checkpoint_roots import CheckpointRoots
+    from exporter_service.conversion_process import ConversionProcesses
+    from exporter_service.exporter import Exporter
+    from exporter_service.servicer import SERVICE_NAME, ExporterServicer
+    from service_kit.artifact_store import ArtifactStore
+    from service_kit.logs import configure_logs
+    from service_kit.server import OVERALL, Server, announce, until_told_to_stop
+
+    configure_logs(settings.log_format)
+    store = ArtifactStore(settings.store)
+    store.create()
+    processes = ConversionProcesses(settings.workers)
+    exporter = Exporter(store, CheckpointRoots(settings.checkpoint_roots), processes)
+    server = Server(max_message_bytes=settings.max_message_bytes)
+    exporter_pb2_grpc.add_ExporterServiceServicer_to_server(
+        ExporterServicer(exporter), server.grpc
+    )
+    address = await server.start(settings.listen, [SERVICE_NAME])
+    for name in (OVERALL, SERVICE_NAME):
+        await server.health.set(name, serving=True)
+    announce("pbexport", address)
+    await until_told_to_stop()
+    await server.drain(
+        lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
+    )
+    processes.close()
+
+
+def main() -> None:
+    """Runs the command line."""
+    from exporter_service.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Architectures that can be built from their name and parameters."""

@@ -1,0 +1,166 @@
+"""Finds the checkpoint that a request names, without ever leaving the configured roots.
+
+Runs in the server's process: no TensorFlow in here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_encoding
+
+from service_kit import errors
+from service_kit.manifest import CheckpointFormat
+
+STATE_FILE = "checkpoint"
+_STATE_PATH = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
+_STEP = re.compile(r"-(\d+)$")
+_STATE_FILE_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointLocation:
+    """A checkpoint on disk: resolved prefix, format, index file and data shards in order.
+
+    For V1 the prefix is the one file, which is both index and data.
+    """
+
+    prefix: Path
+    format: CheckpointFormat
+    index: Path
+    shards: tuple[Path, ...]
+
+    @property
+    def global_step(self) -> int | None:
+        """The number after the last `-` of the prefix, if it ends in one."""
+        match = _STEP.search(self.prefix.name)
+        return int(match[1]) if match else None
+
+
+class CheckpointRoots:
+    """The folders below which checkpoints may be read."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        """Takes the folders; symlinks in their own paths are resolved once, here."""
+        self._roots = tuple(root.resolve() for root in roots)
+
+    def locate(self, requested: str) -> CheckpointLocation:
+        """Returns the checkpoint at a path: a directory with a state file, or a prefix.
+
+        A relative path is looked up below each root in turn, and then from the folder that
+        the service was started in, as long as it leads below a root.
+
+        Raises:
+            InvalidRequest: the path is empty, cannot be a path, or names a part of a checkpoint.
+            OutsideRoots: it leads out of the roots, also by `..` or a symlink.
+            CheckpointNotFound: there is no checkpoint; says what was looked for.
+        """
+        if not requested or "\0" in requested:
+            raise errors.InvalidRequest("checkpoint is empty or holds a zero byte: give a path")
+        try:
+            return self._locate(requested)
+        except OSError as error:
+            raise errors.CheckpointNotFound(
+                f"{requested} cannot be read: {error.strerror}"
+            ) from error
+
+    def _locate(self, requested: str) -> CheckpointLocation:
+        below_roots = [root / requested for root in self._roots]
+        inside = [path for path in (*below_roots, Path(requested)) if self._is_inside(path)]
+        looked_for: list[str] = []
+        for path in inside:
+            prefix = self._prefix(path, requested, looked_for)
+            location = prefix and self._location(prefix, requested, looked_for)
+            if location:
+                return location
+        if not all(path in inside for path in below_roots):
+            raise self._outside(requested)
+        part = _PART.search(requested)
+        if part:
+            raise errors.InvalidRequest(
+                f"{requested} is one file of a checkpoint: give its prefix, "
+                f"{requested[: part.start()]}"
+            )
+        raise errors.CheckpointNotFound(
+            f"there is no checkpoint at {requested}: looked for "
+            + ", ".join(dict.fromkeys(looked_for))
+        )
+
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError):
+            # A loop of symlinks leads nowhere.
+            return False
+        return any(resolved.is_relative_to(root) for root in self._roots)
+
+    def _outside(self, requested: str) -> errors.OutsideRoots:
+        return errors.OutsideRoots(
+            f"{requested} is outside the folders that this exporter may read: put the "
+            "checkpoint below one of them, or start the exporter with another --checkpoint-root"
+        )
+
+    def _prefix(self, path: Path, requested: str, looked_for: list[str]) -> Path | None:
+        """Follows a directory's state file; any other path is a prefix itself."""
+        if not path.is_dir():
+            return path
+        state = path / STATE_FILE
+        looked_for.append(f"{_below(requested, STATE_FILE)}")
+        if not self._is_inside(state):
+            raise self._outside(_below(requested, STATE_FILE))
+        if not state.is_file():
+            return None
+        with state.open("rb") as file:
+            text = file.read(_STATE_FILE_LIMIT_BYTES).decode(errors="replace")
+        match = _STATE_PATH.search(text)
+        if not match:
+            raise errors.CheckpointNotFound(
+                f"{_below(requested, STATE_FILE)} names no model_checkpoint_path: give the "
+                "checkpoint's prefix instead"
+            )
+        named = Path(text_encoding.CUnescape(match[1]).decode(errors="replace"))
+        if named.is_absolute() and not self._is_inside(named):
+            # Written on the machine that trained; the files have moved together since.
+            named = Path(named.name)
+        prefix = path / named
+        if not self._is_inside(prefix):
+            raise self._outside(f"{named}, which {_below(requested, STATE_FILE)} names,")
+        return prefix
+
+    def _location(
+        self, prefix: Path, requested: str, looked_for: list[str]
+    ) -> CheckpointLocation | None:
+        index = prefix.with_name(prefix.name + ".index")
+        looked_for.extend((index.name, prefix.name))
+        if index.is_file():
+            shards = _shards(prefix)
+            location = CheckpointLocation(prefix, CheckpointFormat.V2, index, shards)
+        elif prefix.is_file() and not _PART.search(prefix.name) and prefix.name != STATE_FILE:
+            location = CheckpointLocation(prefix, CheckpointFormat.V1, prefix, (prefix,))
+        else:
+            return None
+        # The files themselves may be symlinks.
+        for path in (location.index, *location.shards):
+            if not self._is_inside(path):
+                raise self._outside(f"{path.name} of {requested}")
+        return location
+
+
+def _shards(prefix: Path) -> tuple[Path, ...]:
+    """Returns the data files that belong to the prefix, by shard number."""
+    found = {
+        int(match[1]): path
+        for path in prefix.parent.iterdir()
+        if path.name.startswith(prefix.name + ".data-")
+        and (match := _SHARD.fullmatch(path.name[len(prefix.name) :]))
+    }
+    return tuple(found[number] for number in sorted(found))
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"

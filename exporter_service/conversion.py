@@ -1,0 +1,154 @@
+"""One conversion, step by step: checkpoint -> towers -> restored -> frozen -> checked.
+
+Runs in a process of its own (`conversion_process`), because TensorFlow may crash, leak or
+abort there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from exporter_service import freezing, parity
+from exporter_service.architectures.registry import find_architecture
+from exporter_service.checkpoint import Checkpoint
+from exporter_service.checkpoint_match import check_match
+from exporter_service.conversion_order import ConversionOrder
+from exporter_service.moving_average import RestorePlan, plan_restore
+from exporter_service.progress import Progress, Report, Step
+from exporter_service.towers import build_towers
+from service_kit import __version__, errors
+from service_kit.manifest import ArchitectureSpec, Conversion, GraphFile
+
+# Protobuf's own limit for one message.
+_LARGEST_GRAPH_BYTES = 2**31 - 1
+SINGLE_NAME = "frozen_model.pb"
+MULTI_NAME = "multi_frozen_model.pb"
+
+
+def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
+    """Writes the frozen graph into `folder` and returns its description.
+
+    Raises:
+        CheckpointCorrupt: the checkpoint's files are damaged.
+        CheckpointMismatch: they are those of another model.
+        MovingAverageMissing: required averages are absent.
+        Unconvertible: the graph cannot be built for that image size, or is too large.
+        ParityFailed: the frozen graph computes other numbers than the restored session.
+    """
+    report(Progress(Step.READ, order.checkpoint.prefix.name))
+    checkpoint = Checkpoint(order.checkpoint)
+    architecture = find_architecture(order.architecture.name)
+    parameters = architecture.parse(order.architecture.parameters)
+    variables = architecture.variables(parameters)
+    check_match(architecture.name, variables, checkpoint.shapes, order.checkpoint.prefix.name)
+    plan = plan_restore(
+        {name: variable.trainable for name, variable in variables.items()},
+        checkpoint.tensors.keys(),
+        order.moving_average,
+    )
+    _check_keys(plan, checkpoint)
+
+    report(Progress(Step.BUILD, f"{architecture.name}, {order.cards} card(s)"))
+    graph = tf.Graph()
+    with graph.as_default():
+        try:
+            towers = build_towers(
+                lambda images: architecture.build(images, parameters),
+                image_size=order.image_size,
+                cards=order.cards,
+                device_kind=order.device_kind,
+                preprocessing=order.preprocessing,
+            )
+        except ValueError as error:
+            height, width = order.image_size
+            raise errors.Unconvertible(
+                f"{architecture.name} cannot be built for images of {height}x{width}: {error}"
+            ) from error
+        built = {variable.op.name: variable for variable in tf.global_variables()}
+
+    with tf.Session(graph=graph, config=session_config()) as session:
+        averaged = plan.report.from_shadow
+        report(Progress(Step.RESTORE, f"{len(built)} variables, {averaged} moving averages"))
+        _restore(session, built, plan, checkpoint)
+        probes = parity.probes(towers)
+        expected = parity.answers(session, towers, probes)
+
+        report(Progress(Step.FREEZE))
+        outputs = [spec.tensor_name for tower in towers for spec in tower.outputs]
+        frozen = freezing.freeze_session(session, outputs, keep_devices=order.cards > 1)
+
+    report(Progress(Step.CHECK, f"{len(frozen.node)} nodes"))
+    proven = parity.check_frozen(frozen, towers, probes, expected, session_config())
+    return Conversion(
+        graph=_write(frozen, folder / (MULTI_NAME if order.cards > 1 else SINGLE_NAME)),
+        checkpoint=checkpoint.origin,
+        architecture=ArchitectureSpec(architecture.name, parameters.model_dump(mode="json")),
+        moving_average=plan.report,
+        preprocessing=order.preprocessing,
+        towers=towers,
+        parity=proven,
+        tool_versions={
+            "pbserve": __version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def session_config() -> Any:
+    """Returns the configuration of a conversion's sessions.
+
+    They leave the cards to the services that serve; pins in the graph are soft.
+    """
+    return tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
+
+
+def _check_keys(plan: RestorePlan, checkpoint: Checkpoint) -> None:
+    """Refuses a variable that the checkpoint has only as a shadow when shadows are off."""
+    absent = [key for key in plan.key_of.values() if key not in checkpoint.tensors]
+    if absent:
+        raise errors.CheckpointMismatch(
+            f"{len(absent)} variables are in the checkpoint only as moving averages, for "
+            f"example {absent[0]}: use moving average auto"
+        )
+
+
+def _restore(
+    session: Any, built: Mapping[str, Any], plan: RestorePlan, checkpoint: Checkpoint
+) -> None:
+    """Gives every variable the value of its key, without adding an op to the graph."""
+    values = checkpoint.read(plan.key_of[name] for name in built)
+    # An initializer assigns its second input; feeding that assigns the value instead.
+    session.run(
+        [variable.initializer for variable in built.values()],
+        {
+            variable.initializer.inputs[1]: values[plan.key_of[name]]
+            for name, variable in built.items()
+        },
+    )
+
+
+def _write(frozen: Any, path: Path) -> GraphFile:
+    size = frozen.ByteSize()
+    if size > _LARGEST_GRAPH_BYTES:
+        raise errors.Unconvertible(
+            f"the frozen graph would have {size} bytes; a graph file holds at most "
+            f"{_LARGEST_GRAPH_BYTES}"
+        )
+    # The same graph always gives the same bytes.
+    content = frozen.SerializeToString(deterministic=True)
+    path.write_bytes(content)
+    return GraphFile(
+        file_name=path.name,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        node_count=len(frozen.node),
+    )

@@ -1,0 +1,92 @@
+"""gRPC edge of the exporter: decodes, calls, encodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from pbserve.exporter.v1 import exporter_pb2 as pb
+from pbserve.exporter.v1 import exporter_pb2_grpc
+
+from exporter_service import codec
+from exporter_service.exporter import Exporter
+from service_kit import errors, manifest_codec
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ExporterService"].full_name
+# Calls of an asyncio server have another context class than the stubs' union can name.
+_Context = Any
+
+
+class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
+    """Answers `pbserve.exporter.v1.ExporterService`; the contract says what each rpc does."""
+
+    def __init__(self, exporter: Exporter, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Serves `exporter`; `clock` counts seconds for the progress events."""
+        self._exporter = exporter
+        self._clock = clock
+
+    async def ConvertCheckpoint(
+        self, request: pb.ConvertCheckpointRequest, context: _Context
+    ) -> AsyncIterator[pb.ConvertCheckpointResponse]:
+        """Streams progress and the manifest."""
+        began = self._clock()
+        events = self._exporter.convert(codec.conversion_request(request))
+        try:
+            async for event in events:
+                yield codec.event_message(event, self._clock() - began)
+        finally:
+            await events.aclose()
+
+    async def InspectCheckpoint(
+        self, request: pb.InspectCheckpointRequest, context: _Context
+    ) -> pb.InspectCheckpointResponse:
+        """Describes a checkpoint."""
+        return codec.contents_message(await self._exporter.inspect(request.checkpoint))
+
+    async def VerifyArtifact(
+        self, request: pb.VerifyArtifactRequest, context: _Context
+    ) -> pb.VerifyArtifactResponse:
+        """Not in this release."""
+        raise errors.Unsupported("VerifyArtifact is not served by this release")
+
+    async def AdoptGraph(
+        self, request: pb.AdoptGraphRequest, context: _Context
+    ) -> pb.AdoptGraphResponse:
+        """Not in this release."""
+        raise errors.Unsupported("AdoptGraph is not served by this release")
+
+    async def ListArtifacts(
+        self, request: pb.ListArtifactsRequest, context: _Context
+    ) -> pb.ListArtifactsResponse:
+        """Lists manifests."""
+        manifests, unreadable = await self._exporter.artifacts(request.model)
+        return pb.ListArtifactsResponse(
+            artifacts=[manifest_codec.to_proto(manifest) for manifest in manifests],
+            unreadable=unreadable,
+        )
+
+    async def GetArtifact(
+        self, request: pb.GetArtifactRequest, context: _Context
+    ) -> pb.GetArtifactResponse:
+        """Returns one manifest."""
+        manifest = await self._exporter.artifact(request.model, request.version)
+        return pb.GetArtifactResponse(manifest=manifest_codec.to_proto(manifest))
+
+    async def DeleteArtifact(
+        self, request: pb.DeleteArtifactRequest, context: _Context
+    ) -> pb.DeleteArtifactResponse:
+        """Removes one artifact."""
+        await self._exporter.delete(request.model, request.version)
+        return pb.DeleteArtifactResponse()
+
+    async def ListArchitectures(
+        self, request: pb.ListArchitecturesRequest, context: _Context
+    ) -> pb.ListArchitecturesResponse:
+        """Lists what can be built."""
+        return pb.ListArchitecturesResponse(
+            architectures=[
+                codec.architecture_message(architecture)
+                for architecture in self._exporter.architectures()
+            ]
+        )
