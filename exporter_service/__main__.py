@@ -18,12 +18,11 @@ def run(settings: ExporterSettings) -> None:
 
 async def _serve(settings: ExporterSettings) -> None:
     # Only the server needs these; the command line's client starts faster without.
-    from pbserve.exporter.v1 import exporter_pb2_grpc
-
     from exporter_service.checkpoint_roots import CheckpointRoots
     from exporter_service.conversion_process import ConversionProcesses
     from exporter_service.exporter import Exporter
     from exporter_service.servicer import SERVICE_NAME, ExporterServicer
+    from pbserve.exporter.v1 import exporter_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
     from service_kit.server import OVERALL, Server, announce, until_told_to_stop
@@ -34,9 +33,7 @@ async def _serve(settings: ExporterSettings) -> None:
     processes = ConversionProcesses(settings.workers)
     exporter = Exporter(store, CheckpointRoots(settings.checkpoint_roots), processes)
     server = Server(max_message_bytes=settings.max_message_bytes)
-    exporter_pb2_grpc.add_ExporterServiceServicer_to_server(
-        ExporterServicer(exporter), server.grpc
-    )
+    exporter_pb2_grpc.add_ExporterServiceServicer_to_server(ExporterServicer(exporter), server.grpc)
     address = await server.start(settings.listen, [SERVICE_NAME])
     for name in (OVERALL, SERVICE_NAME):
         await server.health.set(name, serving=True)

@@ -27,7 +27,8 @@ def check_match(
     Raises:
         CheckpointMismatch: lists missing, extra and misshapen keys and what would fit.
     """
-    missing, misshapen = [], []
+    missing: list[str] = []
+    misshapen: list[str] = []
     for name, variable in variables.items():
         keys = [key for key in (name, name + SHADOW_SUFFIX) if key in shapes]
         if not keys:

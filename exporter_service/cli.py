@@ -17,7 +17,14 @@ from exporter_service.conversion_order import ConversionRequest
 from exporter_service.settings import ExporterSettings
 from service_kit import errors
 from service_kit.address import parse_address
-from service_kit.console import notices, one_line_errors, plain, print_json, results
+from service_kit.console import (
+    LogFormatOption,
+    notices,
+    one_line_errors,
+    plain,
+    print_json,
+    results,
+)
 from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode, Preprocessing
 
 app = typer.Typer(
@@ -49,13 +56,6 @@ class Average(str, enum.Enum):
     OFF = "off"
 
 
-class LogFormat(str, enum.Enum):
-    """Log formats as options."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
 @app.command()
 def serve(
     listen: Annotated[
@@ -77,15 +77,21 @@ def serve(
     ] = 1,
     lame_duck: Annotated[
         float,
-        typer.Option(envvar="PBEXPORT_LAME_DUCK", min=0, help="Seconds from NOT_SERVING to the end of new calls."),
+        typer.Option(
+            envvar="PBEXPORT_LAME_DUCK",
+            min=0,
+            help="Seconds from NOT_SERVING to the end of new calls.",
+        ),
     ] = 0.0,
     grace: Annotated[
         float,
-        typer.Option(envvar="PBEXPORT_GRACE", min=0, help="Seconds for calls in flight at the end."),
+        typer.Option(
+            envvar="PBEXPORT_GRACE", min=0, help="Seconds for calls in flight at the end."
+        ),
     ] = 10.0,
     log_format: Annotated[
-        LogFormat, typer.Option(envvar="PBEXPORT_LOG_FORMAT", help="Logs on standard error.")
-    ] = LogFormat.CONSOLE,
+        LogFormatOption, typer.Option(envvar="PBEXPORT_LOG_FORMAT", help="Logs on standard error.")
+    ] = LogFormatOption.CONSOLE,
 ) -> None:
     """Run the exporter service until SIGTERM or Ctrl-C."""
     from exporter_service.__main__ import run  # the server's imports are not the client's

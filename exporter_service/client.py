@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
-
-from pbserve.artifact.v1 import manifest_pb2
-from pbserve.exporter.v1 import exporter_pb2 as pb
-from pbserve.exporter.v1 import exporter_pb2_grpc
 
 from exporter_service.checkpoint_contents import CheckpointContents, StoredTensor
 from exporter_service.conversion_order import ConversionRequest
 from exporter_service.progress import Step
+from pbserve.artifact.v1 import manifest_pb2
+from pbserve.exporter.v1 import exporter_pb2 as pb
+from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import manifest_codec
-from service_kit.channel import open_channel, typed_errors
+from service_kit.channel import Client, typed_errors
 from service_kit.manifest import Manifest
 
 
@@ -39,8 +37,8 @@ class ArchitectureDescription:
     parameters: Mapping[str, Any]
 
 
-class ExporterClient:
-    """Calls one exporter service; a context manager that closes its connection.
+class ExporterClient(Client):
+    """Calls one exporter service.
 
     Every method raises the `PbserveError` that the service raised, or `ServerStopping` when
     the service cannot be reached.
@@ -48,23 +46,8 @@ class ExporterClient:
 
     def __init__(self, address: str) -> None:
         """Prepares a connection to `host:port`; it is made by the first call."""
-        self._channel = open_channel(address)
+        super().__init__(address)
         self._stub = exporter_pb2_grpc.ExporterServiceStub(self._channel)
-
-    def __enter__(self) -> ExporterClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection; a conversion that is still running is cancelled."""
-        self._channel.close()
 
     def convert(
         self, request: ConversionRequest, *, timeout: float | None = None

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 from google.protobuf import json_format
-from pbserve.artifact.v1 import manifest_pb2
-from pbserve.exporter.v1 import exporter_pb2 as pb
 
 from exporter_service.architectures.architecture import Architecture
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.conversion_order import ConversionRequest, DeviceKind
 from exporter_service.progress import Progress
+from pbserve.artifact.v1 import manifest_pb2
+from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit import errors, manifest_codec
 from service_kit.manifest import Manifest, MovingAverageMode, Preprocessing
 from service_kit.model_name import checked_model_name
@@ -66,7 +66,7 @@ def _image_size(message: pb.ConvertCheckpointRequest) -> tuple[int, int] | None:
     return size
 
 
-def _moving_average(value: manifest_pb2.MovingAverageMode) -> MovingAverageMode:
+def _moving_average(value: manifest_pb2.MovingAverageMode.ValueType) -> MovingAverageMode:
     try:
         return manifest_codec.mode_from_proto(value)
     except ValueError:

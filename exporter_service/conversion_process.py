@@ -47,9 +47,8 @@ class _Done:
     result: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Defect:
-    trace: str
+class _Defect(Exception):  # its text is the trace in the conversion's process
+    pass
 
 
 class ConversionProcesses:
@@ -69,7 +68,7 @@ class ConversionProcesses:
         Raises:
             PbserveError: as the task raised it.
             ConversionCrashed: the process ended without a result.
-            RuntimeError: the task raised anything else; carries its trace.
+            Exception: the task raised anything else; carries its trace.
         """
         if self._places.locked():
             report(Progress(Step.QUEUED))
@@ -96,8 +95,6 @@ class ConversionProcesses:
                     report(message)
                 elif isinstance(message, _Done):
                     return message.result
-                elif isinstance(message, _Defect):
-                    raise RuntimeError(f"in the conversion's process:\n{message.trace}")
                 else:
                     raise message
         except (EOFError, ConnectionResetError):
@@ -152,7 +149,7 @@ def _work(sender: Connection, task: Task) -> None:
     except errors.PbserveError as error:
         answer = error
     except Exception:
-        answer = _Defect(traceback.format_exc())
+        answer = _Defect(f"in the conversion's process:\n{traceback.format_exc()}")
     sender.send(answer)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import structlog
@@ -35,7 +35,9 @@ class Exporter:
         self._roots = roots
         self._processes = processes
 
-    async def convert(self, request: ConversionRequest) -> AsyncIterator[Progress | Manifest]:
+    async def convert(
+        self, request: ConversionRequest
+    ) -> AsyncGenerator[Progress | Manifest, None]:
         """Yields progress and, last, the published manifest.
 
         Closing the iterator kills the conversion.
@@ -58,9 +60,7 @@ class Exporter:
         order = await asyncio.to_thread(self._order, request)
         with contextlib.ExitStack() as stack:
             # Outside the store: a killed conversion must leave no trace in it.
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="pbexport-"))
-            )
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pbexport-")))
             task = Task("exporter_service.conversion:convert", (order, folder))
             conversion: Conversion = await self._processes.run(task, report)
             report(Progress(Step.PUBLISH))

@@ -35,9 +35,7 @@ def answers(
     """Returns probe -> the first output of every tower, all towers fed and fetched in one call."""
     fetches = [tower.outputs[0].tensor_name for tower in towers]
     return {
-        probe: session.run(
-            fetches, {tower.inputs[0].tensor_name: batch for tower in towers}
-        )
+        probe: session.run(fetches, {tower.inputs[0].tensor_name: batch for tower in towers})
         for probe, batch in images.items()
     }
 

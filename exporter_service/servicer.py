@@ -6,11 +6,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from pbserve.exporter.v1 import exporter_pb2 as pb
-from pbserve.exporter.v1 import exporter_pb2_grpc
-
 from exporter_service import codec
 from exporter_service.exporter import Exporter
+from pbserve.exporter.v1 import exporter_pb2 as pb
+from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import errors, manifest_codec
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ExporterService"].full_name

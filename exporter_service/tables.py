@@ -66,7 +66,9 @@ def contents_table(contents: CheckpointContents) -> Table:
     table = Table(show_header=False, title=contents.checkpoint.path)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("format", f"{contents.checkpoint.format.name}, {contents.shard_count} data file(s)")
+    table.add_row(
+        "format", f"{contents.checkpoint.format.name}, {contents.shard_count} data file(s)"
+    )
     table.add_row("step", "unknown" if step is None else str(step))
     table.add_row("tensors", f"{len(contents.tensors):,}")
     table.add_row("parameters", f"{contents.parameter_count:,}")

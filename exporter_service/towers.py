@@ -44,9 +44,7 @@ def build_towers(
             images = tf.placeholder(tf.float32, [None, *image_size, _CHANNELS], name=INPUT)
             logits = logits_of(_preprocessed(images, preprocessing))
             probs = tf.nn.softmax(logits, name=PROBS)
-        towers.append(
-            Tower(index, scope, device, (_spec(INPUT, images),), (_spec(PROBS, probs),))
-        )
+        towers.append(Tower(index, scope, device, (_spec(INPUT, images),), (_spec(PROBS, probs),)))
     return tuple(towers)
 
 

@@ -1,5 +1,6 @@
-"""Regenerates the committed stubs: `python protos/generate.py [DESTINATION]`,
-or writes the input of `buf lint`: `python protos/generate.py --describe IMAGE`.
+"""Regenerates the committed stubs: `python protos/generate.py [DESTINATION]`.
+
+Or writes the input of `buf lint`: `python protos/generate.py --describe IMAGE`.
 
 Needs the `dev` extra, which pins the generator. `make protos` calls it, and a test calls it
 with another destination to see whether the committed stubs are still those of the protos.

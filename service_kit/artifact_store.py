@@ -204,9 +204,7 @@ class ArtifactStore:
                 f"the store has no model {model}; it has {', '.join(sorted(known)) or 'none'}"
             )
         numbers = ", ".join(str(number) for number in sorted(known[model]))
-        return errors.ArtifactNotFound(
-            f"model {model} has no version {version}; it has {numbers}"
-        )
+        return errors.ArtifactNotFound(f"model {model} has no version {version}; it has {numbers}")
 
     @contextlib.contextmanager
     def _reaching(self, action: str) -> Iterator[None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import TracebackType
 
 import grpc
+from typing_extensions import Self
 
 from service_kit import status
 
@@ -22,6 +24,29 @@ def open_channel(address: str) -> grpc.Channel:
             ("grpc.max_send_message_length", _UNLIMITED),
         ],
     )
+
+
+class Client:
+    """A connection to one service; a context manager that closes it."""
+
+    def __init__(self, address: str) -> None:
+        """Prepares a connection to `host:port`; it is made by the first call."""
+        self._channel = open_channel(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection and ends what is still in flight."""
+        self._channel.close()
 
 
 @contextlib.contextmanager

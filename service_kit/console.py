@@ -24,6 +24,13 @@ notices = Console(stderr=True)
 FAILED = 1
 
 
+class LogFormatOption(str, enum.Enum):
+    """Log formats as options."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
 def print_json(value: Any) -> None:
     """Prints a value as one line of JSON; see `plain`."""
     print(json.dumps(plain(value), ensure_ascii=False), flush=True)
@@ -52,14 +59,16 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except errors.PbserveError as error:
-        notices.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        notices.print(
+            f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         notices.print("interrupted")
         raise typer.Exit(130) from None
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing is left to flush.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         raise typer.Exit(0) from None
 
 

@@ -11,7 +11,7 @@ import structlog
 LogFormat = Literal["console", "json"]
 
 
-def configure_logs(log_format: LogFormat = "console", level: str = "INFO") -> None:
+def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO) -> None:
     """Sets up structlog for this process. Standard output stays free for results."""
     renderer: structlog.types.Processor
     if log_format == "json":
@@ -29,10 +29,6 @@ def configure_logs(log_format: LogFormat = "console", level: str = "INFO") -> No
             *exceptions,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-            if sys.version_info >= (3, 11)
-            else logging.getLevelName(level.upper())
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

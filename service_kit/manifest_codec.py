@@ -7,8 +7,8 @@ from datetime import timezone
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
-from pbserve.artifact.v1 import manifest_pb2 as pb
 
+from pbserve.artifact.v1 import manifest_pb2 as pb
 from service_kit import errors, manifest
 from service_kit.model_name import is_model_name
 
@@ -188,12 +188,12 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def mode_to_proto(mode: manifest.MovingAverageMode) -> pb.MovingAverageMode:
+def mode_to_proto(mode: manifest.MovingAverageMode) -> pb.MovingAverageMode.ValueType:
     """Returns the enum value of a mode."""
     return pb.MovingAverageMode.Value(f"MOVING_AVERAGE_MODE_{mode.value}")
 
 
-def mode_from_proto(value: pb.MovingAverageMode) -> manifest.MovingAverageMode:
+def mode_from_proto(value: pb.MovingAverageMode.ValueType) -> manifest.MovingAverageMode:
     """Returns the mode; unspecified means AUTO.
 
     Raises:

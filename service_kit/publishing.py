@@ -20,7 +20,7 @@ _TORN = (".publishing-", ".deleting-")
 _TORN_AFTER_SECONDS = 3600.0
 
 
-class Claimed(Exception):  # noqa: N818 - an answer to "is the number free", not a failure
+class Claimed(Exception):
     """Somebody else has the version's folder."""
 
 

@@ -26,7 +26,7 @@ class Health:
     def __init__(self) -> None:
         """Begins with everything NOT_SERVING."""
         # The stubs describe the synchronous servicer; this is its asyncio twin.
-        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self.servicer = health.aio.HealthServicer()
 
     async def set(self, name: str, *, serving: bool) -> None:
         """Says whether `name` (a model; `OVERALL` for the server) is served."""

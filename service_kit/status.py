@@ -102,7 +102,7 @@ def _sendable(message: str) -> str:
     `grpc-status-details-bin`. Peers refuse trailers above 8 KiB by default, and the caller
     would then learn nothing at all.
     """
-    size = 0
+    size = 0.0
     for position, character in enumerate(message):
         encoded = len(character.encode(errors="replace"))
         printable = " " <= character <= "~" and character != "%"

@@ -120,7 +120,14 @@ class _DenseNet:
         return tf.nn.relu(normalised, name="Relu")
 
     def _convolution(
-        self, net: Any, scope: str, kernel: int, filters: int, *, stride: int = 1, bias: bool = False
+        self,
+        net: Any,
+        scope: str,
+        kernel: int,
+        filters: int,
+        *,
+        stride: int = 1,
+        bias: bool = False,
     ) -> Any:
         with tf.variable_scope(scope):
             channels = int(net.shape[3 if self._channels_last else 1])
@@ -156,7 +163,12 @@ class _DenseNet:
 
 
 def _variable(
-    name: str, shape: list[int], initializer: Any, *, trainable: bool = True, weight_decay: bool = False
+    name: str,
+    shape: list[int],
+    initializer: Any,
+    *,
+    trainable: bool = True,
+    weight_decay: bool = False,
 ) -> Any:
     # Reference variables, as TensorFlow 1 made them: freezing turns each into one constant.
     variable = tf.get_variable(

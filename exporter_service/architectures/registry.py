@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from exporter_service.architectures import densenet_plan
 from exporter_service.architectures.architecture import Architecture
@@ -22,7 +23,7 @@ def _member(
     name: str, growth_rate: int, initial_filters: int, layers: tuple[int, ...]
 ) -> Architecture:
     """Returns a member of the DenseNet family; the reduction is 0.5 for all of them."""
-    fixed = {
+    fixed: dict[str, Any] = {
         "reduction": 0.5,
         "growth_rate": growth_rate,
         "initial_filters": initial_filters,
@@ -97,7 +98,7 @@ def fitting_architectures(shapes: Shapes) -> list[ArchitectureSpec]:
     The most specific ones come first.
     """
     fitting = []
-    for architecture in reversed(ARCHITECTURES.values()):
+    for architecture in reversed(list(ARCHITECTURES.values())):
         parameters = architecture.infer(shapes)
         if parameters is not None:
             described = parameters.model_dump(mode="json", exclude_defaults=True)

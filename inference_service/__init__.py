@@ -1,0 +1,1 @@
+"""Inference service: hot-loads frozen graphs and streams predictions from their cards."""

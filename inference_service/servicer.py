@@ -1,0 +1,90 @@
+"""gRPC edge of the inference service: decodes, calls, encodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from inference_service import codec
+from inference_service.predictor import Predictor
+from inference_service.registry import Registry
+from inference_service.streaming import answer_all
+from pbserve.inference.v1 import inference_pb2 as pb
+from pbserve.inference.v1 import inference_pb2_grpc
+from service_kit import errors, status
+from service_kit.status_interceptor import described_error
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
+_STREAM = f"/{SERVICE_NAME}/StreamPredict"
+# Calls of an asyncio server have another context class than the stubs' union can name.
+_Context = Any
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Answers `pbserve.inference.v1.InferenceService`; the contract says what each rpc does."""
+
+    def __init__(self, predictor: Predictor, registry: Registry, *, stream_window: int) -> None:
+        """Serves `predictor`; `stream_window` requests may be in flight in one stream."""
+        self._predictor = predictor
+        self._registry = registry
+        self._stream_window = stream_window
+
+    async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
+        """Answers one request."""
+        answer = await self._predictor.answer(codec.question(request), context.time_remaining())
+        return codec.answer_message(answer)
+
+    async def StreamPredict(
+        self, request_iterator: AsyncIterator[pb.StreamPredictRequest], context: _Context
+    ) -> AsyncIterator[pb.StreamPredictResponse]:
+        """Answers many requests; an error belongs to its request."""
+
+        async def answer(message: pb.StreamPredictRequest) -> pb.StreamPredictResponse:
+            request = message.request
+            response = pb.StreamPredictResponse(request_id=request.request_id)
+            try:
+                response.response.CopyFrom(await self.Predict(request, context))
+            except Exception as error:
+                response.error.CopyFrom(status.to_proto(described_error(error, _STREAM)))
+            return response
+
+        answers = answer_all(
+            request_iterator,
+            answer,
+            window=self._stream_window,
+            keeps_order=lambda first: first.in_request_order,
+        )
+        try:
+            async for response in answers:
+                yield response
+        finally:
+            await answers.aclose()
+
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: _Context
+    ) -> pb.ListModelsResponse:
+        """Lists models."""
+        models = [codec.model_message(status_) for status_ in self._registry.statuses()]
+        return pb.ListModelsResponse(models=models)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.GetModelResponse:
+        """Describes one model."""
+        return pb.GetModelResponse(model=codec.model_message(self._registry.status(request.model)))
+
+    async def LoadModel(
+        self, request: pb.LoadModelRequest, context: _Context
+    ) -> pb.LoadModelResponse:
+        """Not in this release."""
+        raise errors.Unsupported("LoadModel is not served by this release: the store is watched")
+
+    async def UnloadModel(
+        self, request: pb.UnloadModelRequest, context: _Context
+    ) -> pb.UnloadModelResponse:
+        """Not in this release."""
+        raise errors.Unsupported(
+            "UnloadModel is not served by this release: delete the version from the store"
+        )
+
+    async def SetLabel(self, request: pb.SetLabelRequest, context: _Context) -> pb.SetLabelResponse:
+        """Not in this release."""
+        raise errors.Unsupported("SetLabel is not served by this release")

@@ -1,0 +1,65 @@
+"""Tensors of the contract <-> NumPy arrays; raw bytes are viewed, not copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pbserve.inference.v1 import inference_pb2 as pb
+from service_kit import errors
+
+Array = npt.NDArray[Any]
+
+_DTYPE_OF: Mapping[int, np.dtype[Any]] = {
+    value: np.dtype(name.removeprefix("DATA_TYPE_").lower())
+    for name, value in pb.DataType.items()
+    if value != pb.DATA_TYPE_UNSPECIFIED
+}
+_VALUE_OF = {dtype: pb.DataType.ValueType(value) for value, dtype in _DTYPE_OF.items()}
+
+
+def decode_tensor(name: str, message: pb.Tensor) -> Array:
+    """Returns a read-only array over the message's bytes; `name` is for errors.
+
+    Raises:
+        InvalidTensor: unknown dtype, impossible shape, or a byte count that does not fit.
+    """
+    dtype = _DTYPE_OF.get(message.dtype)
+    if dtype is None:
+        known = ", ".join(sorted(dtype.name for dtype in _VALUE_OF))
+        raise errors.InvalidTensor(
+            f"input {name!r} has dtype number {message.dtype}; known are {known}"
+        )
+    shape, data = tuple(message.shape), message.data
+    if any(size < 0 for size in shape):
+        raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: no size is below 0")
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise errors.InvalidTensor(
+            f"input {name!r} has {len(data)} bytes; {dtype.name} of shape {list(shape)} takes "
+            f"{expected}"
+        )
+    if dtype == np.bool_ and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise errors.InvalidTensor(f"input {name!r} is bool and has a byte that is not 0 or 1")
+    try:
+        return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape)
+    except ValueError as error:
+        # More dimensions, or larger empty ones, than NumPy has.
+        raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: {error}") from None
+
+
+def encode_tensor(array: Array) -> pb.Tensor:
+    """Returns the message of an array, its bytes little-endian and row-major.
+
+    Raises:
+        InvalidTensor: the contract has no such dtype.
+    """
+    value = _VALUE_OF.get(array.dtype.newbyteorder("="))
+    if value is None:
+        raise errors.InvalidTensor(f"dtype {array.dtype} cannot be sent: cast it to a numeric one")
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return pb.Tensor(dtype=value, shape=array.shape, data=little.tobytes())
