@@ -59,7 +59,9 @@ class LocalPublisher:
             for path in (*hidden.iterdir(), hidden):
                 _sync(path)
             _rename_into(hidden, folder, str(document.version))
-            _sync(folder)
+            with contextlib.suppress(FileNotFoundError):
+                # Deleted again already.
+                _sync(folder)
         except BaseException:
             shutil.rmtree(hidden, ignore_errors=True)
             _remove_if_empty(folder)
@@ -117,17 +119,20 @@ class ObjectPublisher:
 
 
 def _rename_into(hidden: Path, folder: Path, name: str) -> None:
+    """Renames `hidden` to `folder`/`name`, making `folder` as often as somebody removes it."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             hidden.rename(folder / name)
-        except FileNotFoundError:
-            if not hidden.exists():
-                raise
-            # The model's last version, and with it `folder`, went between the two calls.
-            continue
+        except (FileNotFoundError, FileExistsError):
+            if os.path.lexists(folder / name):
+                raise Claimed from None
+            if hidden.exists() and (folder.is_dir() or not os.path.lexists(folder)):
+                # A deletion of the model's last version took `folder` away under our hands.
+                continue
+            raise
         except OSError as error:
-            if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+            if error.errno in {errno.ENOTEMPTY, errno.ENOTDIR}:
                 raise Claimed from None
             raise
         return

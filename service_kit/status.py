@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -79,19 +80,20 @@ def from_proto(status: status_pb2.Status) -> errors.PbserveError:
 
 def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
     """Returns the error behind a failed call; works for synchronous and asyncio calls."""
-    assert isinstance(error, grpc.Call)
+    # Both kinds have the methods of grpc.Call, only one of them says so.
+    call = cast("grpc.Call", error)
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(call)
     except ValueError:
         # Trailers of something between us and the server.
         status = None
     if status is None:
-        details = error.details() or "the server gave no reason"
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
+        details = call.details() or "the server gave no reason"
+        if call.code() is grpc.StatusCode.UNAVAILABLE:
             return errors.ServerStopping(f"cannot reach the server: {details}")
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
-        return errors.RemoteError(f"{error.code().name}: {details}")
+        return errors.RemoteError(f"{call.code().name}: {details}")
     return from_proto(status)
 
 

@@ -1,0 +1,60 @@
+"""Fixtures that more than one folder of tests needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service_kit.artifact_store import ArtifactStore
+from service_kit.manifest import Conversion, MovingAverageMode
+from tests.support.digits import digits_order
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A conversion's description and its graph file."""
+
+    conversion: Conversion
+    path: Path
+
+
+@pytest.fixture(scope="session")
+def converted_ema(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    """Two cards with moving averages: what version 1 of the demo is."""
+    return _converted(tmp_path_factory.mktemp("ema"), MovingAverageMode.AUTO)
+
+
+@pytest.fixture(scope="session")
+def converted_raw(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    """Two cards without moving averages: what version 2 of the demo is."""
+    return _converted(tmp_path_factory.mktemp("raw"), MovingAverageMode.OFF)
+
+
+def _converted(folder: Path, mode: MovingAverageMode) -> Converted:
+    from exporter_service.conversion import convert
+
+    done = convert(digits_order(moving_average=mode, cards=2), folder, lambda _: None)
+    return Converted(done, folder / done.graph.file_name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    """An empty store on disk."""
+    opened = ArtifactStore(str(tmp_path / "models"))
+    opened.create()
+    return opened
+
+
+@pytest.fixture
+def memory_store() -> Iterator[ArtifactStore]:
+    """An empty store in memory: the code path of object stores."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    opened = ArtifactStore("memory://pbserve-tests")
+    opened.create()
+    yield opened
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+import pytest
+import typer
+
+from service_kit import errors
+from service_kit.console import FAILED, one_line_errors, plain, print_json, size_text
+from service_kit.manifest import published_as
+from tests.support.manifests import conversion
+
+
+def test_dataclasses_become_plain_json(capsys: pytest.CaptureFixture[str]) -> None:
+    created = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    print_json(published_as(conversion(cards=2), "m", 4, created))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    document = json.loads(lines[0])
+    assert document["version"] == 4
+    assert document["towers"][1]["scope"] == "Card_1"
+    assert document["moving_average"]["mode"] == "AUTO"
+    assert document["created_at"] == "2026-01-02T00:00:00+00:00"
+
+
+def test_numbers_stay_numbers() -> None:
+    assert plain({"a": (1, 2.5, None, True)}) == {"a": [1, 2.5, None, True]}
+
+
+def test_an_expected_error_is_one_line_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as caught, one_line_errors():
+        raise errors.ModelNotFound("there is no model [bold]x[/], " + "long " * 50)
+    assert caught.value.exit_code == FAILED
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "[bold]x[/]" in output.err
+
+
+@pytest.mark.parametrize(("size", "text"), [(1500, "1.5 kB"), (51_330_000, "51.33 MB")])
+def test_sizes_are_for_people(size: int, text: str) -> None:
+    assert size_text(size) == text

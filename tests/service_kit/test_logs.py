@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from service_kit.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_json_logs_are_one_object_a_line_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("json")
+    log = structlog.get_logger()
+    try:
+        raise KeyError("k")
+    except KeyError:
+        log.exception("incident", incident="abc")
+    output = capsys.readouterr()
+    assert output.out == ""
+    line = json.loads(output.err)
+    assert (line["event"], line["incident"], line["level"]) == ("incident", "abc", "error")
+    assert line["exception"][0]["exc_type"] == "KeyError"
+
+
+def test_console_logs_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("console")
+    structlog.get_logger().info("available", model="digits")
+    line = capsys.readouterr().err
+    assert "available" in line
+    assert "model=digits" in line

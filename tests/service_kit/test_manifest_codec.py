@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service_kit import errors, manifest_codec
+from service_kit.manifest import Manifest, published_as
+from tests.support.manifests import conversion
+
+
+def document(cards: int = 2) -> Manifest:
+    created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    return published_as(conversion(cards=cards), "digits", 3, created)
+
+
+@pytest.mark.parametrize("cards", [1, 2, 5])
+def test_a_manifest_comes_back_from_its_json(cards: int) -> None:
+    original = document(cards)
+    assert manifest_codec.from_json(manifest_codec.to_json(original), "x") == original
+
+
+def test_the_json_has_the_names_of_the_contract() -> None:
+    text = json.loads(manifest_codec.to_json(document()))
+    assert text["graph"]["sha256"] == document().graph.sha256
+    assert text["towers"][1]["inputs"][0]["tensor_name"] == "Card_1/input:0"
+    assert text["parity"]["passed"] is True
+    assert text["created_at"] == "2026-01-02T03:04:05Z"
+
+
+def test_a_checkpoint_without_a_step_has_none() -> None:
+    original = document()
+    original = replace(original, checkpoint=replace(original.checkpoint, global_step=None))
+    assert manifest_codec.from_json(manifest_codec.to_json(original), "x") == original
+
+
+def test_fields_of_later_releases_are_passed_over() -> None:
+    text = json.loads(manifest_codec.to_json(document())) | {"novelty": {"a": 1}}
+    assert manifest_codec.from_json(json.dumps(text).encode(), "x") == document()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"model": "../up"}, "names model"),
+        ({"version": "0"}, "names model"),
+        ({"graph": {"file_name": "../../etc/passwd"}}, "file name"),
+        ({"graph": {}}, "file name"),
+        ({"towers": []}, "no tower"),
+        ({"towers": [{"index": 1}]}, "not numbered"),
+        ({"created_at": "yesterday"}, "not a manifest"),
+    ],
+)
+def test_refuses_what_readers_could_not_act_on(change: dict[str, object], problem: str) -> None:
+    text = json.loads(manifest_codec.to_json(document())) | change
+    with pytest.raises(errors.ArtifactCorrupt, match=problem) as caught:
+        manifest_codec.from_json(json.dumps(text).encode(), "digits/3/manifest.json")
+    assert "digits/3/manifest.json" in str(caught.value)
+
+
+@given(st.binary(max_size=200) | st.just(b"[" * 100_000) | st.just(b'{"towers":' * 50_000))
+def test_noise_is_never_more_than_a_corrupt_manifest(noise: bytes) -> None:
+    with pytest.raises(errors.ArtifactCorrupt):
+        manifest_codec.from_json(noise, "x")

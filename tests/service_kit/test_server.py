@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service_kit import errors
+from service_kit.address import Address
+from service_kit.server import OVERALL, Server, until_told_to_stop
+
+LOOPBACK = Address("127.0.0.1", 0)
+STATUS = health_pb2.HealthCheckResponse
+
+
+async def check(channel: grpc.aio.Channel, name: str) -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    response = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+    return int(response.status)
+
+
+async def test_health_is_told_overall_and_by_name() -> None:
+    server = Server(max_message_bytes=2**20)
+    address = await server.start(LOOPBACK, [])
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        assert await check(channel, OVERALL) == STATUS.NOT_SERVING
+        await server.health.set(OVERALL, serving=True)
+        await server.health.set("digits", serving=True)
+        assert await check(channel, OVERALL) == STATUS.SERVING
+        assert await check(channel, "digits") == STATUS.SERVING
+        await server.health.forget("digits")
+        assert await check(channel, "digits") == STATUS.SERVICE_UNKNOWN
+    await server.drain(lame_duck_seconds=0, grace_seconds=0)
+
+
+async def test_a_watcher_sees_the_drain_before_the_port_closes() -> None:
+    server = Server(max_message_bytes=2**20)
+    address = await server.start(LOOPBACK, [])
+    await server.health.set(OVERALL, serving=True)
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == STATUS.SERVING
+        draining = asyncio.create_task(server.drain(lame_duck_seconds=0.2, grace_seconds=1))
+        assert (await watch.read()).status == STATUS.NOT_SERVING
+        assert not draining.done()
+        watch.cancel()
+        await draining
+
+
+async def test_reflection_lists_what_is_served() -> None:
+    server = Server(max_message_bytes=2**20)
+    address = await server.start(LOOPBACK, ["pbserve.inference.v1.InferenceService"])
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = [a async for a in stub.ServerReflectionInfo(iter([request]))]
+    names = {service.name for service in answers[0].list_services_response.service}
+    assert {"pbserve.inference.v1.InferenceService", "grpc.health.v1.Health"} <= names
+    await server.drain(lame_duck_seconds=0, grace_seconds=0)
+
+
+async def test_a_taken_port_is_an_error_that_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = Server(max_message_bytes=2**20)
+        with pytest.raises(errors.InvalidRequest, match=f"cannot listen on 127.0.0.1:{port}"):
+            await server.start(Address("127.0.0.1", port), [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
+    waiting = asyncio.create_task(until_told_to_stop())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(waiting, timeout=10)

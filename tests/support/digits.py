@@ -1,0 +1,73 @@
+"""The golden digits: files, what was trained, and what TensorFlow 1.15 answered."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter_service.checkpoint_roots import CheckpointRoots
+from exporter_service.conversion_order import ConversionOrder, ConversionRequest
+from service_kit.manifest import ArchitectureSpec, MovingAverageMode, Preprocessing
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "digits"
+SPEC = ArchitectureSpec(
+    "densenet",
+    {
+        "scope": "densenet_digits",
+        "growth_rate": 8,
+        "initial_filters": 16,
+        "layers": [3, 4, 3],
+        "reduction": 0.5,
+        "classes": 10,
+    },
+)
+MEAN = Preprocessing(mean=(177.26, 109.55, 168.66))
+# The bar of the project: largest difference to TensorFlow 1.15, absolute.
+PARITY = 1e-5
+
+
+@cache
+def expected(name: str = "expected") -> dict[str, npt.NDArray[Any]]:
+    """Returns the arrays of `expected.npz`, `expected_noema.npz` or `expected_v1.npz`."""
+    with np.load(GOLDEN / f"{name}.npz") as archive:
+        return dict(archive)
+
+
+def digits_order(
+    checkpoint: str = "ckpt_ema",
+    moving_average: MovingAverageMode = MovingAverageMode.AUTO,
+    cards: int = 1,
+    architecture: ArchitectureSpec = SPEC,
+    root: Path = GOLDEN,
+) -> ConversionOrder:
+    """Returns what the conversion's process is told."""
+    return ConversionOrder(
+        checkpoint=CheckpointRoots([root]).locate(checkpoint),
+        architecture=architecture,
+        image_size=(32, 32),
+        cards=cards,
+        device_kind="gpu",
+        moving_average=moving_average,
+        preprocessing=MEAN,
+    )
+
+
+def digits_request(**changes: Any) -> ConversionRequest:
+    """Returns what a client asks for."""
+    fields: dict[str, Any] = {
+        "model": "digits",
+        "version": None,
+        "checkpoint": "ckpt_ema",
+        "architecture": SPEC,
+        "image_size": (32, 32),
+        "cards": 2,
+        "device_kind": "gpu",
+        "moving_average": MovingAverageMode.AUTO,
+        "preprocessing": MEAN,
+        "request_id": "test",
+    }
+    return ConversionRequest(**(fields | changes))
