@@ -130,14 +130,28 @@ def _infer_in(scope: str, shapes: Shapes) -> DenseNetParameters | None:
             block, layer = int(match[1]), int(match[2])
             layers[block] = max(layers.get(block, 0), layer)
     try:
-        transition = shapes.get(f"{scope}/transition_block1/blk/Conv/weights")
         return DenseNetParameters(
             scope=scope,
             growth_rate=shapes[f"{scope}/dense_block1/conv_block1/x2/Conv/weights"][-1],
             initial_filters=shapes[f"{scope}/conv1/weights"][-1],
             layers=tuple(layers[block] for block in range(1, len(layers) + 1)),
-            reduction=round(1 - transition[3] / transition[2], 6) if transition else 0.5,
+            reduction=_reduction(scope, shapes),
             classes=shapes[f"{scope}/logits/biases"][-1],
         )
-    except (KeyError, IndexError, ZeroDivisionError, ValidationError):
+    except (KeyError, IndexError, ValidationError):
         return None
+
+
+def _reduction(scope: str, shapes: Shapes) -> float:
+    """Returns a reduction that explains all transitions, the likeliest first."""
+    pattern = re.compile(re.escape(scope) + r"/transition_block\d+/blk/Conv/weights")
+    widths = [shape[2:] for key, shape in shapes.items() if pattern.fullmatch(key)]
+    likely = (0.5, *(step / 20 for step in range(20)), *(step / 100 for step in range(100)))
+    return next(
+        (
+            reduction
+            for reduction in likely
+            if all([transition_filters(w[0], reduction)] == list(w[1:]) for w in widths)
+        ),
+        0.5,
+    )

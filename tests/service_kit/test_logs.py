@@ -20,10 +20,7 @@ def test_json_logs_are_one_object_a_line_on_standard_error(
 ) -> None:
     configure_logs("json")
     log = structlog.get_logger()
-    try:
-        raise KeyError("k")
-    except KeyError:
-        log.exception("incident", incident="abc")
+    log.error("incident", incident="abc", exc_info=KeyError("k"))
     output = capsys.readouterr()
     assert output.out == ""
     line = json.loads(output.err)

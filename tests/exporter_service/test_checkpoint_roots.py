@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter_service.checkpoint_roots import CheckpointRoots
+from service_kit import errors
+from service_kit.manifest import CheckpointFormat
+from tests.support.digits import GOLDEN
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+def v2(folder: Path, name: str = "model.ckpt-7") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.index").touch()
+    (folder / f"{name}.data-00000-of-00001").touch()
+    return folder / name
+
+
+def state(folder: Path, path: str) -> None:
+    (folder / "checkpoint").write_text(f'model_checkpoint_path: "{path}"\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "format_", "step", "shards"),
+    [
+        ("ckpt_ema", CheckpointFormat.V2, 300, 1),
+        ("ckpt_ema/model.ckpt-300", CheckpointFormat.V2, 300, 1),
+        ("ckpt_sharded", CheckpointFormat.V2, 300, 2),
+        ("ckpt_v1", CheckpointFormat.V1, 60, 1),
+        ("ckpt_v1/model.ckpt-60", CheckpointFormat.V1, 60, 1),
+    ],
+)
+def test_finds_directories_and_prefixes(
+    name: str, format_: CheckpointFormat, step: int, shards: int
+) -> None:
+    found = CheckpointRoots([GOLDEN]).locate(name)
+    assert (found.format, found.global_step, len(found.shards)) == (format_, step, shards)
+    assert [shard.name for shard in found.shards] == sorted(shard.name for shard in found.shards)
+
+
+def test_an_absolute_path_below_a_root_is_as_good(root: Path) -> None:
+    prefix = v2(root)
+    assert CheckpointRoots([root]).locate(str(prefix)).prefix == prefix
+
+
+def test_every_root_is_looked_at(tmp_path: Path) -> None:
+    roots = [tmp_path / "a", tmp_path / "b"]
+    roots[0].mkdir()
+    prefix = v2(roots[1] / "run")
+    assert CheckpointRoots(roots).locate("run/model.ckpt-7").prefix == prefix
+
+
+def test_a_path_from_the_services_own_folder_works_below_a_root(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v2(root / "run")
+    monkeypatch.chdir(root.parent)
+    assert CheckpointRoots([Path("root")]).locate("root/run/model.ckpt-7").global_step == 7
+
+
+def test_a_prefix_without_a_number_has_no_step(root: Path) -> None:
+    v2(root, "model")
+    assert CheckpointRoots([root]).locate("model").global_step is None
+
+
+def test_a_state_file_with_the_trainers_absolute_path_still_leads_here(root: Path) -> None:
+    v2(root / "run")
+    state(root / "run", "/home/trainer/run/model.ckpt-7")
+    assert CheckpointRoots([root]).locate("run").global_step == 7
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../outside", "..", "/"])
+def test_a_path_out_of_the_roots_is_refused_whether_it_exists_or_not(
+    root: Path, path: str
+) -> None:
+    v2(root.parent / "outside")
+    with pytest.raises(errors.OutsideRoots, match="outside the folders"):
+        CheckpointRoots([root]).locate(path)
+
+
+def test_symlinks_out_of_the_roots_are_refused(root: Path) -> None:
+    secret = v2(root.parent / "secret")
+    (root / "link").symlink_to(secret.parent)
+    (root / "file.index").symlink_to(secret.with_name("model.ckpt-7.index"))
+    (root / "loop").symlink_to(root / "loop")
+    shards = v2(root / "run")
+    shards.with_name("model.ckpt-7.data-00000-of-00001").unlink()
+    shards.with_name("model.ckpt-7.data-00000-of-00001").symlink_to(
+        secret.with_name("model.ckpt-7.data-00000-of-00001")
+    )
+    other = root.parent / "other"
+    other.mkdir()
+    for roots in ([root], [root, other], [other, root]):
+        for path in ("link/model.ckpt-7", "link", "file", "loop", "run/model.ckpt-7"):
+            with pytest.raises(errors.OutsideRoots):
+                CheckpointRoots(roots).locate(path)
+
+
+@pytest.mark.parametrize("named", ["../../secret/model.ckpt-7", "../secret/model.ckpt-7"])
+def test_a_state_file_cannot_point_out_of_the_roots(root: Path, named: str) -> None:
+    v2(root.parent / "secret")
+    (root / "run").mkdir()
+    state(root / "run", named)
+    with pytest.raises((errors.OutsideRoots, errors.CheckpointNotFound)) as caught:
+        CheckpointRoots([root]).locate("run")
+    assert isinstance(caught.value, errors.OutsideRoots) == named.startswith("../../")
+
+
+def test_a_state_file_that_is_a_symlink_out_is_refused(root: Path) -> None:
+    (root.parent / "elsewhere").write_text('model_checkpoint_path: "x"')
+    (root / "run").mkdir()
+    (root / "run" / "checkpoint").symlink_to(root.parent / "elsewhere")
+    with pytest.raises(errors.OutsideRoots):
+        CheckpointRoots([root]).locate("run")
+
+
+def test_says_what_was_looked_for(root: Path) -> None:
+    (root / "empty").mkdir()
+    for path, looked_for in (
+        ("model.ckpt-9", "model.ckpt-9.index"),
+        ("empty", "empty/checkpoint"),
+        ("a" * 300, "too long"),
+    ):
+        with pytest.raises(errors.CheckpointNotFound, match=looked_for):
+            CheckpointRoots([root]).locate(path)
+
+
+def test_a_state_file_that_names_nothing_is_said_to(root: Path) -> None:
+    (root / "checkpoint").write_text("all_model_checkpoint_paths: 'x'")
+    with pytest.raises(errors.CheckpointNotFound, match="names no model_checkpoint_path"):
+        CheckpointRoots([root]).locate(".")
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001", ".meta"])
+def test_one_file_of_a_checkpoint_is_answered_with_its_prefix(root: Path, suffix: str) -> None:
+    v2(root)
+    (root / "model.ckpt-7.meta").touch()
+    with pytest.raises(errors.InvalidRequest, match=r"give its prefix, model\.ckpt-7$"):
+        CheckpointRoots([root]).locate(f"model.ckpt-7{suffix}")
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_what_cannot_be_a_path_is_invalid(root: Path, path: str) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        CheckpointRoots([root]).locate(path)
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_anything_but_a_clear_error(path: str) -> None:
+    with pytest.raises(errors.PbserveError):
+        CheckpointRoots([GOLDEN / "ckpt_ema" / "nowhere"]).locate(path)

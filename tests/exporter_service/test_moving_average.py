@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter_service.moving_average import SHADOW_SUFFIX, plan_restore
+from service_kit import errors
+from service_kit.manifest import MovingAverageMode
+
+AUTO, REQUIRED, OFF = MovingAverageMode.AUTO, MovingAverageMode.REQUIRED, MovingAverageMode.OFF
+W, MEAN = "net/weights", "net/moving_mean"
+VARIABLES = {W: True, MEAN: False}
+
+
+@pytest.mark.parametrize(
+    ("mode", "shadows", "averaged"),
+    [
+        (AUTO, [W], [W]),
+        (AUTO, [W, MEAN], [W, MEAN]),  # some trainers average the statistics too
+        (AUTO, [], []),
+        (REQUIRED, [W], [W]),
+        (REQUIRED, [W, MEAN], [W, MEAN]),
+        (OFF, [W, MEAN], []),
+    ],
+)
+def test_the_keys_decide(mode: MovingAverageMode, shadows: list[str], averaged: list[str]) -> None:
+    keys = {*VARIABLES, *(name + SHADOW_SUFFIX for name in shadows)}
+    plan = plan_restore(VARIABLES, keys, mode)
+    assert plan.key_of == {
+        name: name + SHADOW_SUFFIX if name in averaged else name for name in VARIABLES
+    }
+    assert plan.report.from_shadow == len(averaged)
+
+
+def test_the_report_says_why_a_variable_keeps_its_own_value() -> None:
+    plan = plan_restore(VARIABLES, set(VARIABLES), AUTO)
+    assert plan.report.own_key_reasons == {
+        "a moving statistic of batch norm, kept without a shadow": 1,
+        "the checkpoint has no shadow of it": 1,
+    }
+
+
+def test_required_averages_that_are_absent_are_listed() -> None:
+    variables = {f"v{number}": True for number in range(12)} | {"m": False}
+    with pytest.raises(errors.MovingAverageMissing) as caught:
+        plan_restore(variables, {*variables, "v0" + SHADOW_SUFFIX}, REQUIRED)
+    message = str(caught.value)
+    assert "11 of 12 trainable variables" in message
+    assert "v1, v2" in message
+    assert "and 1 more" in message
+    assert "m" not in message.split(": ")[1].split("; ")[0].split(", ")
+
+
+@given(
+    st.dictionaries(st.text("ab/", min_size=1), st.booleans()),
+    st.sets(st.text("ab/", min_size=1)),
+    st.sampled_from([AUTO, OFF]),
+)
+def test_every_variable_gets_exactly_one_key_and_is_counted_once(
+    variables: dict[str, bool], shadowed: set[str], mode: MovingAverageMode
+) -> None:
+    keys = {*variables, *(name + SHADOW_SUFFIX for name in shadowed)}
+    plan = plan_restore(variables, keys, mode)
+    assert plan.key_of.keys() == variables.keys()
+    report = plan.report
+    assert report.from_shadow + report.from_own_key == len(variables)
+    assert sum(report.own_key_reasons.values()) == report.from_own_key
+    assert all(key in keys for key in plan.key_of.values())
