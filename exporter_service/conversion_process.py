@@ -85,12 +85,13 @@ class ConversionProcesses:
         process = _SPAWN.Process(target=_work, args=(sender, task), daemon=True)
         pending: asyncio.Future[Any] = self._in_thread(process.start)
         try:
-            await pending
+            # Shielded: cancelling must not make us forget the thread that still runs.
+            await asyncio.shield(pending)
             sender.close()
             _log.info("conversion_process_started", pid=process.pid)
             while True:
                 pending = self._in_thread(receiver.recv)
-                message = await pending
+                message = await asyncio.shield(pending)
                 if isinstance(message, Progress):
                     report(message)
                 elif isinstance(message, _Done):

@@ -1,0 +1,46 @@
+"""Tasks for a conversion's process, which imports them by name. No TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from exporter_service.progress import Progress, Report, Step
+from service_kit import errors
+
+
+def double(number: int, report: Report) -> int:
+    report(Progress(Step.READ, f"number {number}"))
+    report(Progress(Step.CHECK))
+    return 2 * number
+
+
+def refuse(report: Report) -> None:
+    raise errors.CheckpointMismatch("missing 3 keys")
+
+
+def stumble(report: Report) -> None:
+    raise KeyError("secret")
+
+
+def die(number: int, report: Report) -> None:
+    report(Progress(Step.BUILD))
+    os.kill(os.getpid(), number)
+    threading.Event().wait()
+
+
+def leave(code: int, report: Report) -> None:
+    os._exit(code)
+
+
+def wait_for_ever(pid_file: Path, report: Report) -> None:
+    pid_file.write_text(str(os.getpid()))
+    report(Progress(Step.BUILD))
+    threading.Event().wait()
+
+
+def modules(report: Report) -> list[str]:
+    return sorted(sys.modules)
