@@ -18,6 +18,8 @@ def run(settings: ExporterSettings) -> None:
 
 async def _serve(settings: ExporterSettings) -> None:
     # Only the server needs these; the command line's client starts faster without.
+    import structlog
+
     from exporter_service.checkpoint_roots import CheckpointRoots
     from exporter_service.conversion_process import ConversionProcesses
     from exporter_service.exporter import Exporter
@@ -28,6 +30,10 @@ async def _serve(settings: ExporterSettings) -> None:
     from service_kit.server import OVERALL, Server, announce, until_told_to_stop
 
     configure_logs(settings.log_format)
+    log = structlog.get_logger(__name__)
+    for root in settings.checkpoint_roots:
+        if not root.is_dir():
+            log.warning("checkpoint_root_missing", root=str(root))
     store = ArtifactStore(settings.store)
     store.create()
     processes = ConversionProcesses(settings.workers)

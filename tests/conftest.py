@@ -10,7 +10,8 @@ import pytest
 
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Conversion, MovingAverageMode
-from tests.support.digits import digits_order
+from tests.support.digits import GOLDEN, digits_order
+from tests.support.services import Service, running
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,25 @@ def memory_store() -> Iterator[ArtifactStore]:
     yield opened
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+@dataclass(frozen=True)
+class RunningExporter:
+    """A real exporter over the golden checkpoints, and its store."""
+
+    service: Service
+    store: Path
+
+    @property
+    def address(self) -> str:
+        return self.service.address
+
+
+@pytest.fixture(scope="session")
+def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExporter]:
+    """One exporter process for all tests; each uses model names of its own."""
+    folder = tmp_path_factory.mktemp("exporter")
+    store = folder / "models"
+    options = ("--store", str(store), "--checkpoint-root", str(GOLDEN))
+    with running("exporter_service", *options, log=folder / "log") as service:
+        yield RunningExporter(service, store)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ def test_extents_fill_the_shards_without_gap_or_overlap() -> None:
     extents = read_extents(SHARDED)
     for shard in (0, 1):
         position = 0
-        for extent in sorted((e for e in extents.values() if e.shard == shard), key=lambda e: e.offset):
+        for extent in sorted(
+            (e for e in extents.values() if e.shard == shard), key=lambda e: e.offset
+        ):
             assert extent.offset == position
             position += extent.size
         file = SHARDED.with_name(f"model.ckpt-300.data-{shard:05d}-of-00002")
@@ -46,7 +49,5 @@ def test_damage_is_noticed_or_harmless(
     content[position] = value
     path = tmp_path_factory.mktemp("damaged") / "x.index"
     path.write_bytes(content)
-    try:
+    with contextlib.suppress(ValueError):
         read_extents(path)
-    except ValueError:
-        pass

@@ -114,6 +114,6 @@ def test_a_truncated_v1_file_is_named(copied: Copy, size: int) -> None:
 def test_a_v1_file_with_a_flipped_bit_is_noticed(copied: Copy) -> None:
     folder = copied("ckpt_v1")
     flip(folder / "model.ckpt-60", 400_000)
+    checkpoint = opened(folder)
     with pytest.raises(errors.CheckpointCorrupt, match=r"model\.ckpt-60"):
-        checkpoint = opened(folder)
         checkpoint.read(checkpoint.tensors)

@@ -80,9 +80,7 @@ def test_a_state_file_with_the_trainers_absolute_path_still_leads_here(root: Pat
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../outside", "..", "/"])
-def test_a_path_out_of_the_roots_is_refused_whether_it_exists_or_not(
-    root: Path, path: str
-) -> None:
+def test_a_path_out_of_the_roots_is_refused_whether_it_exists_or_not(root: Path, path: str) -> None:
     v2(root.parent / "outside")
     with pytest.raises(errors.OutsideRoots, match="outside the folders"):
         CheckpointRoots([root]).locate(path)

@@ -59,7 +59,9 @@ def test_every_card_answers_as_tensorflow_1_15_did(
         assert np.abs(probs - expected(golden)[f"probs{suffix}"]).max() < PARITY
 
 
-@pytest.mark.parametrize(("golden", "cards", "name"), [("single.pb", 1, SINGLE_NAME), ("multi.pb", 2, MULTI_NAME)])
+@pytest.mark.parametrize(
+    ("golden", "cards", "name"), [("single.pb", 1, SINGLE_NAME), ("multi.pb", 2, MULTI_NAME)]
+)
 def test_the_files_that_tensorflow_1_15_froze_give_the_same_answers(
     tmp_path: Path, golden: str, cards: int, name: str
 ) -> None:
@@ -77,7 +79,9 @@ def constants(path: Path) -> list[str]:
     return sorted(
         node.name
         for node in frozen(path).node
-        if node.op == "Const" and node.name.startswith("densenet_digits/") and "weights" in node.name
+        if node.op == "Const"
+        and node.name.startswith("densenet_digits/")
+        and "weights" in node.name
     )
 
 

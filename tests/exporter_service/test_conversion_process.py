@@ -73,9 +73,7 @@ async def test_cancelling_kills_the_process(processes: ConversionProcesses, tmp_
         if progress.step is Step.BUILD:
             building.set()
 
-    running = asyncio.create_task(
-        processes.run(task("wait_for_ever", tmp_path / "pid"), report)
-    )
+    running = asyncio.create_task(processes.run(task("wait_for_ever", tmp_path / "pid"), report))
     await building.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -100,8 +98,7 @@ async def test_tasks_beyond_the_limit_wait_and_say_so(
     second = asyncio.create_task(
         processes.run(task("double", 4), lambda progress: seen.append(progress.step))
     )
-    while not seen:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
     assert seen == [Step.QUEUED]
     first.cancel()
     assert await second == 8

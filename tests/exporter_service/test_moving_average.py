@@ -49,7 +49,7 @@ def test_required_averages_that_are_absent_are_listed() -> None:
     assert "11 of 12 trainable variables" in message
     assert "v1, v2" in message
     assert "and 1 more" in message
-    assert "m" not in message.split(": ")[1].split("; ")[0].split(", ")
+    assert "m" not in message.split(": ")[1].split("; ", maxsplit=1)[0].split(", ")
 
 
 @given(

@@ -67,7 +67,9 @@ def test_a_training_graph_has_decay_updates_and_dropout() -> None:
             for op in graph.get_operations()
             if op.type == "FusedBatchNormV3"
         )
-        assert any(op.type == "RandomUniform" and "dropout" in op.name for op in graph.get_operations())
+        assert any(
+            op.type == "RandomUniform" and "dropout" in op.name for op in graph.get_operations()
+        )
 
 
 def _trained(folder: Path, images: Any) -> Any:

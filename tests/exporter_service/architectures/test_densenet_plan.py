@@ -46,9 +46,7 @@ def test_densenet169_has_the_recipes_variables() -> None:
         ("densenet169", (6, 12, 32, 32), 1664),
     ],
 )
-def test_the_family_has_its_published_sizes(
-    name: str, layers: tuple[int, ...], final: int
-) -> None:
+def test_the_family_has_its_published_sizes(name: str, layers: tuple[int, ...], final: int) -> None:
     planned = members(name, classes=1000)
     assert len(planned) == 5 + 10 * sum(layers) + 5 * (len(layers) - 1) + 6
     assert planned[f"{name}/final_block/BatchNorm/gamma"][0] == (final,)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from exporter_service.cli import app
+from tests.conftest import RunningExporter
+from tests.support.digits import GOLDEN
+from tests.support.services import running
+
+DIGITS = [
+    *("--architecture", "densenet", "--scope", "densenet_digits", "--growth-rate", "8"),
+    *("--initial-filters", "16", "--layers", "3,4,3", "--reduction", "0.5", "--classes", "10"),
+    *("--image-size", "32", "--mean", "177.26,109.55,168.66"),
+]
+
+
+def run(*arguments: str, **kwargs: Any) -> Any:
+    return CliRunner().invoke(app, arguments, **kwargs)
+
+
+def convert(exporter: RunningExporter, model: str, *options: str) -> Any:
+    return run(
+        "convert", model, "--checkpoint", "ckpt_ema", *DIGITS, "--address", exporter.address,
+        *options,
+    )  # fmt: skip
+
+
+def test_convert_ends_with_a_table_of_what_a_person_asks(exporter: RunningExporter) -> None:
+    done = convert(exporter, "cli-table", "--cards", "2")
+    assert done.exit_code == 0
+    for words in (
+        "cli-table version 1",
+        "300",
+        "450",
+        "269.1 kB in multi_frozen_model.pb",
+        "Card_0/input:0 -> Card_0/probs:0",
+        "Card_1/input:0 -> Card_1/probs:0",
+        "73 of 121 variables (auto)",
+        "passed: largest difference 0",
+    ):
+        assert words in done.stdout
+    assert "checks the numbers: 450 nodes" in done.stderr
+
+
+def test_convert_prints_one_json_object_for_programs(exporter: RunningExporter) -> None:
+    done = convert(
+        exporter, "cli-json", "--cards", "2", "--device", "cpu", "--moving-average", "off", "--json"
+    )
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert (document["model"], document["version"]) == ("cli-json", 1)
+    assert document["graph"]["node_count"] == 450
+    assert document["checkpoint"]["global_step"] == 300
+    assert document["moving_average"]["from_shadow"] == 0
+    assert document["towers"][1]["device"] == "/cpu:1"
+    assert document["parity"]["passed"] is True
+    assert document["preprocessing"]["mean"] == [177.26, 109.55, 168.66]
+
+
+def test_list_inspect_delete_and_architectures_speak_both_languages(
+    exporter: RunningExporter,
+) -> None:
+    address = ("--address", exporter.address)
+    convert(exporter, "cli-life")
+    assert "cli-life" in run("list", *address).stdout
+    listed = json.loads(run("list", "cli-life", *address, "--json").stdout)
+    assert [(one["model"], one["version"]) for one in listed] == [("cli-life", 1)]
+    assert "growth_rate=8" in run("inspect", "ckpt_ema", *address).stdout
+    inspected = json.loads(run("inspect", "ckpt_ema", *address, "--json").stdout)
+    assert (inspected["shadow_count"], inspected["parameter_count"]) == (73, 40838)
+    assert "DenseNet-169" in run("architectures", *address).stdout
+    assert len(json.loads(run("architectures", *address, "--json").stdout)) == 4
+    assert "deleted version 1 of cli-life" in run("delete", "cli-life", "1", *address).stdout
+    assert json.loads(run("list", "cli-life", *address, "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--checkpoint", "../up"), "is outside the folders"),
+        (("--growth-rate", "0"), "growth_rate is 0"),
+        (("--version", "-1"), "version is -1"),
+        (("--address", "127.0.0.1:1"), "cannot reach the server"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(
+    exporter: RunningExporter, options: tuple[str, str], words: str
+) -> None:
+    done = convert(exporter, "cli-error", *options)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--layers", "3,x"), ("--mean", "a"), ("--image-size", "1x2x3"), ("--device", "tpu")],
+)
+def test_a_usage_error_is_exit_code_2(exporter: RunningExporter, options: tuple[str, str]) -> None:
+    assert convert(exporter, "cli-usage", *options).exit_code == 2
+
+
+def test_settings_come_from_the_environment_as_well() -> None:
+    done = run("list", env={"PBEXPORT_ADDRESS": "127.0.0.1:1"})
+    assert done.exit_code == 1
+    assert "127.0.0.1:1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--listen", "nowhere"), "write host:port"),
+        (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x"),
+    ],
+)
+def test_serve_says_why_it_cannot_start(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    command = [sys.executable, "-m", "exporter_service", "serve", "--store", "models", *options]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_root_that_is_not_there_yet_is_a_warning(tmp_path: Path) -> None:
+    options = ("--store", str(tmp_path / "models"), "--checkpoint-root", str(tmp_path / "later"))
+    with running("exporter_service", *options, log=tmp_path / "log") as service:
+        (tmp_path / "later").mkdir()
+        shutil.copytree(GOLDEN / "ckpt_noema", tmp_path / "later" / "run")
+        done = run("inspect", "run", "--address", service.address)
+    assert done.exit_code == 0
+    assert "checkpoint_root_missing" in service.log.read_text()

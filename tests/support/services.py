@@ -1,0 +1,51 @@
+"""Real services as processes on free loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: where it listens, its process and its log."""
+
+    address: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+@contextlib.contextmanager
+def running(package: str, *options: str, log: Path) -> Iterator[Service]:
+    """Runs a service until the block ends, and insists on an orderly end."""
+    command = [sys.executable, "-m", package, "serve", "--listen", "127.0.0.1:0", *options]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert "listening on" in line, log.read_text()
+        yield Service(line.split()[-1], process, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        process.stdout.close()
+
+
+def conversion_processes(pid: int) -> list[int]:
+    """Returns the ids of a service's conversion processes."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                    found.append(int(child))
+    return found
