@@ -134,8 +134,9 @@ class Card:
             self._outstanding += images
             self._queue.append(pending)
             self._changed.notify()
-        # However it ends - answered, failed, cancelled, expired - its place becomes free.
-        pending.answer.add_done_callback(lambda _: self._free(images))
+        pending.answer.add_done_callback(
+            lambda answer: self._free(images) if answer.cancelled() else None
+        )
         return pending.answer
 
     def close(self) -> None:
@@ -177,14 +178,20 @@ class Card:
         if pending.done == 0 and pending.deadline is not None and pending.deadline < self._clock():
             if pending.answer.set_running_or_notify_cancel():
                 waited = self._clock() - pending.arrived
-                pending.answer.set_exception(
+                self._refuse(
+                    pending,
                     errors.DeadlineExpired(
                         f"the deadline passed after {waited:.3f} s in the queue of card "
                         f"{self.index}; nothing was computed"
-                    )
+                    ),
                 )
             return False
         return True
+
+    def _refuse(self, pending: _Pending, error: errors.PbserveError) -> None:
+        # Its place is free before anybody learns of the end.
+        self._free(pending.images)
+        pending.answer.set_exception(error)
 
     def _compute(self, batch: Sequence[tuple[_Pending, Slice]]) -> None:
         # From here on a request cannot be cancelled, only answered.
@@ -204,7 +211,7 @@ class Card:
             failure = _as_failure(error)
             for pending, _ in live:
                 if not pending.answer.done():
-                    pending.answer.set_exception(failure)
+                    self._refuse(pending, failure)
             return
         seconds = self._clock() - began
         position = 0
@@ -223,6 +230,7 @@ class Card:
         if pending.done < pending.images or pending.answer.done():
             return
         self._answered += pending.images
+        self._free(pending.images)
         pending.answer.set_result(
             CardAnswer(
                 outputs=_joined(pending.parts),

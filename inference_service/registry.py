@@ -111,8 +111,7 @@ class Registry:
             return served[number]
         known = {noted: note for (name, noted), note in self._notes.items() if name == model}
         if not served and not known:
-            names = ", ".join(self._names()) or "none"
-            raise errors.ModelNotFound(f"there is no model {model!r}; there are {names}")
+            raise self._no_model(model)
         number = number or max(known)
         if number in known:
             state, reason = known[number]
@@ -170,13 +169,17 @@ class Registry:
         """Whether some version of the model answers requests."""
         return model in self._served
 
-    def _names(self) -> list[str]:
-        leaving = {loaded.servable.model for loaded in self._leaving}
-        return sorted({*self._served, *leaving, *(model for model, _ in self._notes)})
+    def _no_model(self, model: str) -> errors.ModelNotFound:
+        names = sorted({*self._served, *(noted for noted, _ in self._notes)})
+        return errors.ModelNotFound(
+            f"there is no model {model!r}; there are {', '.join(names) or 'none'}"
+        )
 
     def statuses(self) -> list[ModelStatus]:
         """Returns every model's status, by name."""
-        return [self.status(model) for model in self._names()]
+        leaving = {loaded.servable.model for loaded in self._leaving}
+        noted = {model for model, _ in self._notes}
+        return [self.status(model) for model in sorted({*self._served, *leaving, *noted})]
 
     def status(self, model: str) -> ModelStatus:
         """Returns a model's status.
@@ -198,7 +201,6 @@ class Registry:
             _, reason = self._notes.get((model, version), (None, ""))
             found[version] = VersionStatus(version, State.AVAILABLE, reason, loaded.servable)
         if not found:
-            names = ", ".join(self._names()) or "none"
-            raise errors.ModelNotFound(f"there is no model {model!r}; there are {names}")
+            raise self._no_model(model)
         ordered = tuple(found[version] for version in sorted(found))
         return ModelStatus(model, max(served, default=0), ordered)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from inference_service.hot_load import HotLoader
+from inference_service.loader import Loader
+from inference_service.registry import Registry, State
+from service_kit import errors
+from service_kit.artifact_store import ArtifactStore
+from service_kit.server import Health
+from tests.support.engines import MeanEngine
+from tests.support.manifests import conversion, graph_file
+
+
+class World:
+    """A store, a registry and the hot loader between them, driven step by step."""
+
+    def __init__(self, store: ArtifactStore, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.registry, self.health, self.now = Registry(), Health(), 0.0
+        self.engines: list[MeanEngine] = []
+        self.loader = Loader(store, self._engine, max_batch_size=4, queue_images=9)
+        self.hot = HotLoader(store, self.registry, self.loader, self.health, clock=lambda: self.now)
+
+    def _engine(self, graph: bytes, towers: Any) -> MeanEngine:
+        self.engines.append(MeanEngine(graph, towers))
+        return self.engines[-1]
+
+    def publish(self, content: bytes = b"1", model: str = "m") -> int:
+        graph = graph_file(self.folder, content)
+        return self.store.publish(model, conversion(content), graph).version
+
+    async def sync(self) -> None:
+        await self.hot.sync()
+        await self.hot.settled()
+
+    def states(self, model: str = "m") -> dict[int, State]:
+        return {v.version: v.state for v in self.registry.status(model).versions}
+
+    async def serving(self, model: str = "m") -> str:
+        from grpc_health.v1 import health_pb2
+
+        answer = await self.health.servicer.Check(
+            health_pb2.HealthCheckRequest(service=model), None
+        )
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+@pytest_asyncio.fixture
+async def world(store: ArtifactStore, tmp_path: Path) -> AsyncIterator[World]:
+    one = World(store, tmp_path)
+    yield one
+    await one.hot.close()
+    assert all(engine.closed for engine in one.engines)
+
+
+async def test_a_published_version_is_served_and_healthy(world: World) -> None:
+    await world.sync()
+    world.publish()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+    assert await world.serving() == "SERVING"
+
+
+async def test_a_newer_version_takes_over_and_the_old_one_is_freed(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    await world.sync()
+    with world.registry.lease("m") as servable:
+        assert servable.version == 2
+    await world.sync()
+    assert world.states() == {2: State.AVAILABLE}
+    assert [engine.closed for engine in world.engines] == [True, False]
+
+
+async def test_the_old_version_is_not_freed_under_a_request(world: World) -> None:
+    world.publish()
+    await world.sync()
+    with world.registry.lease("m"):
+        world.publish(b"2")
+        await world.sync()
+        await world.hot.sync()
+        await asyncio.sleep(0)
+        assert world.states() == {1: State.UNLOADING, 2: State.AVAILABLE}
+        assert not world.engines[0].closed
+    await world.hot.settled()
+    assert world.engines[0].closed
+    assert world.states() == {2: State.AVAILABLE}
+
+
+@pytest.mark.parametrize("damage", ["digest", "size", "missing", "manifest"])
+async def test_a_damaged_version_is_never_served_and_the_previous_goes_on(
+    world: World, damage: str
+) -> None:
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    folder = Path(world.store.url) / "m" / "2"
+    if damage == "digest":
+        (folder / "frozen_model.pb").write_bytes(b"3")
+    elif damage == "size":
+        (folder / "frozen_model.pb").write_bytes(b"22")
+    elif damage == "missing":
+        (folder / "frozen_model.pb").unlink()
+    else:
+        (folder / "manifest.json").write_text("{")
+    for _ in range(2):
+        await world.sync()
+    assert world.states() == {1: State.AVAILABLE, 2: State.FAILED}
+    assert "m/2/" in world.registry.status("m").versions[1].reason
+    with world.registry.lease("m") as servable:
+        assert servable.version == 1
+    assert await world.serving() == "SERVING"
+    assert len(world.engines) == 1
+
+
+async def test_a_damaged_version_that_is_published_anew_is_served(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    assert await world.serving() == "NOT_SERVING"
+    with pytest.raises(errors.ModelUnavailable, match="no tensor probs:0"):
+        world.registry.lease("m").__enter__()
+    world.store.delete("m", 1)
+    world.publish(b"1")
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_number_that_is_used_again_is_swapped(world: World) -> None:
+    world.publish(b"1")
+    await world.sync()
+    world.store.delete("m", 1)
+    world.publish(b"2")
+    await world.sync()
+    assert [engine.offset for engine in world.engines] == [1, 2]
+    assert [engine.closed for engine in world.engines] == [True, False]
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_deleted_version_gives_way_to_the_one_before(world: World) -> None:
+    world.publish()
+    world.publish(b"2")
+    await world.sync()
+    world.store.delete("m", 2)
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_deleted_model_is_unknown_afterwards(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.store.delete("m", 1)
+    await world.sync()
+    await world.hot.sync()
+    with pytest.raises(errors.ModelNotFound):
+        world.registry.status("m")
+    assert await world.serving() == "SERVICE_UNKNOWN"
+
+
+async def test_a_store_that_cannot_be_reached_unloads_nothing(world: World) -> None:
+    world.publish()
+    await world.sync()
+    hidden = Path(world.store.url).rename(world.folder / "hidden")
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+    hidden.rename(world.store.url)
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def unreadable(model: str, version: int) -> Any:
+        tries.append(world.now)
+        raise errors.StoreUnavailable("timeout")
+
+    world.publish()
+    monkeypatch.setattr(world.loader, "load", unreadable)
+    for now in range(20):
+        world.now = float(now)
+        await world.sync()
+    assert tries == [0, 1, 3, 7, 15]
+    assert world.states() == {1: State.FAILED}
+    monkeypatch.undo()
+    world.now = 40
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_one_bad_model_hurts_no_other(world: World) -> None:
+    world.publish(b"broken", model="bad")
+    world.publish(model="good")
+    await world.sync()
+    assert world.states("good") == {1: State.AVAILABLE}
+    assert world.states("bad") == {1: State.FAILED}
+
+
+async def test_watching_follows_the_store(world: World) -> None:
+    watching = asyncio.create_task(world.hot.watch(0.01))
+    world.publish()
+    while not world.registry.is_served("m"):  # noqa: ASYNC110 - polls as a person would
+        await asyncio.sleep(0.01)
+    shutil.rmtree(Path(world.store.url) / "m")
+    while world.registry.is_served("m"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    watching.cancel()

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inference_service.card import Card
+from inference_service.registry import Loaded, Registry, State
+from inference_service.servable import Servable
+from service_kit import errors
+from service_kit.manifest import published_as
+from tests.support.engines import MeanEngine
+from tests.support.manifests import conversion
+
+
+def loaded(version: int, model: str = "m", fingerprint: str = "a") -> Loaded:
+    from datetime import datetime, timezone
+
+    manifest = published_as(conversion(), model, version, datetime.now(timezone.utc))
+    engine = MeanEngine()
+    cards = [
+        Card(t, lambda i: engine.run(0, i), max_batch_size=4, queue_images=9)
+        for t in manifest.towers
+    ]
+    return Loaded(Servable(manifest, engine, cards), fingerprint)
+
+
+def state_of(registry: Registry, version: int, model: str = "m") -> Any:
+    return next(v for v in registry.status(model).versions if v.version == version)
+
+
+def test_the_newest_version_answers_unless_one_is_named() -> None:
+    registry = Registry()
+    for version in (2, 10, 9):
+        registry.install(loaded(version))
+    with registry.lease("m") as servable:
+        assert servable.version == 10
+    with registry.lease("m", version=2) as servable:
+        assert servable.version == 2
+    assert registry.status("m").default_version == 10
+
+
+def test_what_does_not_exist_is_answered_with_what_does() -> None:
+    registry = Registry()
+    registry.install(loaded(1, "digits"))
+    registry.install(loaded(3, "digits"))
+    for arguments, cls, words in (
+        (("digit",), errors.ModelNotFound, "there is no model 'digit'; there are digits"),
+        (("digits", 2), errors.VersionNotFound, "model digits has no version 2; it has 1, 3"),
+        (("digits", 0, "stable"), errors.LabelNotFound, "no label stable"),
+        (("digits", 1, "stable"), errors.InvalidRequest, "not both"),
+    ):
+        with pytest.raises(cls, match=words), registry.lease(*arguments):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(errors.ModelNotFound, match="there are digits"):
+        registry.status("digit")
+
+
+def test_an_empty_registry_says_so() -> None:
+    with pytest.raises(errors.ModelNotFound, match="there are none"), Registry().lease("m"):
+        pass
+
+
+def test_a_version_that_loads_or_failed_is_unavailable_with_its_reason() -> None:
+    registry = Registry()
+    registry.note("m", 1, State.LOADING)
+    with pytest.raises(errors.ModelUnavailable, match="version 1 is LOADING") as caught:
+        registry.lease("m").__enter__()
+    assert caught.value.retry_after
+    registry.note("m", 1, State.FAILED, "m/1/x.pb has SHA-256 f00")
+    with pytest.raises(errors.ModelUnavailable, match="FAILED: m/1/x.pb has SHA-256 f00"):
+        registry.lease("m").__enter__()
+
+
+def test_a_failed_version_does_not_hide_the_one_before() -> None:
+    registry = Registry()
+    registry.install(loaded(1))
+    registry.note("m", 2, State.FAILED, "truncated")
+    with registry.lease("m") as servable:
+        assert servable.version == 1
+    assert state_of(registry, 1).state is State.AVAILABLE
+    failed = state_of(registry, 2)
+    assert (failed.state, failed.reason, failed.servable) == (State.FAILED, "truncated", None)
+
+
+async def test_a_withdrawn_version_lives_until_its_last_lease() -> None:
+    registry = Registry()
+    one = loaded(1)
+    registry.install(one)
+    first, second = registry.lease("m"), registry.lease("m")
+    first.__enter__()
+    second.__enter__()
+    assert registry.withdraw("m", 1) is one
+    assert state_of(registry, 1).state is State.UNLOADING
+    with pytest.raises(errors.ModelNotFound), registry.lease("m"):
+        pass
+    waiting = asyncio.create_task(one.unleased())
+    first.__exit__(None, None, None)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    second.__exit__(None, None, None)
+    await asyncio.wait_for(waiting, timeout=10)
+    registry.freed(one)
+    with pytest.raises(errors.ModelNotFound):
+        registry.status("m")
+
+
+def test_a_number_that_is_published_again_displaces_its_predecessor() -> None:
+    registry = Registry()
+    old, new = loaded(1, fingerprint="a"), loaded(1, fingerprint="b")
+    assert registry.install(old) is None
+    with registry.lease("m") as before:
+        assert registry.install(new) is old
+        assert before is old.servable
+        with registry.lease("m") as after:
+            assert after is new.servable
+    assert registry.fingerprints() == {"m": {1: "b"}}
+
+
+def test_failures_are_forgotten_with_their_publication() -> None:
+    registry = Registry()
+    registry.note("m", 1, State.FAILED, "x")
+    registry.note("m", 2, State.FAILED, "y")
+    registry.keep_notes({"m": {2: "f"}})
+    assert [status.version for status in registry.status("m").versions] == [2]
