@@ -27,13 +27,14 @@ async def _serve(settings: ExporterSettings) -> None:
     from pbserve.exporter.v1 import exporter_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
-    from service_kit.server import OVERALL, Server, announce, until_told_to_stop
+    from service_kit.server import OVERALL, Server, announce, stop_signal
 
     configure_logs(settings.log_format)
     log = structlog.get_logger(__name__)
     for root in settings.checkpoint_roots:
         if not root.is_dir():
             log.warning("checkpoint_root_missing", root=str(root))
+    told = stop_signal()
     store = ArtifactStore(settings.store)
     store.create()
     processes = ConversionProcesses(settings.workers)
@@ -44,7 +45,7 @@ async def _serve(settings: ExporterSettings) -> None:
     for name in (OVERALL, SERVICE_NAME):
         await server.health.set(name, serving=True)
     announce("pbexport", address)
-    await until_told_to_stop()
+    await told.wait()
     await server.drain(
         lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
     )

@@ -32,9 +32,10 @@ async def _serve(settings: InferenceSettings) -> None:
     from pbserve.inference.v1 import inference_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
-    from service_kit.server import OVERALL, Server, announce, until_told_to_stop
+    from service_kit.server import OVERALL, Server, announce, stop_signal
 
     configure_logs(settings.log_format)
+    told = stop_signal()
     store = ArtifactStore(settings.store)
     registry = Registry()
     server = Server(max_message_bytes=settings.max_message_bytes)
@@ -61,7 +62,7 @@ async def _serve(settings: InferenceSettings) -> None:
         await hot_loader.watch(settings.poll_seconds)
 
     watching = asyncio.create_task(watch())
-    stopping = asyncio.create_task(until_told_to_stop())
+    stopping = asyncio.create_task(told.wait())
     await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
     await server.drain(

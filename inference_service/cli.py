@@ -175,7 +175,10 @@ def _answers_table(answers: Any) -> Table:
 
 
 def _models_table(models_: list[Model]) -> Table:
-    table = Table("model", "version", "state", "cards", "answered", "outstanding", "reason")
+    table = Table()
+    for name in ("model", "version", "state", "cards", "answered", "outstanding"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("reason", overflow="fold")
     for model in models_:
         for version in model.versions:
             default = " (default)" if version.version == model.default_version else ""

@@ -14,6 +14,9 @@ import google
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
+# Found beside this interpreter, whether or not its environment is activated.
+_BIN = Path(sys.executable).parent
+_PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
@@ -40,6 +43,7 @@ def generate(destination: Path) -> None:
     arguments = [
         "protoc",
         *includes(),
+        *(f"--plugin={plugin}={_BIN / plugin}" for plugin in _PLUGINS),
         f"--python_out={out}",
         f"--mypy_out=quiet:{out}",
         f"--grpc_python_out={out}",

@@ -89,8 +89,12 @@ class Server:
         await self.grpc.stop(grace_seconds)
 
 
-async def until_told_to_stop() -> None:
-    """Returns after SIGTERM or SIGINT; a second signal has its usual effect."""
+def stop_signal() -> asyncio.Event:
+    """Returns an event that SIGTERM or SIGINT sets from now on.
+
+    Call it before anybody can know that the program runs. A second signal has its usual
+    effect: it ends the program at once.
+    """
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -103,7 +107,7 @@ async def until_told_to_stop() -> None:
 
     for number in signals:
         loop.add_signal_handler(number, tell, number.name)
-    await told.wait()
+    return told
 
 
 def announce(program: str, address: Address) -> None:

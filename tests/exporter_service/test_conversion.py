@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def _random_checkpoint(folder: Path, name: str) -> ArchitectureSpec:
         values = {}
         for key, variable in architecture.variables(parameters).items():
             made = tf.Variable(tf.zeros(variable.shape), name=key, use_resource=False)
-            value = random.uniform(0.5, 1.0, variable.shape) / max(1, np.prod(variable.shape[:3]))
+            value = random.uniform(0.5, 1.0, variable.shape) / math.prod(variable.shape[:3])
             values[made] = value
         session.run(
             [made.initializer for made in values],

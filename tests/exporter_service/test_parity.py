@@ -61,7 +61,9 @@ def test_what_is_not_a_number_is_refused() -> None:
 
 
 def test_differences_are_absolute_and_relative() -> None:
-    comparison = parity.compared("a", "b", np.float32([1.0, 2.2]), np.float32([1.0, 2.0]))
+    comparison = parity.compared(
+        "a", "b", np.array([1.0, 2.2], np.float32), np.array([1.0, 2.0], np.float32)
+    )
     assert comparison.max_absolute_difference == pytest.approx(0.2, rel=1e-5)
     assert comparison.max_relative_difference == pytest.approx(0.1, rel=1e-5)
 

@@ -200,7 +200,7 @@ def test_reflection_describes_the_service(exporter: RunningExporter) -> None:
         file_containing_symbol="pbserve.exporter.v1.ExporterService"
     )
     with grpc.insecure_channel(exporter.address) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         (answer,) = stub.ServerReflectionInfo(iter([request]))
     assert any(
         b"ConvertCheckpoint" in f for f in answer.file_descriptor_response.file_descriptor_proto

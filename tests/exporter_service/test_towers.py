@@ -59,7 +59,7 @@ def test_several_towers_have_scopes_and_devices_and_share_every_variable() -> No
     ],
 )
 def test_the_mean_goes_before_the_scale(preprocessing: Preprocessing, seen: list[float]) -> None:
-    fed = np.broadcast_to(np.float32([10, 20, 30]), (1, 4, 5, 3))
+    fed = np.broadcast_to(np.array([10, 20, 30], np.float32), (1, 4, 5, 3))
     kept: list[Any] = []
 
     def keeping(images: Any) -> Any:

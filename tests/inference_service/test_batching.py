@@ -47,7 +47,7 @@ def test_every_image_is_taken_once_and_in_order(
     requests: list[tuple[int, str]], limit: int
 ) -> None:
     done = [0] * len(requests)
-    order = []
+    order: list[tuple[int, int]] = []
     for _ in range(1000):
         waiting = [n for n, (images, _) in enumerate(requests) if done[n] < images]
         if not waiting:

@@ -199,7 +199,8 @@ def test_times_are_those_of_the_clock(lane: Lane) -> None:
 def test_no_image_is_lost_doubled_or_moved(sizes: list[int], limit: int) -> None:
     lane = Lane(max_batch_size=limit, queue_images=1000)
     first = lane.hold()
-    expected, futures = [], []
+    expected: list[float] = []
+    futures = []
     for size in sizes:
         values = [float(len(expected) + n) for n in range(size)]
         expected += values

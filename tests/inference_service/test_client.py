@@ -142,7 +142,7 @@ def test_waits_until_a_model_is_ready(server: InferenceServer, client: Inference
 def test_waiting_for_what_never_comes_ends(
     server: InferenceServer, client: InferenceClient
 ) -> None:
-    with pytest.raises(errors.DeadlineExpired, match="model x was not ready within 0.2 s"):
+    with pytest.raises(errors.DeadlineExpired, match="model x was not ready within"):
         client.wait_until_ready("x", timeout=0.2)
 
 

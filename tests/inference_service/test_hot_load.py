@@ -47,9 +47,8 @@ class World:
     async def serving(self, model: str = "m") -> str:
         from grpc_health.v1 import health_pb2
 
-        answer = await self.health.servicer.Check(
-            health_pb2.HealthCheckRequest(service=model), None
-        )
+        check: Any = self.health.servicer.Check
+        answer = await check(health_pb2.HealthCheckRequest(service=model), None)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 

@@ -51,7 +51,7 @@ def test_what_does_not_exist_is_answered_with_what_does() -> None:
         (("digits", 0, "stable"), errors.LabelNotFound, "no label stable"),
         (("digits", 1, "stable"), errors.InvalidRequest, "not both"),
     ):
-        with pytest.raises(cls, match=words), registry.lease(*arguments):  # type: ignore[arg-type]
+        with pytest.raises(cls, match=words), registry.lease(*arguments):
             pass
     with pytest.raises(errors.ModelNotFound, match="there are digits"):
         registry.status("digit")
@@ -68,8 +68,8 @@ def test_a_version_that_loads_or_failed_is_unavailable_with_its_reason() -> None
     with pytest.raises(errors.ModelUnavailable, match="version 1 is LOADING") as caught:
         registry.lease("m").__enter__()
     assert caught.value.retry_after
-    registry.note("m", 1, State.FAILED, "m/1/x.pb has SHA-256 f00")
-    with pytest.raises(errors.ModelUnavailable, match="FAILED: m/1/x.pb has SHA-256 f00"):
+    registry.note("m", 1, State.FAILED, "its SHA-256 is f00")
+    with pytest.raises(errors.ModelUnavailable, match="FAILED: its SHA-256 is f00"):
         registry.lease("m").__enter__()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,8 +34,10 @@ def test_names_the_shape_that_came_and_the_one_expected(shape: tuple[int, ...]) 
 
 @pytest.mark.parametrize("names", [[], ["images"], ["input", "more"]])
 def test_names_the_inputs_that_came_and_those_expected(names: list[str]) -> None:
+    image: np.ndarray[Any, Any] = np.zeros((1, 4, 9, 3), np.float32)
+    inputs = {name: image for name in names}  # noqa: C420 - typed
     with pytest.raises(errors.InvalidTensor, match=r"the model takes \['input'\]"):
-        check_inputs({name: np.zeros((1, 4, 9, 3), np.float32) for name in names}, [IMAGES])
+        check_inputs(inputs, [IMAGES])
 
 
 def test_inputs_must_agree_on_the_number_of_images() -> None:

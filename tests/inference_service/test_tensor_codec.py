@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from pbserve.inference.v1 import inference_pb2 as pb
 
 from inference_service.tensor_codec import decode_tensor, encode_tensor
+from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
 
 DTYPES = [

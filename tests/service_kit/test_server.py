@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from typing import Any
 
 import grpc
 import pytest
@@ -12,14 +13,18 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service_kit import errors
 from service_kit.address import Address
-from service_kit.server import OVERALL, Server, until_told_to_stop
+from service_kit.server import OVERALL, Server, stop_signal
 
 LOOPBACK = Address("127.0.0.1", 0)
 STATUS = health_pb2.HealthCheckResponse
 
 
+# Typed for synchronous channels alone.
+reflection_stub: Any = reflection_pb2_grpc.ServerReflectionStub
+
+
 async def check(channel: grpc.aio.Channel, name: str) -> int:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     response = await stub.Check(health_pb2.HealthCheckRequest(service=name))
     return int(response.status)
 
@@ -43,7 +48,8 @@ async def test_a_watcher_sees_the_drain_before_the_port_closes() -> None:
     address = await server.start(LOOPBACK, [])
     await server.health.set(OVERALL, serving=True)
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == STATUS.SERVING
         draining = asyncio.create_task(server.drain(lame_duck_seconds=0.2, grace_seconds=1))
         assert (await watch.read()).status == STATUS.NOT_SERVING
@@ -56,7 +62,7 @@ async def test_reflection_lists_what_is_served() -> None:
     server = Server(max_message_bytes=2**20)
     address = await server.start(LOOPBACK, ["pbserve.inference.v1.InferenceService"])
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        stub = reflection_stub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         answers = [a async for a in stub.ServerReflectionInfo(iter([request]))]
     names = {service.name for service in answers[0].list_services_response.service}
@@ -74,7 +80,6 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
-    waiting = asyncio.create_task(until_told_to_stop())
-    await asyncio.sleep(0)
+    told = stop_signal()
     os.kill(os.getpid(), number)
-    await asyncio.wait_for(waiting, timeout=10)
+    await asyncio.wait_for(told.wait(), timeout=10)

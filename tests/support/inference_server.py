@@ -9,13 +9,12 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pbserve.inference.v1 import inference_pb2_grpc
-
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
 from inference_service.predictor import Predictor
 from inference_service.registry import Registry
 from inference_service.servicer import SERVICE_NAME, InferenceServicer
+from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit.address import Address
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Tower

@@ -1,0 +1,49 @@
+"""What the exporter publishes, the inference service loads: through a store, without a wire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exporter_service.conversion import convert
+from inference_service.engine.tensorflow import TensorFlowEngine
+from inference_service.loader import Loader
+from service_kit.artifact_store import ArtifactStore
+from service_kit.manifest import ArchitectureSpec, MovingAverageMode
+from tests.support.digits import PARITY, SPEC, digits_order, expected
+
+
+@pytest.mark.parametrize("kind", ["store", "memory_store"])
+@pytest.mark.parametrize(
+    ("checkpoint", "cards", "layout"),
+    [
+        ("ckpt_ema", 1, "NHWC"),
+        ("ckpt_ema", 3, "NHWC"),
+        ("ckpt_v1", 2, "NHWC"),
+        ("ckpt_ema", 2, "NCHW"),
+    ],
+)
+def test_every_card_of_what_is_published_answers(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kind: str,
+    checkpoint: str,
+    cards: int,
+    layout: str,
+) -> None:
+    store: ArtifactStore = request.getfixturevalue(kind)
+    spec = ArchitectureSpec("densenet", {**SPEC.parameters, "data_format": layout})
+    order = digits_order(checkpoint, MovingAverageMode.AUTO, cards, spec)
+    done = convert(order, tmp_path, lambda _: None)
+    store.publish("digits", done, tmp_path / done.graph.file_name)
+    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load("digits", 1)
+    golden = (
+        expected()["probs_ema"] if checkpoint == "ckpt_ema" else expected("expected_v1")["probs"]
+    )
+    for card in servable.cards:
+        answer = card.submit({"input": expected()["images"]}, 297).result(60)
+        assert np.abs(answer.outputs["probs"] - golden).max() < PARITY
+        assert answer.batch_size == 8
+    servable.close()

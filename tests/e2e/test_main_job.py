@@ -1,0 +1,128 @@
+"""The main job with real processes, as its users run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exporter_service.client import ExporterClient
+from inference_service.client import InferenceClient
+from service_kit import errors
+from service_kit.manifest import MovingAverageMode
+from tests.conftest import RunningExporter
+from tests.support.digits import PARITY, digits_request, expected
+from tests.support.services import Service, running
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def convert(exporter: RunningExporter, model: str, mode: MovingAverageMode) -> int:
+    with ExporterClient(exporter.address) as client:
+        *_, manifest = client.convert(digits_request(model=model, moving_average=mode))
+    return int(manifest.version)  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def inference(
+    exporter: RunningExporter, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    log = tmp_path_factory.mktemp("inference") / "log"
+    with running("inference_service", "--store", str(exporter.store), log=log) as service:
+        yield service
+
+
+def test_the_demo_holds() -> None:
+    """Convert by RPC, hot-load, stream, swap under an open stream: the numbers are 1.15's."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "digits_demo.py")],
+        capture_output=True, text=True, timeout=115, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("0.98990", "0.94613", "yes both cards answered", "yes no request failed"):
+        assert words in done.stdout
+    assert "NO" not in done.stdout
+
+
+def test_each_card_answers_every_image_as_tensorflow_1_15_did(
+    exporter: RunningExporter, inference: Service
+) -> None:
+    convert(exporter, "e2e-cards", MovingAverageMode.AUTO)
+    with InferenceClient(inference.address) as client:
+        client.wait_until_ready("e2e-cards")
+        for card in (0, 1):
+            prediction = client.predict("e2e-cards", expected()["images"], card=card)
+            assert prediction.card == card
+            assert np.abs(prediction.outputs["probs"] - expected()["probs_ema"]).max() < PARITY
+        model = client.model("e2e-cards")
+        assert [card.answered_images for card in model.versions[0].cards] == [297, 297]
+
+
+def test_a_damaged_version_is_not_served_and_the_previous_one_goes_on(
+    exporter: RunningExporter, inference: Service
+) -> None:
+    convert(exporter, "e2e-damage", MovingAverageMode.AUTO)
+    with InferenceClient(inference.address) as client:
+        client.wait_until_ready("e2e-damage")
+        # A later version appears already damaged: moved into place as a publication is.
+        published = exporter.store / "e2e-damage"
+        hidden = exporter.store / ".publishing-test"
+        subprocess.run(["cp", "-r", str(published / "1"), str(hidden)], check=True)
+        manifest = hidden / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"version": "1"', '"version": "2"'))
+        graph = hidden / "multi_frozen_model.pb"
+        graph.write_bytes(graph.read_bytes()[:-1] + b"\x00")
+        hidden.rename(published / "2")
+        failed = None
+        while failed is None:
+            versions = client.model("e2e-damage").versions
+            failed = next((v for v in versions if v.state == "FAILED"), None)
+        assert failed.version == 2
+        assert "e2e-damage/2/multi_frozen_model.pb has SHA-256" in failed.reason
+        assert client.predict("e2e-damage", expected()["images"][:1]).version == 1
+
+
+def test_a_terminated_server_answers_what_it_has_accepted(
+    exporter: RunningExporter, tmp_path: Path
+) -> None:
+    convert(exporter, "e2e-drain", MovingAverageMode.AUTO)
+    options = ("--store", str(exporter.store), "--grace", "30")
+    with (
+        running("inference_service", *options, log=tmp_path / "log") as service,
+        InferenceClient(service.address) as client,
+    ):
+        client.wait_until_ready("e2e-drain")
+        terminate = threading.Event()
+
+        def groups() -> Iterator[np.ndarray]:
+            for number in range(100):
+                if number == 50:
+                    os.kill(service.pid, signal.SIGTERM)
+                    terminate.set()
+                yield expected()["images"][number : number + 1]
+
+        answered = [answer.result() for answer in client.stream("e2e-drain", groups())]
+        assert terminate.is_set()
+        assert len(answered) == 100
+        assert service.process.wait(60) == 0
+        with pytest.raises(errors.ServerStopping):
+            client.predict("e2e-drain", expected()["images"][:1])
+
+
+def test_services_end_orderly_and_quietly(exporter: RunningExporter, tmp_path: Path) -> None:
+    for package, options in (
+        ("inference_service", ("--store", str(exporter.store))),
+        ("exporter_service", ("--store", str(tmp_path / "s"), "--checkpoint-root", str(tmp_path))),
+    ):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with running(package, *options, log=tmp_path / "log") as service:
+                os.kill(service.pid, number)
+                assert service.process.wait(60) == 0
+            assert "Traceback" not in service.log.read_text()

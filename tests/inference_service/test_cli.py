@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from inference_service.cli import app
+from tests.support.engines import pixels
+from tests.support.inference_server import InferenceServer
+
+
+def run(*arguments: str, **kwargs: Any) -> Any:
+    return CliRunner().invoke(app, arguments, **kwargs)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "images.npz"
+    np.savez(
+        path,
+        images=pixels(*range(20), dtype="uint8"),
+        doubles=pixels(1, dtype="float64"),
+        one=np.array(3.0),
+        objects=np.array([None]),
+    )
+    return path
+
+
+def test_predict_prints_one_json_object_a_line_in_order(
+    server: InferenceServer, archive: Path
+) -> None:
+    server.publish(b"5")
+    done = run(
+        "predict",
+        "m",
+        "--npz",
+        str(archive),
+        "--key",
+        "images",
+        "--address",
+        server.address,
+        "--json",
+    )
+    assert done.exit_code == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["index"] for line in lines] == list(range(20))
+    assert [line["probs"][0] for line in lines] == [n + 5 for n in range(20)]
+    assert {line["version"] for line in lines} == {1}
+    assert {line["card"] for line in lines} == {0, 1}
+    assert set(lines[0]) == {"index", "probs", "card", "version"}
+
+
+def test_predict_pins_a_card_and_prints_a_table(server: InferenceServer, archive: Path) -> None:
+    server.publish()
+    done = run("predict", "m", "--npz", str(archive), "--card", "1", "--address", server.address)
+    assert done.exit_code == 0
+    assert "probability" in done.stdout
+    assert "│ 19" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--key", "pictures"], "has no array 'pictures'; it has images, doubles, one, objects"),
+        (["--key", "one"], "is a single number"),
+        (["--key", "objects"], "cannot be read as a NumPy archive"),
+        (["--key", "doubles"], "is float64; the model takes float32"),
+        (["--card", "7"], "has no card 7; it has 0, 1"),
+        (["--version", "7"], "has no version 7; it has 1"),
+        (["--npz", "/nonexistent.npz"], "cannot be read as a NumPy archive"),
+        (["--address", "127.0.0.1:1"], "cannot reach the server"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(
+    server: InferenceServer, archive: Path, options: list[str], words: str
+) -> None:
+    server.publish()
+    done = run(
+        "predict", "m", "--npz", str(archive), "--address", server.address, "--json", *options
+    )
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def test_models_are_shown_to_people_and_programs(server: InferenceServer) -> None:
+    assert json.loads(run("models", "--address", server.address, "--json").stdout) == []
+    server.publish()
+    server.publish(b"broken")
+    shown = run("models", "--address", server.address).stdout
+    assert "1 (default)" in shown
+    assert "FAILED" in shown
+    (model,) = json.loads(run("models", "--address", server.address, "--json").stdout)
+    assert (model["name"], model["default_version"]) == ("m", 1)
+    assert [version["state"] for version in model["versions"]] == ["AVAILABLE", "FAILED"]
+    assert model["versions"][0]["cards"][1]["inputs"][0]["tensor_name"] == "Card_1/input:0"
+
+
+def test_settings_come_from_the_environment_as_well(server: InferenceServer) -> None:
+    server.publish()
+    done = run("models", "--json", env={"PBSERVE_ADDRESS": server.address})
+    assert json.loads(done.stdout)[0]["name"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--listen", "nowhere"), "write host:port"),
+        (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x"),
+    ],
+)
+def test_serve_says_why_it_cannot_start(options: tuple[str, ...], words: str) -> None:
+    command = [sys.executable, "-m", "inference_service", "serve", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

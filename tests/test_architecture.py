@@ -1,0 +1,115 @@
+"""The rules between modules, read from the import statements themselves."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("service_kit", "exporter_service", "inference_service")
+# Modules that run where TensorFlow may be loaded.
+WITH_TENSORFLOW = {
+    "exporter_service.architectures.densenet",
+    "exporter_service.checkpoint",
+    "exporter_service.conversion",
+    "exporter_service.freezing",
+    "exporter_service.inspection",
+    "exporter_service.parity",
+    "exporter_service.towers",
+    "inference_service.engine.tensorflow",
+}
+# Decisions: values in, values out.
+PURE = {
+    "exporter_service.moving_average",
+    "inference_service.batching",
+    "inference_service.dispatch",
+    "inference_service.policy",
+    "inference_service.signature",
+}
+# The only modules that may know protobuf messages.
+WITH_PROTOBUF = {
+    "exporter_service.__main__",
+    "exporter_service.checkpoint_roots",  # google.protobuf's text format alone
+    "exporter_service.client",
+    "exporter_service.codec",
+    "exporter_service.servicer",
+    "inference_service.__main__",
+    "inference_service.client",
+    "inference_service.codec",
+    "inference_service.engine.tensorflow",  # the error of a graph that does not parse
+    "inference_service.servicer",
+    "inference_service.tensor_codec",
+    "service_kit.manifest_codec",
+    "service_kit.status",
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_follow_the_rules(name: str) -> None:
+    used = imports(modules()[name])
+    roots = {one.split(".")[0] for one in used}
+    package = name.split(".", maxsplit=1)[0]
+    if package == "service_kit":
+        assert not roots & {"exporter_service", "inference_service"}
+    else:
+        other = {"exporter_service", "inference_service"} - {package}
+        assert not roots & other
+    if name not in WITH_TENSORFLOW:
+        assert "tensorflow" not in roots
+    if name not in WITH_PROTOBUF:
+        assert not roots & {"pbserve"}
+        assert not any(one.startswith(("google.protobuf", "google.rpc")) for one in used)
+    if name in PURE:
+        assert not roots & {"asyncio", "threading", "time", "os", "pathlib", "random", "fsspec"}
+
+
+def test_the_lists_name_modules_that_exist() -> None:
+    assert modules().keys() >= WITH_TENSORFLOW | PURE | WITH_PROTOBUF
+
+
+@pytest.mark.parametrize(
+    "name", ["exporter_service.servicer", "exporter_service.cli", "inference_service.servicer",
+             "inference_service.cli", "inference_service.hot_load"],
+)  # fmt: skip
+def test_servers_and_command_lines_start_without_tensorflow(name: str) -> None:
+    code = f"import sys, {name}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_no_module_is_named_after_what_it_is_not(name: str) -> None:
+    words = {word for part in name.split(".") for word in part.split("_")}
+    assert not words & {
+        "manager",
+        "helper",
+        "helpers",
+        "util",
+        "utils",
+        "handler",
+        "wrapper",
+        "data",
+        "info",
+    }
