@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-all lint types format protos check clean
+.PHONY: help demo serve test test-slow lint types format protos wheel-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -52,4 +52,14 @@ protos: $(VENV)/.installed-dev  ## regenerate the stubs
 	$(BIN)/python protos/generate.py
 
 clean:  ## remove what make made
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# What a user gets: the wheel, with the newest dependencies, away from this checkout's packages.
+WHEEL_VENV := .venv-wheel
+wheel-test:  ## build the wheel, install it alone, and run the demo with it
+	rm -rf dist $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(WHEEL_VENV)/bin/pip install --quiet dist/pbserve-*.whl
+	$(WHEEL_VENV)/bin/pip list 2>/dev/null | grep -E '^(protobuf|grpcio|tensorflow|numpy) '
+	$(WHEEL_VENV)/bin/python examples/digits_demo.py

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from service_kit import errors
 from service_kit.manifest import ArchitectureSpec, Conversion, MovingAverageMode
 from tests.conftest import Converted
 from tests.support.digits import GOLDEN, PARITY, SPEC, digits_order, expected
+from tests.support.random_checkpoint import write_random_checkpoint
 
 AUTO, REQUIRED, OFF = MovingAverageMode.AUTO, MovingAverageMode.REQUIRED, MovingAverageMode.OFF
 
@@ -184,29 +184,8 @@ def test_damaged_data_is_data_loss(tmp_path: Path) -> None:
     assert "(shard 1)" in str(error)
 
 
-def _random_checkpoint(folder: Path, name: str) -> ArchitectureSpec:
-    from exporter_service.architectures.registry import find_architecture
-
-    architecture = find_architecture(name)
-    parameters = architecture.parse({"classes": 2})
-    random = np.random.default_rng(5)
-    with tf.Graph().as_default(), tf.Session() as session:
-        values = {}
-        for key, variable in architecture.variables(parameters).items():
-            made = tf.Variable(tf.zeros(variable.shape), name=key, use_resource=False)
-            value = random.uniform(0.5, 1.0, variable.shape) / math.prod(variable.shape[:3])
-            values[made] = value
-        session.run(
-            [made.initializer for made in values],
-            {made.initializer.inputs[1]: value for made, value in values.items()},
-        )
-        saver = tf.train.Saver(list(values))
-        saver.save(session, str(folder / "model.ckpt"), 1, write_meta_graph=False)
-    return ArchitectureSpec(name, {"classes": 2})
-
-
 def test_a_second_card_adds_at_most_3_percent_to_the_file(tmp_path: Path) -> None:
-    architecture = _random_checkpoint(tmp_path, "densenet121")
+    architecture = write_random_checkpoint(tmp_path, "densenet121")
     sizes: list[Conversion] = []
     for cards in (1, 2):
         order = digits_order(".", AUTO, cards, architecture, root=tmp_path)

@@ -34,14 +34,16 @@ def test_names_the_shape_that_came_and_the_one_expected(shape: tuple[int, ...]) 
 
 @pytest.mark.parametrize("names", [[], ["images"], ["input", "more"]])
 def test_names_the_inputs_that_came_and_those_expected(names: list[str]) -> None:
-    image: np.ndarray[Any, Any] = np.zeros((1, 4, 9, 3), np.float32)
-    inputs = {name: image for name in names}  # noqa: C420 - typed
+    inputs = dict.fromkeys(names, np.zeros((1, 4, 9, 3), np.float32))
     with pytest.raises(errors.InvalidTensor, match=r"the model takes \['input'\]"):
         check_inputs(inputs, [IMAGES])
 
 
 def test_inputs_must_agree_on_the_number_of_images() -> None:
-    inputs = {"input": np.zeros((2, 4, 4, 3), np.float32), "age": np.zeros(3, np.int64)}
+    inputs: dict[str, np.ndarray[Any, Any]] = {
+        "input": np.zeros((2, 4, 4, 3), np.float32),
+        "age": np.zeros(3, np.int64),
+    }
     with pytest.raises(errors.InvalidTensor, match="differ in their number of images"):
         check_inputs(inputs, [IMAGES, AGE])
 
