@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -145,13 +145,33 @@ def _work(sender: Connection, task: Task) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     answer: Any
     try:
-        module, _, function = task.entry.partition(":")
-        answer = _Done(getattr(import_module(module), function)(*task.arguments, sender.send))
+        name, _, function = task.entry.partition(":")
+        with _silent_import():
+            module = import_module(name)
+        answer = _Done(getattr(module, function)(*task.arguments, sender.send))
     except errors.PbserveError as error:
         answer = error
     except Exception:
         answer = _Defect(f"in the conversion's process:\n{traceback.format_exc()}")
     sender.send(answer)
+
+
+@contextlib.contextmanager
+def _silent_import() -> Iterator[None]:
+    """Keeps what TensorFlow's libraries say when they are loaded out of the service's log.
+
+    They write to the descriptor itself before any log level is in force. An import that fails
+    still raises.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _end_with_parent() -> None:

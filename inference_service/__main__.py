@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ async def _serve(settings: InferenceSettings) -> None:
 
 
 def _tensorflow_engine(graph: bytes, towers: Sequence[Tower]) -> Engine:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Takes seconds to import: in the loading thread, after the port is open.
     from inference_service.engine.tensorflow import TensorFlowEngine
 
