@@ -27,7 +27,7 @@ demo: $(VENV)/.installed  ## convert, hot-load, stream and swap the golden digit
 serve: $(VENV)/.installed  ## run both services on the default ports until Ctrl-C
 	@$(BIN)/pbexport serve --store ./models --checkpoint-root tests/golden/digits & exporter=$$!; \
 	$(BIN)/pbserve serve --store ./models & inference=$$!; \
-	trap 'kill $$exporter $$inference 2>/dev/null; wait; exit 0' INT TERM; wait
+	trap : INT; trap 'kill $$exporter $$inference' TERM; wait; wait
 
 test: $(VENV)/.installed-dev  ## every test that takes seconds
 	$(BIN)/pytest -m 'not slow'

@@ -37,8 +37,11 @@ async def _serve(settings: ExporterSettings) -> None:
     told = stop_signal()
     store = ArtifactStore(settings.store)
     store.create()
-    processes = ConversionProcesses(settings.workers)
-    exporter = Exporter(store, CheckpointRoots(settings.checkpoint_roots), processes)
+    conversions = ConversionProcesses(settings.workers)
+    # Of their own, so that a question does not wait behind a conversion.
+    inspections = ConversionProcesses(1)
+    roots = CheckpointRoots(settings.checkpoint_roots)
+    exporter = Exporter(store, roots, conversions, inspections)
     server = Server(max_message_bytes=settings.max_message_bytes)
     exporter_pb2_grpc.add_ExporterServiceServicer_to_server(ExporterServicer(exporter), server.grpc)
     address = await server.start(settings.listen, [SERVICE_NAME])
@@ -49,7 +52,8 @@ async def _serve(settings: ExporterSettings) -> None:
     await server.drain(
         lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
     )
-    processes.close()
+    for processes in (conversions, inspections):
+        await processes.close()
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ uncompressed (tensorflow/core/lib/io/format.cc, tensorflow/core/protobuf/tensor_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ _FOOTER_BYTES = 48
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 # Type byte and checksum after each block; type 0 is uncompressed.
 _TRAILER_BYTES = 5
-# Field numbers of BundleEntryProto.
+# Field numbers of BundleHeaderProto and BundleEntryProto.
+_NUM_SHARDS = 1
 _SHARD_ID, _OFFSET, _SIZE = 3, 4, 5
 
 
@@ -29,8 +30,16 @@ class Extent:
     size: int
 
 
-def read_extents(index: Path) -> dict[str, Extent]:
-    """Returns key -> extent for every tensor of a V2 index.
+@dataclass(frozen=True, slots=True)
+class BundleLayout:
+    """Number of data files, and where in them each tensor lies, by key."""
+
+    shard_count: int
+    extents: Mapping[str, Extent]
+
+
+def read_layout(index: Path) -> BundleLayout:
+    """Returns the layout that a V2 index describes.
 
     Raises:
         ValueError: the file is not such an index, or is damaged.
@@ -45,18 +54,20 @@ def read_extents(index: Path) -> dict[str, Extent]:
         _, position = _varint(footer, position)
     start, position = _varint(footer, position)
     length, _ = _varint(footer, position)
-    extents = {}
+    extents, shard_count = {}, 1
     for _, handle in _entries(_block(content, start, length)):
         start, position = _varint(handle, 0)
         length, _ = _varint(handle, position)
         for key, value in _entries(_block(content, start, length)):
-            # The empty key holds the header.
+            fields = dict(_fields(value))
             if key:
-                fields = dict(_fields(value))
                 extents[key.decode(errors="replace")] = Extent(
                     fields.get(_SHARD_ID, 0), fields.get(_OFFSET, 0), fields.get(_SIZE, 0)
                 )
-    return extents
+            else:
+                # The empty key holds the header, BundleHeaderProto.
+                shard_count = fields.get(_NUM_SHARDS, 1)
+    return BundleLayout(shard_count, extents)
 
 
 def _block(content: bytes, start: int, length: int) -> bytes:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from exporter_service.architectures.architecture import Variable
 from exporter_service.architectures.registry import fitting_architectures
 from exporter_service.checkpoint_contents import is_shadow, is_training_state
+from exporter_service.key_list import counted
 from exporter_service.moving_average import SHADOW_SUFFIX
 from service_kit import errors
 from service_kit.manifest import ArchitectureSpec
-
-_LISTED = 10
 
 
 def check_match(
@@ -48,18 +47,9 @@ def check_match(
     raise errors.CheckpointMismatch(
         f"{checkpoint} is not a checkpoint of this {architecture} "
         f"({len(variables)} variables): "
-        + "; ".join(
-            (_listed("missing", missing), _listed("extra", extra), _listed("misshapen", misshapen))
-        )
+        f"missing {counted(missing)}; extra {counted(extra)}; misshapen {counted(misshapen)}"
         + _advice(fitting_architectures(shapes))
     )
-
-
-def _listed(what: str, keys: Sequence[str]) -> str:
-    if not keys:
-        return f"{what} 0"
-    more = ", ..." if len(keys) > _LISTED else ""
-    return f"{what} {len(keys)}: {', '.join(keys[:_LISTED])}{more}"
 
 
 def _advice(fitting: Sequence[ArchitectureSpec]) -> str:

@@ -6,7 +6,7 @@ Runs in the server's process: no TensorFlow in here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,16 @@ from service_kit.manifest import CheckpointFormat
 
 STATE_FILE = "checkpoint"
 _STATE_PATH = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
-_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
-_SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
+_PART = re.compile(r"\.(index|meta|data-\d{5,}-of-\d{5,})$")
+# TensorFlow's reader takes a path for a pattern.
+_PATTERN = re.compile(r"[*?\[\]\\]")
 _STEP = re.compile(r"-(\d+)$")
 _STATE_FILE_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLocation:
-    """A checkpoint on disk: resolved prefix, format, index file and data shards in order.
+    """A checkpoint on disk: prefix below its real folder, format, and index file.
 
     For V1 the prefix is the one file, which is both index and data.
     """
@@ -33,7 +34,6 @@ class CheckpointLocation:
     prefix: Path
     format: CheckpointFormat
     index: Path
-    shards: tuple[Path, ...]
 
     @property
     def global_step(self) -> int | None:
@@ -123,7 +123,16 @@ class CheckpointRoots:
                 f"{_below(requested, STATE_FILE)} names no model_checkpoint_path: give the "
                 "checkpoint's prefix instead"
             )
-        named = Path(text_encoding.CUnescape(match[1]).decode(errors="replace"))
+        try:
+            named = Path(text_encoding.CUnescape(match[1]).decode(errors="replace"))
+        except ValueError as error:
+            raise errors.CheckpointNotFound(
+                f"{_below(requested, STATE_FILE)} cannot be read: {error}"
+            ) from error
+        if "\0" in str(named):
+            raise errors.CheckpointNotFound(
+                f"{_below(requested, STATE_FILE)} names a path with a zero byte"
+            )
         if named.is_absolute() and not self._is_inside(named):
             # Written on the machine that trained; the files have moved together since.
             named = Path(named.name)
@@ -135,31 +144,32 @@ class CheckpointRoots:
     def _location(
         self, prefix: Path, requested: str, looked_for: list[str]
     ) -> CheckpointLocation | None:
+        prefix = prefix.parent.resolve() / prefix.name
         index = prefix.with_name(prefix.name + ".index")
         looked_for.extend((index.name, prefix.name))
         if index.is_file():
-            shards = _shards(prefix)
-            location = CheckpointLocation(prefix, CheckpointFormat.V2, index, shards)
+            format_ = CheckpointFormat.V2
         elif prefix.is_file() and not _PART.search(prefix.name) and prefix.name != STATE_FILE:
-            location = CheckpointLocation(prefix, CheckpointFormat.V1, prefix, (prefix,))
+            format_, index = CheckpointFormat.V1, prefix
         else:
             return None
-        # The files themselves may be symlinks.
-        for path in (location.index, *location.shards):
+        if _PATTERN.search(str(prefix)):
+            raise errors.InvalidRequest(
+                f"{requested} has one of the characters * ? [ ] \\ in its real path, which "
+                "TensorFlow's reader takes for a pattern: rename it"
+            )
+        # The files themselves may be symlinks. Which data files are read is the index's word,
+        # so none that could be meant may lead out.
+        for path in (index, *_data_files(prefix)):
             if not self._is_inside(path):
                 raise self._outside(f"{path.name} of {requested}")
-        return location
+        return CheckpointLocation(prefix, format_, index)
 
 
-def _shards(prefix: Path) -> tuple[Path, ...]:
-    """Returns the data files that belong to the prefix, by shard number."""
-    found = {
-        int(match[1]): path
-        for path in prefix.parent.iterdir()
-        if path.name.startswith(prefix.name + ".data-")
-        and (match := _SHARD.fullmatch(path.name[len(prefix.name) :]))
-    }
-    return tuple(found[number] for number in sorted(found))
+def _data_files(prefix: Path) -> Iterator[Path]:
+    """Yields whatever could be a data file of the prefix."""
+    start = prefix.name + ".data-"
+    return (path for path in prefix.parent.iterdir() if path.name.startswith(start))
 
 
 def _below(folder: str, name: str) -> str:

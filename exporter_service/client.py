@@ -13,7 +13,7 @@ from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import manifest_codec
-from service_kit.channel import Client, typed_errors
+from service_kit.channel import Client, sendable, typed_errors
 from service_kit.manifest import Manifest
 
 
@@ -58,8 +58,10 @@ class ExporterClient(Client):
             request: what to convert.
             timeout: seconds for the whole conversion; None: no limit.
         """
+        with sendable():
+            message = _message(request)
         with typed_errors():
-            for response in self._stub.ConvertCheckpoint(_message(request), timeout=timeout):
+            for response in self._stub.ConvertCheckpoint(message, timeout=timeout):
                 if response.HasField("manifest"):
                     yield manifest_codec.from_proto(response.manifest)
                 else:
@@ -67,10 +69,10 @@ class ExporterClient(Client):
 
     def inspect(self, checkpoint: str) -> CheckpointContents:
         """Returns what the checkpoint at a path holds."""
+        with sendable():
+            request = pb.InspectCheckpointRequest(checkpoint=checkpoint)
         with typed_errors():
-            response = self._stub.InspectCheckpoint(
-                pb.InspectCheckpointRequest(checkpoint=checkpoint)
-            )
+            response = self._stub.InspectCheckpoint(request)
         return CheckpointContents(
             checkpoint=manifest_codec.checkpoint_from_proto(response.checkpoint),
             shard_count=response.shard_count,
@@ -86,21 +88,27 @@ class ExporterClient(Client):
 
     def artifacts(self, model: str = "") -> tuple[list[Manifest], Sequence[str]]:
         """Returns the manifests of a model, or of all, and a line for each unreadable one."""
+        with sendable():
+            request = pb.ListArtifactsRequest(model=model)
         with typed_errors():
-            response = self._stub.ListArtifacts(pb.ListArtifactsRequest(model=model))
+            response = self._stub.ListArtifacts(request)
         found = [manifest_codec.from_proto(message) for message in response.artifacts]
         return found, list(response.unreadable)
 
     def artifact(self, model: str, version: int = 0) -> Manifest:
         """Returns one manifest; version 0 means the highest."""
+        with sendable():
+            request = pb.GetArtifactRequest(model=model, version=version)
         with typed_errors():
-            response = self._stub.GetArtifact(pb.GetArtifactRequest(model=model, version=version))
+            response = self._stub.GetArtifact(request)
         return manifest_codec.from_proto(response.manifest)
 
     def delete(self, model: str, version: int) -> None:
         """Removes one artifact from the store."""
+        with sendable():
+            request = pb.DeleteArtifactRequest(model=model, version=version)
         with typed_errors():
-            self._stub.DeleteArtifact(pb.DeleteArtifactRequest(model=model, version=version))
+            self._stub.DeleteArtifact(request)
 
     def architectures(self) -> list[ArchitectureDescription]:
         """Returns the architectures that can be built."""

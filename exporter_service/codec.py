@@ -14,7 +14,7 @@ from exporter_service.progress import Progress
 from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit import errors, manifest_codec
-from service_kit.manifest import Manifest, MovingAverageMode, Preprocessing
+from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode, Preprocessing
 from service_kit.model_name import checked_model_name
 
 _MOST_CARDS = 64
@@ -45,7 +45,7 @@ def conversion_request(message: pb.ConvertCheckpointRequest) -> ConversionReques
         model=checked_model_name(message.model),
         version=message.version or None,
         checkpoint=message.checkpoint,
-        architecture=manifest_codec.architecture_from_proto(message.architecture),
+        architecture=_architecture(message.architecture),
         image_size=_image_size(message),
         cards=message.cards or 1,
         device_kind=_DEVICE_KINDS[message.device_kind],
@@ -53,6 +53,13 @@ def conversion_request(message: pb.ConvertCheckpointRequest) -> ConversionReques
         preprocessing=_preprocessing(message.preprocessing),
         request_id=message.request_id,
     )
+
+
+def _architecture(message: manifest_pb2.ArchitectureSpec) -> ArchitectureSpec:
+    try:
+        return manifest_codec.architecture_from_proto(message)
+    except (json_format.Error, ValueError) as error:
+        raise errors.InvalidRequest(f"architecture.parameters: {error}") from error
 
 
 def _image_size(message: pb.ConvertCheckpointRequest) -> tuple[int, int] | None:

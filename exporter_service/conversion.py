@@ -84,10 +84,14 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
         outputs = [spec.tensor_name for tower in towers for spec in tower.outputs]
         frozen = freezing.freeze_session(session, outputs, keep_devices=order.cards > 1)
 
-    report(Progress(Step.CHECK, f"{len(frozen.node)} nodes"))
-    proven = parity.check_frozen(frozen, towers, probes, expected, session_config())
+    path = folder / (MULTI_NAME if order.cards > 1 else SINGLE_NAME)
+    written = _write(frozen, path)
+    report(Progress(Step.CHECK, f"{written.node_count} nodes"))
+    # The file is what will be served, so the file is what is checked.
+    stored = tf.GraphDef.FromString(path.read_bytes())
+    proven = parity.check_frozen(stored, towers, probes, expected, session_config())
     return Conversion(
-        graph=_write(frozen, folder / (MULTI_NAME if order.cards > 1 else SINGLE_NAME)),
+        graph=written,
         checkpoint=checkpoint.origin,
         architecture=ArchitectureSpec(architecture.name, parameters.model_dump(mode="json")),
         moving_average=plan.report,

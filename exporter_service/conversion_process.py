@@ -57,6 +57,7 @@ class ConversionProcesses:
     def __init__(self, limit: int) -> None:
         """Allows `limit` processes at the same time; further tasks wait for a place."""
         self._places = asyncio.Semaphore(limit)
+        self._callers: set[asyncio.Task[Any]] = set()
         # One blocking receive a process.
         self._threads = ThreadPoolExecutor(limit, thread_name_prefix="conversion")
 
@@ -74,10 +75,21 @@ class ConversionProcesses:
             report(Progress(Step.QUEUED))
         async with self._places:
             report(Progress(Step.START))
-            return await self._supervise(task, report)
+            caller = asyncio.current_task()
+            assert caller is not None
+            self._callers.add(caller)
+            try:
+                return await self._supervise(task, report)
+            finally:
+                self._callers.discard(caller)
 
-    def close(self) -> None:
-        """Frees the threads; tasks must have ended."""
+    async def close(self) -> None:
+        """Kills what still runs, cancelling its callers, and frees the threads."""
+        callers = set(self._callers)
+        for caller in callers:
+            caller.cancel()
+        if callers:
+            await asyncio.wait(callers)
         self._threads.shutdown()
 
     async def _supervise(self, task: Task, report: Report) -> Any:
@@ -91,19 +103,21 @@ class ConversionProcesses:
             _log.info("conversion_process_started", pid=process.pid)
             while True:
                 pending = self._in_thread(receiver.recv)
-                message = await asyncio.shield(pending)
+                try:
+                    message = await asyncio.shield(pending)
+                except (EOFError, OSError):
+                    # The process is gone, perhaps in the middle of a message.
+                    await self._in_thread(process.join)
+                    raise errors.ConversionCrashed(
+                        f"the conversion's process {_end_of(process)} before it was done; "
+                        "nothing was published, and the next conversion starts a new process"
+                    ) from None
                 if isinstance(message, Progress):
                     report(message)
                 elif isinstance(message, _Done):
                     return message.result
                 else:
                     raise message
-        except (EOFError, ConnectionResetError):
-            await self._in_thread(process.join)
-            raise errors.ConversionCrashed(
-                f"the conversion's process {_end_of(process)} before it was done; nothing was "
-                "published, and the next conversion starts with a new process"
-            ) from None
         finally:
             await asyncio.shield(self._end(process, receiver, pending))
 

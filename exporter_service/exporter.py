@@ -28,12 +28,17 @@ class Exporter:
     """Turns checkpoints below the roots into artifacts of the store."""
 
     def __init__(
-        self, store: ArtifactStore, roots: CheckpointRoots, processes: ConversionProcesses
+        self,
+        store: ArtifactStore,
+        roots: CheckpointRoots,
+        conversions: ConversionProcesses,
+        inspections: ConversionProcesses,
     ) -> None:
         """Works with the given store, roots and processes; owns none of them."""
         self._store = store
         self._roots = roots
-        self._processes = processes
+        self._conversions = conversions
+        self._inspections = inspections
 
     async def convert(
         self, request: ConversionRequest
@@ -62,15 +67,10 @@ class Exporter:
             # Outside the store: a killed conversion must leave no trace in it.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pbexport-")))
             task = Task("exporter_service.conversion:convert", (order, folder))
-            conversion: Conversion = await self._processes.run(task, report)
+            conversion: Conversion = await self._conversions.run(task, report)
             report(Progress(Step.PUBLISH))
-            manifest = await asyncio.to_thread(
-                self._store.publish,
-                request.model,
-                conversion,
-                folder / conversion.graph.file_name,
-                request.version,
-            )
+            graph = folder / conversion.graph.file_name
+            manifest = await self._publish(request, conversion, graph)
         _log.info(
             "published",
             request_id=request.request_id,
@@ -79,6 +79,24 @@ class Exporter:
             sha256=manifest.graph.sha256,
         )
         return manifest
+
+    async def _publish(
+        self, request: ConversionRequest, conversion: Conversion, graph: Path
+    ) -> Manifest:
+        """Publishes, or takes back what was published when the caller is gone meanwhile."""
+        publication = asyncio.ensure_future(
+            asyncio.to_thread(
+                self._store.publish, request.model, conversion, graph, request.version
+            )
+        )
+        try:
+            return await asyncio.shield(publication)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped, and it still reads from the scratch folder.
+            with contextlib.suppress(errors.PbserveError):
+                unwanted = await publication
+                await asyncio.to_thread(self._store.delete, unwanted.model, unwanted.version)
+            raise
 
     def _order(self, request: ConversionRequest) -> ConversionOrder:
         """Refuses at once what needs no TensorFlow to be refused."""
@@ -105,7 +123,7 @@ class Exporter:
         """
         location = await asyncio.to_thread(self._roots.locate, checkpoint)
         task = Task("exporter_service.inspection:inspect_checkpoint", (location,))
-        contents: CheckpointContents = await self._processes.run(task, lambda _: None)
+        contents: CheckpointContents = await self._inspections.run(task, lambda _: None)
         return contents
 
     def architectures(self) -> Sequence[Architecture]:

@@ -19,7 +19,7 @@ def inspect_checkpoint(location: CheckpointLocation, report: Report) -> Checkpoi
     checkpoint = Checkpoint(location)
     return CheckpointContents(
         checkpoint=checkpoint.origin,
-        shard_count=len(location.shards),
+        shard_count=checkpoint.shard_count,
         tensors=checkpoint.tensors,
         fitting=tuple(fitting_architectures(checkpoint.shapes)),
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from exporter_service.key_list import counted
 from service_kit import errors
 from service_kit.manifest import MovingAverageMode, MovingAverageReport
 
@@ -15,7 +16,6 @@ SHADOW_SUFFIX = "/ExponentialMovingAverage"
 _OFF = "moving averages are off"
 _STATISTIC = "a moving statistic of batch norm, kept without a shadow"
 _ABSENT = "the checkpoint has no shadow of it"
-_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,8 @@ def _check_all_have_shadows(trainable: Mapping[str, bool], keys: Collection[str]
         if is_trainable and name + SHADOW_SUFFIX not in keys
     ]
     if without:
-        listed = ", ".join(without[:_LISTED])
-        more = f" and {len(without) - _LISTED} more" if len(without) > _LISTED else ""
         raise errors.MovingAverageMissing(
-            f"moving averages are required, and {len(without)} of {sum(trainable.values())} "
-            f"trainable variables have no {SHADOW_SUFFIX[1:]} in the checkpoint: {listed}{more}; "
+            f"moving averages are required, and of {sum(trainable.values())} trainable variables "
+            f"these have no {SHADOW_SUFFIX[1:]} in the checkpoint: {counted(without)}; "
             "use moving average auto or off to restore their own values"
         )

@@ -173,33 +173,29 @@ class Card:
         return batch
 
     def _is_wanted(self, pending: _Pending) -> bool:
+        """Whether somebody still waits; checked again for every part of a split request."""
         if pending.answer.done():
             return False
-        if pending.done == 0 and pending.deadline is not None and pending.deadline < self._clock():
-            if pending.answer.set_running_or_notify_cancel():
-                waited = self._clock() - pending.arrived
-                self._refuse(
-                    pending,
-                    errors.DeadlineExpired(
-                        f"the deadline passed after {waited:.3f} s in the queue of card "
-                        f"{self.index}; nothing was computed"
-                    ),
-                )
+        if pending.deadline is not None and pending.deadline < self._clock():
+            waited = self._clock() - pending.arrived
+            self._refuse(
+                pending,
+                errors.DeadlineExpired(
+                    f"the deadline passed after {waited:.3f} s on card {self.index}, with "
+                    f"{pending.done} of {pending.images} images computed"
+                ),
+            )
             return False
         return True
 
     def _refuse(self, pending: _Pending, error: errors.PbserveError) -> None:
-        # Its place is free before anybody learns of the end.
-        self._free(pending.images)
-        pending.answer.set_exception(error)
+        # False when it was cancelled, which has freed its place already.
+        if pending.answer.set_running_or_notify_cancel():
+            self._free(pending.images)
+            pending.answer.set_exception(error)
 
     def _compute(self, batch: Sequence[tuple[_Pending, Slice]]) -> None:
-        # From here on a request cannot be cancelled, only answered.
-        live = [
-            (pending, part)
-            for pending, part in batch
-            if pending.answer.running() or pending.answer.set_running_or_notify_cancel()
-        ]
+        live = [(pending, part) for pending, part in batch if not pending.answer.done()]
         if not live:
             return
         images = sum(part.images for _, part in live)
@@ -207,18 +203,18 @@ class Card:
         try:
             outputs = self._run_engine(self._stacked(live, images))
             self._check(outputs, images)
+            seconds = self._clock() - began
+            position = 0
+            for pending, part in live:
+                taken = {n: o[position : position + part.images] for n, o in outputs.items()}
+                position += part.images
+                self._deliver(pending, taken, images, began, seconds)
+        # Whatever happens costs these requests; the card's thread lives.
         except Exception as error:
             failure = _as_failure(error)
             for pending, _ in live:
                 if not pending.answer.done():
                     self._refuse(pending, failure)
-            return
-        seconds = self._clock() - began
-        position = 0
-        for pending, part in live:
-            taken = {n: o[position : position + part.images] for n, o in outputs.items()}
-            position += part.images
-            self._deliver(pending, taken, images, began, seconds)
 
     def _deliver(
         self, pending: _Pending, part: Tensors, batch_size: int, began: float, seconds: float
@@ -227,18 +223,19 @@ class Card:
         pending.began = began if pending.began is None else pending.began
         pending.computed += seconds
         pending.batch_size = max(pending.batch_size, batch_size)
-        if pending.done < pending.images or pending.answer.done():
+        if pending.done < pending.images:
             return
-        self._answered += pending.images
-        self._free(pending.images)
-        pending.answer.set_result(
-            CardAnswer(
-                outputs=_joined(pending.parts),
-                batch_size=pending.batch_size,
-                queue_seconds=pending.began - pending.arrived,
-                compute_seconds=pending.computed,
-            )
+        answer = CardAnswer(
+            outputs=_joined(pending.parts),
+            batch_size=pending.batch_size,
+            queue_seconds=pending.began - pending.arrived,
+            compute_seconds=pending.computed,
         )
+        if not pending.answer.done() and pending.answer.set_running_or_notify_cancel():
+            # Its place is free before anybody learns of the answer.
+            self._answered += pending.images
+            self._free(pending.images)
+            pending.answer.set_result(answer)
 
     def _stacked(self, live: Sequence[tuple[_Pending, Slice]], images: int) -> Tensors:
         """Returns the batch's inputs in the tower's dtypes; a lone request is not copied."""

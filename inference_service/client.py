@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
 import numpy.typing as npt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,7 +17,7 @@ from inference_service.tensor_codec import decode_tensor, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import errors, manifest_codec, status
-from service_kit.channel import Client, typed_errors
+from service_kit.channel import Client, sendable, typed_errors
 from service_kit.manifest import TensorSpec
 
 Array = npt.NDArray[Any]
@@ -185,8 +186,10 @@ class InferenceClient(Client):
 
     def model(self, name: str) -> Model:
         """Returns one model with the state of its versions."""
+        with sendable():
+            request = pb.GetModelRequest(model=name)
         with typed_errors():
-            return _model(self._stub.GetModel(pb.GetModelRequest(model=name)).model)
+            return _model(self._stub.GetModel(request).model)
 
     def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
         """Returns when the model (empty: the server) answers requests.
@@ -215,13 +218,11 @@ def _request(
     model: str, images: Inputs, card: int | None, version: int, request_id: str
 ) -> pb.PredictRequest:
     inputs = images if isinstance(images, Mapping) else {_INPUT: images}
-    return pb.PredictRequest(
-        model=model,
-        version=version,
-        card=card,
-        inputs={name: encode_tensor(array) for name, array in inputs.items()},
-        request_id=request_id,
-    )
+    tensors = {name: encode_tensor(np.asarray(array)) for name, array in inputs.items()}
+    with sendable():
+        return pb.PredictRequest(
+            model=model, version=version, card=card, inputs=tensors, request_id=request_id
+        )
 
 
 def _prediction(message: pb.PredictResponse) -> Prediction:

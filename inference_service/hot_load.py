@@ -6,21 +6,31 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from inference_service.loader import Loader
 from inference_service.policy import Load, Publication, Unload, plan
 from inference_service.registry import Loaded, Registry, State
+from inference_service.servable import Servable
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.server import Health
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_RETRY_SECONDS = 1.0
-_LAST_RETRY_SECONDS = 60.0
+
+class _Pace(NamedTuple):
+    """Seconds before the first retry, doubled each time up to the last."""
+
+    first: float
+    last: float
+
+
+_RETRY_STORE = _Pace(1, 60)
+# A graph that does not load costs seconds of computing each time, but memory may come back.
+_RETRY_ENGINE = _Pace(30, 900)
 
 
 class HotLoader:
@@ -50,11 +60,16 @@ class HotLoader:
         self._failures: dict[Publication, int] = {}
         self._known: set[str] = set()
         self._store_trouble = ""
+        self._closing_down = False
 
     async def watch(self, poll_seconds: float) -> None:
         """Synchronises for ever."""
         while True:
-            await self.sync()
+            try:
+                await self.sync()
+            except Exception:
+                # Whatever it is, what is served goes on being served.
+                _log.exception("sync_failed")
             await asyncio.sleep(poll_seconds)
 
     async def sync(self) -> None:
@@ -94,7 +109,11 @@ class HotLoader:
             await asyncio.wait(list(self._tasks.values()))
 
     async def close(self) -> None:
-        """Frees every version; no request may be in flight any more."""
+        """Frees every version; no request may be in flight any more.
+
+        Waits for a load that runs, and skips those that have not begun.
+        """
+        self._closing_down = True
         await self.settled()
         for model, versions in self._registry.fingerprints().items():
             for version in versions:
@@ -125,12 +144,12 @@ class HotLoader:
         began = self._clock()
         loop = asyncio.get_running_loop()
         try:
-            servable = await loop.run_in_executor(self._loading, self._loader.load, model, version)
+            servable = await loop.run_in_executor(self._loading, self._load_now, publication)
         except errors.PbserveError as error:
-            self._fail(publication, str(error), passes=isinstance(error, errors.StoreUnavailable))
+            self._fail(publication, error, _retry_pace(error))
             log.warning("load_failed", reason=error.reason, message=str(error))
         except Exception as error:
-            self._fail(publication, f"{type(error).__name__}: {error}", passes=True)
+            self._fail(publication, error, _RETRY_ENGINE)
             log.exception("load_failed")
         else:
             displaced = self._registry.install(Loaded(servable, publication.fingerprint))
@@ -138,10 +157,20 @@ class HotLoader:
             if displaced:
                 await self._free(displaced)
 
-    def _fail(self, publication: Publication, reason: str, *, passes: bool) -> None:
+    def _load_now(self, publication: Publication) -> Servable:
+        if self._closing_down:
+            raise errors.ServerStopping("the server is going away")
+        return self._loader.load(publication.model, publication.version)
+
+    def _fail(self, publication: Publication, error: Exception, pace: _Pace | None) -> None:
         failures = self._failures[publication] = self._failures.get(publication, 0) + 1
-        wait = min(_FIRST_RETRY_SECONDS * 2 ** (failures - 1), _LAST_RETRY_SECONDS)
-        self._retry_at[publication] = self._clock() + wait if passes else float("inf")
+        self._retry_at[publication] = (
+            self._clock() + min(pace.first * 2 ** (failures - 1), pace.last)
+            if pace
+            else float("inf")
+        )
+        # A defect's own words may be empty.
+        reason = str(error) or type(error).__name__
         self._registry.note(publication.model, publication.version, State.FAILED, reason)
 
     async def _unload(self, action: Unload) -> None:
@@ -163,3 +192,12 @@ class HotLoader:
         for model in known:
             await self._health.set(model, serving=self._registry.is_served(model))
         self._known = known
+
+
+def _retry_pace(error: errors.PbserveError) -> _Pace | None:
+    """Returns how to retry a load; None: not until the publication changes."""
+    if isinstance(error, errors.StoreUnavailable):
+        return _RETRY_STORE
+    if isinstance(error, errors.EngineFailed):
+        return _RETRY_ENGINE
+    return None

@@ -12,17 +12,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors, manifest_codec
+from service_kit.digest import sha256_of
 from service_kit.manifest import MANIFEST_NAME, Conversion, Manifest, published_as
 from service_kit.model_name import checked_model_name, is_model_name
 from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
 
 _VERSION = re.compile(r"[1-9][0-9]{0,18}")
-_HASH_BLOCK_BYTES = 1 << 20
+# Versions travel as int64.
+_HIGHEST_VERSION = 2**63 - 1
 
 
 def _now() -> datetime:
@@ -73,12 +76,15 @@ class ArtifactStore:
             ArtifactCorrupt: the file is not the one that `conversion` describes.
         """
         checked_model_name(model)
-        if version is not None and not 1 <= version < 2**63:
+        if version is not None and not 1 <= version <= _HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
         _check_file(graph, conversion)
         with self._reaching(f"publish model {model} in"):
             while True:
+                self._fs.invalidate_cache()
                 number = version or max(self._claimed(model), default=0) + 1
+                if number > _HIGHEST_VERSION:
+                    raise errors.VersionTaken(f"model {model} has no higher version left")
                 document = published_as(conversion, model, number, self._clock())
                 try:
                     self._publisher.publish(document, graph)
@@ -179,23 +185,32 @@ class ArtifactStore:
             self._publisher.remove(model, version)
 
     def _versions(self, model: str) -> dict[int, str]:
-        folder = f"{self._root}/{model}"
         found = {}
-        for path, entry in self._fs.find(folder, maxdepth=2, detail=True).items():
-            parts = path[len(folder) :].strip("/").split("/")
-            if len(parts) == 2 and parts[1] == MANIFEST_NAME and _VERSION.fullmatch(parts[0]):
-                found[int(parts[0])] = _fingerprint(entry)
+        for version in self._claimed(model):
+            files = self._entries(f"{self._root}/{model}/{version}")
+            if any(_last(entry["name"]) == MANIFEST_NAME for entry in files):
+                found[version] = " ".join(sorted(map(_fingerprint, files)))
         return found
 
     def _claimed(self, model: str) -> list[int]:
         """Returns every version number that has a folder, published or not."""
-        self._fs.invalidate_cache()
+        names = [_last(entry["name"]) for entry in self._entries(f"{self._root}/{model}")]
+        numbers = [int(name) for name in names if _VERSION.fullmatch(name)]
+        return [number for number in numbers if number <= _HIGHEST_VERSION]
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        """Lists a folder; one that is not there is empty, one that cannot be read is an error.
+
+        The difference matters: what is not published any more is unloaded.
+        """
         try:
-            entries = self._fs.ls(f"{self._root}/{model}", detail=True)
-        except FileNotFoundError:
+            entries: list[dict[str, Any]] = self._fs.ls(folder, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            if self._fs.isdir(folder):
+                # Something in it went away while it was listed.
+                raise
             return []
-        names = [_last(entry["name"]) for entry in entries]
-        return [int(name) for name in names if _VERSION.fullmatch(name)]
+        return entries
 
     def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
         known = self.published()
@@ -210,8 +225,11 @@ class ArtifactStore:
     def _reaching(self, action: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+        except (errors.PbserveError, Claimed):
+            raise
+        # File systems of object stores raise what their client libraries raise.
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise errors.StoreUnavailable(
                 f"cannot {action} the store {self.url}: {reason}", retry_after=1.0
             ) from error
@@ -225,11 +243,7 @@ def _taken(model: str, version: int) -> errors.VersionTaken:
 
 
 def _check_file(graph: Path, conversion: Conversion) -> None:
-    digest = hashlib.sha256()
-    with graph.open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != conversion.graph.sha256:
+    if sha256_of(graph) != conversion.graph.sha256:
         raise errors.ArtifactCorrupt(
             f"{graph.name} changed between conversion and publication; convert again"
         )
@@ -240,5 +254,5 @@ def _last(path: str) -> str:
 
 
 def _fingerprint(entry: Mapping[str, object]) -> str:
-    keys = ("size", "ETag", "etag", "LastModified", "updated", "created", "mtime", "ino")
+    keys = ("name", "size", "ETag", "etag", "LastModified", "updated", "created", "mtime", "ino")
     return " ".join(f"{key}={entry[key]}" for key in keys if key in entry)

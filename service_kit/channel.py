@@ -9,7 +9,7 @@ from types import TracebackType
 import grpc
 from typing_extensions import Self
 
-from service_kit import status
+from service_kit import errors, status
 
 # A request is bounded by the server's own limit; the client does not second-guess it.
 _UNLIMITED = -1
@@ -47,6 +47,15 @@ class Client:
     def close(self) -> None:
         """Closes the connection and ends what is still in flight."""
         self._channel.close()
+
+
+@contextlib.contextmanager
+def sendable() -> Iterator[None]:
+    """Turns a value that no field of a message can hold into an `InvalidRequest`."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise errors.InvalidRequest(f"the request cannot be sent: {error}") from error
 
 
 @contextlib.contextmanager

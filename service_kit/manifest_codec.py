@@ -12,6 +12,13 @@ from pbserve.artifact.v1 import manifest_pb2 as pb
 from service_kit import errors, manifest
 from service_kit.model_name import is_model_name
 
+# Element types that can be fed and fetched.
+_DTYPES = frozenset(
+    ["bool", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+_LARGEST_SIZE = 2**24
+
 
 def to_json(document: manifest.Manifest) -> bytes:
     """Returns the text of `manifest.json`, UTF-8."""
@@ -50,8 +57,21 @@ def _check(document: manifest.Manifest, origin: str) -> None:
         problem = "its towers are not numbered 0, 1, 2, ..."
     elif not document.towers or any(not t.inputs or not t.outputs for t in document.towers):
         problem = "it has no tower with an input and an output"
+    else:
+        specs = [s for tower in document.towers for s in (*tower.inputs, *tower.outputs)]
+        problem = next(filter(None, map(_problem_of, specs)), None)
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
+
+
+def _problem_of(spec: manifest.TensorSpec) -> str | None:
+    if spec.dtype not in _DTYPES:
+        return f"tensor {spec.tensor_name!r} has dtype {spec.dtype!r}"
+    if spec.shape[:1] != (-1,):
+        return f"tensor {spec.tensor_name!r} of shape {list(spec.shape)} does not take any batch"
+    if any(not -1 <= size <= _LARGEST_SIZE for size in spec.shape):
+        return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)}"
+    return None
 
 
 def to_proto(document: manifest.Manifest) -> pb.Manifest:

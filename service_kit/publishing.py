@@ -104,9 +104,15 @@ class ObjectPublisher:
         try:
             self._fs.makedirs(folder, exist_ok=True)
             self._fs.put_file(str(graph), f"{folder}/{document.graph.file_name}", mode="create")
-            self._fs.pipe_file(f"{folder}/{MANIFEST_NAME}", text, mode="create")
         except FileExistsError:
             raise Claimed from None
+        try:
+            self._fs.pipe_file(f"{folder}/{MANIFEST_NAME}", text, mode="create")
+        except Exception:
+            # The version was ours and stays invisible: give its number and space back.
+            with contextlib.suppress(Exception):
+                self._fs.rm(folder, recursive=True)
+            raise
 
     def remove(self, model: str, version: int) -> None:
         """See `Publisher.remove`."""

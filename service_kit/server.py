@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 
@@ -92,8 +93,8 @@ class Server:
 def stop_signal() -> asyncio.Event:
     """Returns an event that SIGTERM or SIGINT sets from now on.
 
-    Call it before anybody can know that the program runs. A second signal has its usual
-    effect: it ends the program at once.
+    Call it before anybody can know that the program runs. A second signal ends the program
+    at once.
     """
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -103,7 +104,8 @@ def stop_signal() -> asyncio.Event:
         _log.info("stopping", signal=name)
         told.set()
         for number in signals:
-            loop.remove_signal_handler(number)
+            # The shell's convention for a program that a signal ended.
+            loop.add_signal_handler(number, os._exit, 128 + number)
 
     for number in signals:
         loop.add_signal_handler(number, tell, number.name)

@@ -6,6 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+# The same for the pools inside ops; read when the first session is made.
+os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
@@ -58,10 +61,10 @@ class TensorFlowEngine:
 
 
 def _session_config(cards: int) -> Any:
-    """Returns a configuration in which the cards share the cores evenly.
+    """Returns a configuration in which the cards of an artifact share the cores evenly.
 
-    With as many cards as cores each card computes on one thread: 1.33 times the default
-    session, measured with DenseNet-169 on 2 cores.
+    With at least as many cards as cores, each card computes on one thread.
+    `benchmarks/session_threads.py` compares the choices.
     """
     cores = len(os.sched_getaffinity(0))
     config = tf.ConfigProto(
@@ -69,6 +72,8 @@ def _session_config(cards: int) -> Any:
         allow_soft_placement=True,
         intra_op_parallelism_threads=max(1, cores // cards),
         inter_op_parallelism_threads=max(1, min(cards, cores)),
+        # Otherwise the first session of the process sizes the pool for all.
+        use_per_session_threads=True,
     )
     config.gpu_options.allow_growth = True
     return config

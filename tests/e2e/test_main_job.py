@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from exporter_service.client import ExporterClient
+from exporter_service.progress import Step
 from inference_service.client import InferenceClient
 from service_kit import errors
 from service_kit.manifest import MovingAverageMode
 from tests.conftest import RunningExporter
-from tests.support.digits import PARITY, digits_request, expected
-from tests.support.services import Service, running
+from tests.support.digits import GOLDEN, PARITY, digits_request, expected
+from tests.support.services import Service, conversion_processes, running
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -126,3 +127,63 @@ def test_services_end_orderly_and_quietly(exporter: RunningExporter, tmp_path: P
                 os.kill(service.pid, number)
                 assert service.process.wait(60) == 0
             assert "Traceback" not in service.log.read_text()
+
+
+def test_an_exporter_that_is_told_to_stop_ends_its_conversion(tmp_path: Path) -> None:
+    options = ("--store", str(tmp_path / "models"), "--checkpoint-root", str(GOLDEN))
+    with (
+        running("exporter_service", *options, "--grace", "0", log=tmp_path / "log") as service,
+        ExporterClient(service.address) as client,
+    ):
+        events = client.convert(digits_request())
+        next(event for event in events if getattr(event, "step", None) is Step.READ)
+        (pid,) = conversion_processes(service.pid)
+        # A conversion that does not even get to run must not hold up the end.
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.process.wait(60) == 0
+        with pytest.raises(errors.PbserveError):
+            list(events)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert "Traceback" not in service.log.read_text()
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_settings_come_from_the_environment_and_health_goes_up_when_all_is_loaded(
+    exporter: RunningExporter, tmp_path: Path
+) -> None:
+    convert(exporter, "e2e-env", MovingAverageMode.AUTO)
+    environment = {
+        "PBSERVE_LISTEN": "127.0.0.1:0",
+        "PBSERVE_STORE": str(exporter.store),
+        "PBEXPORT_LISTEN": "127.0.0.1:0",
+        "PBEXPORT_STORE": str(exporter.store),
+        "PBEXPORT_CHECKPOINT_ROOT": f"{tmp_path}:{GOLDEN}",
+    }
+    with (
+        running("inference_service", log=tmp_path / "i", environment=environment) as serving,
+        running("exporter_service", log=tmp_path / "e", environment=environment) as exporting,
+        InferenceClient(serving.address) as client,
+        ExporterClient(exporting.address) as exporter_client,
+    ):
+        client.wait_until_ready()
+        # The overall answer waits for every model that was there at the start.
+        states = {m.name: {v.state for v in m.versions} for m in client.models()}
+        assert states["e2e-env"] == {"AVAILABLE"}
+        assert all("LOADING" not in found for found in states.values())
+        assert exporter_client.inspect("ckpt_v1").checkpoint.global_step == 60
+        assert exporter_client.artifact("e2e-env").version == 1
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    for package, address in (("exporter_service", "8600"), ("inference_service", "8500")):
+        done = subprocess.run(
+            [sys.executable, "-m", package, "serve", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        assert f"[default: 127.0.0.1:{address}]" in done.stdout
+        assert "[default: ./models]" in done.stdout

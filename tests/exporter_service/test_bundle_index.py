@@ -7,20 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter_service.bundle_index import read_extents
+from exporter_service.bundle_index import read_layout
 from tests.support.digits import GOLDEN
 
 SHARDED = GOLDEN / "ckpt_sharded" / "model.ckpt-300.index"
 
 
-@pytest.mark.parametrize(("name", "count"), [("ckpt_ema", 343), ("ckpt_sharded", 195)])
-def test_finds_every_tensor(name: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "count", "shards"), [("ckpt_ema", 343, 1), ("ckpt_sharded", 195, 2)]
+)
+def test_finds_every_tensor(name: str, count: int, shards: int) -> None:
     (index,) = (GOLDEN / name).glob("*.index")
-    assert len(read_extents(index)) == count
+    layout = read_layout(index)
+    assert (len(layout.extents), layout.shard_count) == (count, shards)
 
 
 def test_extents_fill_the_shards_without_gap_or_overlap() -> None:
-    extents = read_extents(SHARDED)
+    extents = read_layout(SHARDED).extents
     for shard in (0, 1):
         position = 0
         for extent in sorted(
@@ -37,7 +40,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"version https://git-lfs.github.com/spec/v1\n" * 3):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="not a sorted string table"):
-            read_extents(path)
+            read_layout(path)
 
 
 @settings(max_examples=300)
@@ -50,4 +53,4 @@ def test_damage_is_noticed_or_harmless(
     path = tmp_path_factory.mktemp("damaged") / "x.index"
     path.write_bytes(content)
     with contextlib.suppress(ValueError):
-        read_extents(path)
+        read_layout(path)

@@ -117,3 +117,22 @@ def test_a_v1_file_with_a_flipped_bit_is_noticed(copied: Copy) -> None:
     checkpoint = opened(folder)
     with pytest.raises(errors.CheckpointCorrupt, match=r"model\.ckpt-60"):
         checkpoint.read(checkpoint.tensors)
+
+
+def test_a_directory_of_the_prefixs_name_is_not_followed(copied: Copy, tmp_path: Path) -> None:
+    inside, outside = copied("ckpt_noema"), copied("ckpt_ema")
+    (inside / "model.ckpt-120").mkdir()
+    (inside / "model.ckpt-120" / "checkpoint").write_text(
+        f'model_checkpoint_path: "{outside}/model.ckpt-300"'
+    )
+    checkpoint = opened(inside)
+    assert len(checkpoint.tensors) == 122
+    assert checkpoint.read(["global_step"])["global_step"] == 120
+
+
+def test_a_stale_shard_beside_a_whole_checkpoint_does_not_matter(copied: Copy) -> None:
+    folder = copied("ckpt_noema")
+    (folder / "model.ckpt-120.data-00000-of-00002").touch()
+    checkpoint = opened(folder)
+    assert checkpoint.shard_count == 1
+    assert len(checkpoint.read(checkpoint.tensors)) == 122

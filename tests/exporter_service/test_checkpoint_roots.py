@@ -31,21 +31,19 @@ def state(folder: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "format_", "step", "shards"),
+    ("name", "format_", "step"),
     [
-        ("ckpt_ema", CheckpointFormat.V2, 300, 1),
-        ("ckpt_ema/model.ckpt-300", CheckpointFormat.V2, 300, 1),
-        ("ckpt_sharded", CheckpointFormat.V2, 300, 2),
-        ("ckpt_v1", CheckpointFormat.V1, 60, 1),
-        ("ckpt_v1/model.ckpt-60", CheckpointFormat.V1, 60, 1),
+        ("ckpt_ema", CheckpointFormat.V2, 300),
+        ("ckpt_ema/model.ckpt-300", CheckpointFormat.V2, 300),
+        ("ckpt_sharded", CheckpointFormat.V2, 300),
+        ("ckpt_v1", CheckpointFormat.V1, 60),
+        ("ckpt_v1/model.ckpt-60", CheckpointFormat.V1, 60),
     ],
 )
-def test_finds_directories_and_prefixes(
-    name: str, format_: CheckpointFormat, step: int, shards: int
-) -> None:
+def test_finds_directories_and_prefixes(name: str, format_: CheckpointFormat, step: int) -> None:
     found = CheckpointRoots([GOLDEN]).locate(name)
-    assert (found.format, found.global_step, len(found.shards)) == (format_, step, shards)
-    assert [shard.name for shard in found.shards] == sorted(shard.name for shard in found.shards)
+    assert (found.format, found.global_step) == (format_, step)
+    assert found.index.is_file()
 
 
 def test_an_absolute_path_below_a_root_is_as_good(root: Path) -> None:
@@ -157,3 +155,29 @@ def test_what_cannot_be_a_path_is_invalid(root: Path, path: str) -> None:
 def test_no_text_makes_anything_but_a_clear_error(path: str) -> None:
     with pytest.raises(errors.PbserveError):
         CheckpointRoots([GOLDEN / "ckpt_ema" / "nowhere"]).locate(path)
+
+
+def test_a_decoy_does_not_hide_a_data_file_that_leads_out(root: Path) -> None:
+    secret = v2(root.parent / "secret")
+    prefix = v2(root)
+    real = prefix.with_name("model.ckpt-7.data-00000-of-00001")
+    real.unlink()
+    real.symlink_to(secret.with_name(real.name))
+    prefix.with_name("model.ckpt-7.data-00000-of-00002").touch()
+    with pytest.raises(errors.OutsideRoots):
+        CheckpointRoots([root]).locate("model.ckpt-7")
+
+
+@pytest.mark.parametrize("text", [r"a\x", r"\u12", r"a\000b"])
+def test_a_state_file_of_noise_is_not_found(root: Path, text: str) -> None:
+    state(root, text)
+    with pytest.raises(errors.CheckpointNotFound):
+        CheckpointRoots([root]).locate(".")
+
+
+def test_a_path_that_tensorflow_would_take_for_a_pattern_is_refused(root: Path) -> None:
+    v2(root / "run[1]")
+    (root / "run[1]" / "model.ckpt-60").touch()
+    for name in ("model.ckpt-60", "model.ckpt-7"):
+        with pytest.raises(errors.InvalidRequest, match="rename it"):
+            CheckpointRoots([root]).locate(f"run[1]/{name}")

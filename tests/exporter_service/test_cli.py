@@ -88,6 +88,8 @@ def test_list_inspect_delete_and_architectures_speak_both_languages(
         (("--checkpoint", "../up"), "is outside the folders"),
         (("--growth-rate", "0"), "growth_rate is 0"),
         (("--version", "-1"), "version is -1"),
+        (("--version", "99999999999999999999"), "the request cannot be sent"),
+        (("--cards", "99999999999"), "the request cannot be sent"),
         (("--address", "127.0.0.1:1"), "cannot reach the server"),
     ],
 )

@@ -24,6 +24,12 @@ def message(**changes: Any) -> pb.ConvertCheckpointRequest:
     return pb.ConvertCheckpointRequest(**(fields | changes))
 
 
+def _not_a_number() -> manifest_pb2.ArchitectureSpec:
+    spec = manifest_pb2.ArchitectureSpec(name="densenet")
+    spec.parameters["reduction"] = float("nan")
+    return spec
+
+
 def test_what_the_client_asks_is_what_the_server_understands() -> None:
     request = digits_request(version=3, moving_average=MovingAverageMode.REQUIRED)
     assert codec.conversion_request(_message(request)) == request
@@ -48,6 +54,7 @@ def test_what_is_left_out_has_the_recipes_defaults() -> None:
         ({"image_size": pb.ImageSize(height=0, width=9)}, "image_size is 0x9"),
         ({"image_size": pb.ImageSize(height=9, width=8193)}, "image_size is 9x8193"),
         ({"device_kind": 9}, "device_kind 9"),
+        ({"architecture": _not_a_number()}, "architecture.parameters: "),
         ({"moving_average": 9}, "moving_average 9"),
         ({"preprocessing": manifest_pb2.Preprocessing(mean=[1])}, r"preprocessing.mean is \[1"),
         (

@@ -22,7 +22,7 @@ def task(name: str, *arguments: object) -> Task:
 async def processes() -> AsyncIterator[ConversionProcesses]:
     pool = ConversionProcesses(1)
     yield pool
-    pool.close()
+    await pool.close()
 
 
 def ignore(progress: Progress) -> None:
@@ -56,6 +56,7 @@ async def test_a_defect_arrives_with_its_trace(processes: ConversionProcesses) -
         (task("die", signal.SIGSEGV), "ended by SIGSEGV before"),
         (task("leave", 3), "exited with code 3 before"),
         (task("leave", 0), "exited with code 0 before"),
+        (task("tear"), "SIGKILL"),
     ],
 )
 async def test_a_process_that_dies_is_a_clear_error_and_the_next_one_works(
@@ -111,3 +112,14 @@ async def test_the_process_does_not_inherit_what_the_server_has_loaded(
     loaded = await processes.run(task("modules"), ignore)
     assert "tensorflow" not in loaded
     assert "exporter_service.servicer" not in loaded
+
+
+async def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
+    pool = ConversionProcesses(1)
+    running = asyncio.create_task(pool.run(task("wait_for_ever", tmp_path / "pid"), ignore))
+    while not (tmp_path / "pid").exists():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await pool.close()
+    assert running.cancelled()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -46,10 +46,9 @@ def test_required_averages_that_are_absent_are_listed() -> None:
     with pytest.raises(errors.MovingAverageMissing) as caught:
         plan_restore(variables, {*variables, "v0" + SHADOW_SUFFIX}, REQUIRED)
     message = str(caught.value)
-    assert "11 of 12 trainable variables" in message
-    assert "v1, v2" in message
+    assert "of 12 trainable variables these have no ExponentialMovingAverage" in message
+    assert "11: v1, v2, " in message
     assert "and 1 more" in message
-    assert "m" not in message.split(": ")[1].split("; ", maxsplit=1)[0].split(", ")
 
 
 @given(

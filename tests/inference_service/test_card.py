@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_what_expired_in_the_queue_is_never_computed(lane: Lane) -> None:
     kept = lane.submit(8, deadline=lane.clock.now + 9)
     lane.clock.now += 5
     lane.release()
-    with pytest.raises(errors.DeadlineExpired, match=r"after 5\.000 s in the queue of card 0"):
+    with pytest.raises(errors.DeadlineExpired, match=r"after 5\.000 s on card 0, with 0 of 1"):
         late.result(WAIT)
     assert means(kept) == [8]
     assert sum(images for _, images in lane.engine.batches) == 2
@@ -211,3 +212,35 @@ def test_no_image_is_lost_doubled_or_moved(sizes: list[int], limit: int) -> None
     assert sum(images for _, images in lane.engine.batches) == len(expected) + 1
     assert lane.card.outstanding == 0
     lane.card.close()
+
+
+def test_the_rest_of_a_split_request_is_not_computed_once_nobody_waits(lane: Lane) -> None:
+    for end in ("cancelled", "expired"):
+        lane.engine.batches.clear()
+        lane.engine.started = threading.Semaphore(0)
+        lane.engine.gate.clear()
+        split = lane.submit(*range(9), deadline=lane.clock.now + 1)
+        assert lane.engine.started.acquire(timeout=WAIT)
+        if end == "cancelled":
+            assert split.cancel()
+        else:
+            lane.clock.now += 2
+        lane.release()
+        assert means(lane.submit(3)) == [3]
+        assert [images for _, images in lane.engine.batches] == [4, 1]
+        assert lane.card.outstanding == 0
+    with pytest.raises(errors.DeadlineExpired, match="with 4 of 9 images computed"):
+        split.result(WAIT)
+
+
+def test_outputs_that_cannot_be_joined_fail_their_request_alone() -> None:
+    widths = iter([2, 3, 4, 4])
+
+    def run(inputs: Any) -> Any:
+        return {"probs": np.zeros((len(inputs["input"]), next(widths)))}
+
+    card = Card(tower(), run, max_batch_size=2, queue_images=99)
+    with pytest.raises(errors.EngineFailed):
+        card.submit({"input": pixels(1, 2, 3)}, 3).result(WAIT)
+    assert card.submit({"input": pixels(1)}, 1).result(WAIT).outputs["probs"].shape == (1, 4)
+    card.close()

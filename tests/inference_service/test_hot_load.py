@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,17 @@ class World:
         self.store, self.folder = store, folder
         self.registry, self.health, self.now = Registry(), Health(), 0.0
         self.engines: list[MeanEngine] = []
+        self.loads: list[float] = []
+        # Loads wait while `held` is cleared.
+        self.reached, self.held = threading.Event(), threading.Event()
+        self.held.set()
         self.loader = Loader(store, self._engine, max_batch_size=4, queue_images=9)
         self.hot = HotLoader(store, self.registry, self.loader, self.health, clock=lambda: self.now)
 
     def _engine(self, graph: bytes, towers: Any) -> MeanEngine:
+        self.loads.append(self.now)
+        self.reached.set()
+        assert self.held.wait(30)
         self.engines.append(MeanEngine(graph, towers))
         return self.engines[-1]
 
@@ -216,3 +224,75 @@ async def test_watching_follows_the_store(world: World) -> None:
     while world.registry.is_served("m"):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     watching.cancel()
+
+
+async def test_a_graph_that_arrives_after_its_manifest_is_served(world: World) -> None:
+    world.publish()
+    graph = Path(world.store.url) / "m" / "1" / "frozen_model.pb"
+    late = graph.rename(world.folder / "late")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    late.rename(graph)
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_graph_that_does_not_load_is_tried_again_now_and_then(world: World) -> None:
+    world.publish(b"broken")
+    for now in range(0, 200, 10):
+        world.now = float(now)
+        await world.sync()
+        assert world.states() == {1: State.FAILED}
+    assert world.loads == [0, 30, 90]
+
+
+async def test_a_folder_that_cannot_be_read_unloads_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    await world.sync()
+    real = world.store._fs.ls
+
+    def failing(path: str, **options: Any) -> Any:
+        if path.endswith("/m"):
+            raise OSError(116, "Stale file handle")
+        return real(path, **options)
+
+    monkeypatch.setattr(world.store._fs, "ls", failing)
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_watching_survives_what_nobody_thought_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Semaphore(0)
+
+    def broken() -> Any:
+        looked.release()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.store, "published", broken)
+    watching = asyncio.create_task(world.hot.watch(0.001))
+    for _ in range(3):
+        assert await asyncio.to_thread(looked.acquire, timeout=30)
+    monkeypatch.undo()
+    world.publish()
+    while not world.registry.is_served("m"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    watching.cancel()
+
+
+async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
+    for number in range(5):
+        world.publish(model=f"m{number}")
+    world.held.clear()
+    await world.hot.sync()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    closing = asyncio.create_task(world.hot.close())
+    await asyncio.sleep(0)
+    world.held.set()
+    await closing
+    assert len(world.engines) == 1
+    assert world.engines[0].closed

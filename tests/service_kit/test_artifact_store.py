@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -225,3 +226,62 @@ def test_a_publication_survives_the_deletion_of_its_model_beside_it(
             version = store.publish("m", conversion(), graph, version=1).version
             store.delete("m", version)
         churning.result()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error"), RuntimeError("no credentials")]
+)
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    any_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    any_store.publish("m", conversion(), graph_file(tmp_path))
+    real = any_store._fs.ls
+
+    def failing(path: str, **options: Any) -> Any:
+        if path.endswith("/m"):
+            raise error
+        return real(path, **options)
+
+    monkeypatch.setattr(any_store._fs, "ls", failing)
+    for call in (any_store.published, lambda: any_store.versions("m")):
+        with pytest.raises(errors.StoreUnavailable, match=r"Input/output error|no credentials"):
+            call()
+    with pytest.raises(errors.StoreUnavailable):
+        any_store.publish("m", conversion(), graph_file(tmp_path))
+
+
+def test_folders_that_are_no_versions_are_passed_over(store: ArtifactStore, tmp_path: Path) -> None:
+    store.publish("m", conversion(), graph_file(tmp_path))
+    for name in ("0", "01", "x", "9223372036854775808", "9999999999999999999"):
+        (Path(store.url) / "m" / name).mkdir()
+        (Path(store.url) / "m" / name / MANIFEST_NAME).touch()
+    (Path(store.url) / "stray").touch()
+    (Path(store.url) / "Upper" / "1").mkdir(parents=True)
+    assert {m: list(v) for m, v in store.published().items()} == {"m": [1]}
+
+
+def test_numbers_end_where_the_wire_ends(store: ArtifactStore, tmp_path: Path) -> None:
+    graph = graph_file(tmp_path)
+    assert store.publish("m", conversion(), graph, version=2**63 - 1).version == 2**63 - 1
+    with pytest.raises(errors.VersionTaken, match="no higher version left"):
+        store.publish("m", conversion(), graph)
+
+
+def test_the_fingerprint_covers_the_graph(store: ArtifactStore, tmp_path: Path) -> None:
+    store.publish("m", conversion(), graph_file(tmp_path))
+    before = store.published()["m"][1]
+    (Path(store.url) / "m" / "1" / "frozen_model.pb").write_bytes(b"longer than before")
+    assert store.published()["m"][1] != before
+
+
+def test_a_torn_publication_gives_its_number_back(
+    memory_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, value: bytes, **options: Any) -> None:
+        raise PermissionError(13, "Access denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_store._fs, "pipe_file", refuse)
+        with pytest.raises(errors.StoreUnavailable, match="Access denied"):
+            memory_store.publish("m", conversion(), graph_file(tmp_path))
+    assert memory_store.publish("m", conversion(), graph_file(tmp_path)).version == 1

@@ -18,6 +18,11 @@ def document(cards: int = 2) -> Manifest:
     return published_as(conversion(cards=cards), "digits", 3, created)
 
 
+def _tower_with(**changes: object) -> dict[str, object]:
+    spec = {"name": "input", "tensor_name": "input:0", "dtype": "float32", "shape": ["-1", "2"]}
+    return {"inputs": [spec | changes], "outputs": [spec]}
+
+
 @pytest.mark.parametrize("cards", [1, 2, 5])
 def test_a_manifest_comes_back_from_its_json(cards: int) -> None:
     original = document(cards)
@@ -53,6 +58,11 @@ def test_fields_of_later_releases_are_passed_over() -> None:
         ({"towers": []}, "no tower"),
         ({"towers": [{"index": 1}]}, "not numbered"),
         ({"created_at": "yesterday"}, "not a manifest"),
+        ({"towers": [_tower_with(shape=["1", "2", "2", "3"])]}, "does not take any batch"),
+        ({"towers": [_tower_with(shape=[])]}, "does not take any batch"),
+        ({"towers": [_tower_with(shape=["-1", "-2"])]}, r"has shape \[-1, -2\]"),
+        ({"towers": [_tower_with(shape=["-1", "99999999999"])]}, "has shape"),
+        ({"towers": [_tower_with(dtype="complex")]}, "has dtype 'complex'"),
     ],
 )
 def test_refuses_what_readers_could_not_act_on(change: dict[str, object], problem: str) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import grpc
@@ -51,11 +53,12 @@ async def test_a_watcher_sees_the_drain_before_the_port_closes() -> None:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == STATUS.SERVING
-        draining = asyncio.create_task(server.drain(lame_duck_seconds=0.2, grace_seconds=1))
+        draining = asyncio.create_task(server.drain(lame_duck_seconds=60, grace_seconds=0))
         assert (await watch.read()).status == STATUS.NOT_SERVING
         assert not draining.done()
         watch.cancel()
-        await draining
+    draining.cancel()
+    await server.grpc.stop(None)
 
 
 async def test_reflection_lists_what_is_served() -> None:
@@ -83,3 +86,22 @@ async def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
     told = stop_signal()
     os.kill(os.getpid(), number)
     await asyncio.wait_for(told.wait(), timeout=10)
+
+
+def test_a_second_signal_ends_the_program_at_once() -> None:
+    code = (
+        "import asyncio, os, signal\n"
+        "from service_kit.server import stop_signal\n"
+        "async def main():\n"
+        "    told = stop_signal()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    await told.wait()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in done.stderr

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,19 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(package: str, *options: str, log: Path) -> Iterator[Service]:
-    """Runs a service until the block ends, and insists on an orderly end."""
-    command = [sys.executable, "-m", package, "serve", "--listen", "127.0.0.1:0", *options]
+def running(
+    package: str, *options: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """Runs a service until the block ends; on a free port, unless the environment has one."""
+    listen = () if environment else ("--listen", "127.0.0.1:0")
     with log.open("w") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", package, "serve", *listen, *options],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()

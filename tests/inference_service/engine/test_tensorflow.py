@@ -5,12 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from inference_service.engine.tensorflow import TensorFlowEngine
 from service_kit import errors
 from service_kit.manifest import TensorSpec, Tower
 from tests.conftest import Converted
 from tests.support.digits import GOLDEN, PARITY, expected
+from tests.support.engines import pixels
+from tests.support.manifests import tower
+
+SINGLE = Tower(
+    0,
+    "",
+    "",
+    (TensorSpec("input", "input:0", "float32", (-1, 32, 32, 3)),),
+    (TensorSpec("probs", "probs:0", "float32", (-1, 10)),),
+)
 
 
 def loaded(converted: Converted) -> TensorFlowEngine:
@@ -44,8 +55,8 @@ def test_runs_the_files_that_tensorflow_1_15_froze(file: str, prefixes: list[str
         for index, prefix in enumerate(prefixes)
     ]
     engine = TensorFlowEngine((GOLDEN / file).read_bytes(), towers)
-    for tower in towers:
-        probs = engine.run(tower.index, {"input": images()})["probs"]
+    for card in range(len(towers)):
+        probs = engine.run(card, {"input": images()})["probs"]
         assert np.abs(probs - expected()["probs_ema"]).max() < PARITY
     engine.close()
 
@@ -59,18 +70,31 @@ def test_an_answer_does_not_depend_on_its_company(converted_ema: Converted) -> N
     engine.close()
 
 
-def test_cards_can_run_at_the_same_time(converted_ema: Converted) -> None:
-    engine = loaded(converted_ema)
-    together = threading.Barrier(2)
+@pytest.mark.parametrize("before", [0, 1], ids=["first", "after a single-card model"])
+def test_cards_run_at_the_same_time(before: int) -> None:
+    """Each card's graph waits for the other one: one after the other would never end."""
+    meeting = threading.Barrier(2)
 
-    def run(card: int) -> np.ndarray:
-        together.wait(30)
-        return np.concatenate([engine.run(card, {"input": images(8)})["probs"] for _ in range(20)])
+    def meet(batch: np.ndarray) -> np.ndarray:
+        meeting.wait(30)
+        return batch
 
+    towers = [tower(index, cards=2) for index in range(2)]
+    with tf.Graph().as_default() as graph:
+        for one in towers:
+            with tf.name_scope(one.scope):
+                batch = tf.placeholder(tf.float32, [None, 2, 2, 3], name="input")
+                met = tf.numpy_function(meet, [batch], tf.float32, stateful=False)
+                tf.identity(tf.reshape(met, [-1, 12])[:, :3], name="probs")
+    single = (GOLDEN / "single.pb").read_bytes()
+    others = [TensorFlowEngine(single, [SINGLE]) for _ in range(before)]
+    engine = TensorFlowEngine(graph.as_graph_def().SerializeToString(), towers)
     with ThreadPoolExecutor(2) as pool:
-        left, right = pool.map(run, (0, 1))
-    np.testing.assert_allclose(left, right, atol=1e-6)
-    engine.close()
+        running = [pool.submit(engine.run, card, {"input": pixels(card)}) for card in (0, 1)]
+        for card, answer in enumerate(running):
+            assert answer.result(60)["probs"][0, 0] == card
+    for loaded_engine in (engine, *others):
+        loaded_engine.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"noise", b"\x0a\xff\xff\xff\xff\x0f", b"\x00" * 1000])

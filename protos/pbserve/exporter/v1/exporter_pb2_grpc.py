@@ -91,8 +91,9 @@ class ExporterServiceServicer(object):
 
     def ConvertCheckpoint(self, request, context):
         """Builds the towers, restores the weights, freezes, checks the numbers and publishes.
-        Streams progress and ends with the manifest of the published artifact; without that
-        last message nothing was published. Cancelling the call stops the conversion.
+        Streams progress and ends with the manifest of the published artifact. Cancelling the
+        call stops the conversion; when the connection is lost at the very end, ListArtifacts
+        tells whether it was published.
 
         INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
         fit the architecture, a required moving average is absent, or the check found a

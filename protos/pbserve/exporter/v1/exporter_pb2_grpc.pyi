@@ -40,8 +40,9 @@ class ExporterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExporterServiceAsyncStub: ...
     ConvertCheckpoint: _grpc.UnaryStreamMultiCallable[_exporter_pb2.ConvertCheckpointRequest, _exporter_pb2.ConvertCheckpointResponse]
     """Builds the towers, restores the weights, freezes, checks the numbers and publishes.
-    Streams progress and ends with the manifest of the published artifact; without that
-    last message nothing was published. Cancelling the call stops the conversion.
+    Streams progress and ends with the manifest of the published artifact. Cancelling the
+    call stops the conversion; when the connection is lost at the very end, ListArtifacts
+    tells whether it was published.
 
     INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
     fit the architecture, a required moving average is absent, or the check found a
@@ -75,8 +76,9 @@ class ExporterServiceAsyncStub(ExporterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ConvertCheckpoint: _aio.UnaryStreamMultiCallable[_exporter_pb2.ConvertCheckpointRequest, _exporter_pb2.ConvertCheckpointResponse]  # type: ignore[assignment]
     """Builds the towers, restores the weights, freezes, checks the numbers and publishes.
-    Streams progress and ends with the manifest of the published artifact; without that
-    last message nothing was published. Cancelling the call stops the conversion.
+    Streams progress and ends with the manifest of the published artifact. Cancelling the
+    call stops the conversion; when the connection is lost at the very end, ListArtifacts
+    tells whether it was published.
 
     INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
     fit the architecture, a required moving average is absent, or the check found a
@@ -113,8 +115,9 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exporter_pb2.ConvertCheckpointResponse], _abc.AsyncIterator[_exporter_pb2.ConvertCheckpointResponse]]:
         """Builds the towers, restores the weights, freezes, checks the numbers and publishes.
-        Streams progress and ends with the manifest of the published artifact; without that
-        last message nothing was published. Cancelling the call stops the conversion.
+        Streams progress and ends with the manifest of the published artifact. Cancelling the
+        call stops the conversion; when the connection is lost at the very end, ListArtifacts
+        tells whether it was published.
 
         INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
         fit the architecture, a required moving average is absent, or the check found a

@@ -1,0 +1,15 @@
+"""Lists of variables and keys as they stand in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LISTED = 10
+
+
+def counted(keys: Sequence[str]) -> str:
+    """Returns the number of keys and the first ten of them: `12: a, b, ... and 2 more`."""
+    if not keys:
+        return "0"
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return f"{len(keys)}: {', '.join(keys[:_LISTED])}{more}"
