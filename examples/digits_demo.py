@@ -27,7 +27,8 @@ from rich.table import Table
 
 from exporter_service.client import ExporterClient
 from exporter_service.conversion_order import ConversionRequest
-from inference_service.client import InferenceClient, StreamAnswer
+from inference_service.client import InferenceClient
+from inference_service.results import StreamAnswer
 from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode, Preprocessing
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "digits"

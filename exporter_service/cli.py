@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -14,6 +13,7 @@ from exporter_service import tables
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.client import ConversionProgress, ExporterClient
 from exporter_service.conversion_order import ConversionRequest
+from exporter_service.options import Average, Device, image_size_of, numbers_of
 from exporter_service.settings import ExporterSettings
 from service_kit import errors
 from service_kit.address import parse_address
@@ -39,21 +39,6 @@ Address = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 _ADDRESS = "127.0.0.1:8600"
-
-
-class Device(str, enum.Enum):
-    """Device kinds as options."""
-
-    GPU = "gpu"
-    CPU = "cpu"
-
-
-class Average(str, enum.Enum):
-    """Moving-average modes as options."""
-
-    AUTO = "auto"
-    REQUIRED = "required"
-    OFF = "off"
 
 
 @app.command()
@@ -154,7 +139,7 @@ def convert(
         "scope": scope,
         "growth_rate": growth_rate,
         "initial_filters": initial_filters,
-        "layers": layers and _numbers("layers", layers, int),
+        "layers": layers and numbers_of("layers", layers, int),
         "reduction": reduction,
         "data_format": data_format,
         "dropout_rate": dropout_rate,
@@ -166,12 +151,13 @@ def convert(
         architecture=ArchitectureSpec(
             architecture, {key: value for key, value in parameters.items() if value is not None}
         ),
-        image_size=_image_size(image_size),
+        image_size=image_size_of(image_size),
         cards=cards,
         device_kind=device.value,
         moving_average=MovingAverageMode[moving_average.name],
         preprocessing=Preprocessing(
-            mean=tuple(_numbers("mean", mean, float)), scale=tuple(_numbers("scale", scale, float))
+            mean=tuple(numbers_of("mean", mean, float)),
+            scale=tuple(numbers_of("scale", scale, float)),
         ),
         request_id=uuid.uuid4().hex,
     )
@@ -281,21 +267,3 @@ def _summarised(contents: CheckpointContents) -> dict[str, Any]:
         "optimizer_slot_count": contents.optimizer_slot_count,
         "shadow_count": contents.shadow_count,
     }
-
-
-def _image_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    sides = _numbers("image-size", text.replace("x", ","), int)
-    if len(sides) not in (1, 2):
-        raise typer.BadParameter(f"{text!r}: give one side, or HEIGHTxWIDTH")
-    return (sides[0], sides[-1])
-
-
-def _numbers(option: str, text: str | None, kind: type[Any]) -> list[Any]:
-    if text is None:
-        return []
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--{option} {text!r}: give numbers with commas between") from None

@@ -10,7 +10,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from inference_service.client import InferenceClient, Model, StreamAnswer
+from inference_service.client import InferenceClient
+from inference_service.results import Model, StreamAnswer
 from inference_service.settings import InferenceSettings
 from service_kit import errors
 from service_kit.address import parse_address
