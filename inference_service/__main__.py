@@ -55,9 +55,8 @@ async def _serve(settings: InferenceSettings) -> None:
     announce("pbserve", address)
 
     async def watch() -> None:
-        await hot_loader.sync()
         # Ready when everything known at the start is loaded, or has failed for its own reasons.
-        await hot_loader.settled()
+        await hot_loader.catch_up()
         for name in (OVERALL, SERVICE_NAME):
             await server.health.set(name, serving=True)
         await hot_loader.watch(settings.poll_seconds)

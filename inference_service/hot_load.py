@@ -72,8 +72,17 @@ class HotLoader:
                 _log.exception("sync_failed")
             await asyncio.sleep(poll_seconds)
 
-    async def sync(self) -> None:
-        """Looks at the store once and starts what has to be done.
+    async def catch_up(self) -> None:
+        """Synchronises until nothing is left to do.
+
+        Then every model that the store has is served, in the newest version that loads, or no
+        version of it loads.
+        """
+        while await self.sync():
+            await self.settled()
+
+    async def sync(self) -> int:
+        """Looks at the store once, starts what has to be done, and returns how much that is.
 
         A store that cannot be reached changes nothing.
         """
@@ -83,7 +92,7 @@ class HotLoader:
             if str(error) != self._store_trouble:
                 _log.warning("store_unavailable", message=str(error))
             self._store_trouble = str(error)
-            return
+            return 0
         self._store_trouble = ""
         self._registry.keep_notes(published)
         current = {
@@ -96,12 +105,14 @@ class HotLoader:
         now = self._clock()
         failed = {p for p, at in self._retry_at.items() if at > now}
         served = self._registry.fingerprints()
-        for action in plan(published, served, failed, self._tasks.keys()):
+        actions = plan(published, served, failed, self._tasks.keys())
+        for action in actions:
             if isinstance(action, Load):
                 self._start(action.publication.model, self._load(action.publication))
             else:
                 self._start(action.model, self._unload(action))
         await self._tell_health()
+        return len(actions)
 
     async def settled(self) -> None:
         """Returns when everything that was started is done."""

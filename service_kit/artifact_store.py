@@ -111,12 +111,10 @@ class ArtifactStore:
         with self._reaching("list"):
             self._fs.invalidate_cache()
             found: dict[str, dict[int, str]] = {}
-            for entry in self._fs.ls(self._root, detail=True):
-                model = _last(entry["name"])
-                if entry["type"] == "directory" and is_model_name(model):
-                    versions = self._versions(model)
-                    if versions:
-                        found[model] = versions
+            for model in filter(is_model_name, self._names(self._root, must_exist=True)):
+                versions = self._versions(model)
+                if versions:
+                    found[model] = versions
             return found
 
     def versions(self, model: str) -> list[int]:
@@ -187,30 +185,36 @@ class ArtifactStore:
     def _versions(self, model: str) -> dict[int, str]:
         found = {}
         for version in self._claimed(model):
-            files = self._entries(f"{self._root}/{model}/{version}")
-            if any(_last(entry["name"]) == MANIFEST_NAME for entry in files):
+            files = self._files(f"{self._root}/{model}/{version}")
+            if any(_last(file["name"]) == MANIFEST_NAME for file in files):
                 found[version] = " ".join(sorted(map(_fingerprint, files)))
         return found
 
     def _claimed(self, model: str) -> list[int]:
         """Returns every version number that has a folder, published or not."""
-        names = [_last(entry["name"]) for entry in self._entries(f"{self._root}/{model}")]
-        numbers = [int(name) for name in names if _VERSION.fullmatch(name)]
-        return [number for number in numbers if number <= _HIGHEST_VERSION]
+        names = filter(_VERSION.fullmatch, self._names(f"{self._root}/{model}"))
+        return [number for number in map(int, names) if number <= _HIGHEST_VERSION]
 
-    def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """Lists a folder; one that is not there is empty, one that cannot be read is an error.
+    # One that is not there is empty, one that cannot be read is an error: what is not published
+    # any more is unloaded.
 
-        The difference matters: what is not published any more is unloaded.
-        """
+    def _names(self, folder: str, *, must_exist: bool = False) -> list[str]:
         try:
-            entries: list[dict[str, Any]] = self._fs.ls(folder, detail=True)
+            # Without details: what vanishes while it is listed cannot make the listing fail.
+            return [_last(path) for path in self._fs.ls(folder, detail=False)]
         except (FileNotFoundError, NotADirectoryError):
-            if self._fs.isdir(folder):
-                # Something in it went away while it was listed.
+            if must_exist or self._fs.isdir(folder):
                 raise
             return []
-        return entries
+
+    def _files(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            files: list[dict[str, Any]] = self._fs.ls(folder, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            if self._fs.isdir(folder):
+                raise
+            return []
+        return files
 
     def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
         known = self.published()

@@ -129,6 +129,14 @@ async def test_a_damaged_version_is_never_served_and_the_previous_goes_on(
     assert len(world.engines) == 1
 
 
+async def test_catching_up_does_not_stop_at_a_version_that_does_not_load(world: World) -> None:
+    world.publish(b"1")
+    world.publish(b"broken")
+    world.publish(b"broken")
+    await world.hot.catch_up()
+    assert world.states() == {1: State.AVAILABLE, 2: State.FAILED, 3: State.FAILED}
+
+
 async def test_a_damaged_version_that_is_published_anew_is_served(world: World) -> None:
     world.publish(b"broken")
     await world.sync()
