@@ -23,6 +23,7 @@ async def _serve(settings: ExporterSettings) -> None:
     from exporter_service.checkpoint_roots import CheckpointRoots
     from exporter_service.conversion_process import ConversionProcesses
     from exporter_service.exporter import Exporter
+    from exporter_service.scratch import sweep_scratch
     from exporter_service.servicer import SERVICE_NAME, ExporterServicer
     from pbserve.exporter.v1 import exporter_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
@@ -37,6 +38,7 @@ async def _serve(settings: ExporterSettings) -> None:
     told = stop_signal()
     store = ArtifactStore(settings.store)
     store.create()
+    sweep_scratch()
     conversions = ConversionProcesses(settings.workers)
     # Of their own, so that a question does not wait behind a conversion.
     inspections = ConversionProcesses(1)

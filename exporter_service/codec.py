@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 from google.protobuf import json_format
 
 from exporter_service.architectures.architecture import Architecture
@@ -87,11 +87,16 @@ def _preprocessing(message: manifest_pb2.Preprocessing) -> Preprocessing:
 
 
 def _channels(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    if values and (len(values) != _CHANNELS or not all(map(math.isfinite, values))):
+    # What the graph will compute with.
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.array(values, np.float32)).all()
+    if values and (len(values) != _CHANNELS or not finite):
         raise errors.InvalidRequest(
-            f"preprocessing.{name} is {list(values)}: give {_CHANNELS} finite numbers, one a "
-            "channel, or none"
+            f"preprocessing.{name} is {list(values)}: give {_CHANNELS} numbers that are finite "
+            "as float32, one a channel, or none"
         )
+    if name == "scale" and not all(values):
+        raise errors.InvalidRequest("preprocessing.scale has a 0, which would blank its channel")
     return tuple(values)
 
 

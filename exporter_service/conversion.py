@@ -20,6 +20,7 @@ from exporter_service.architectures.registry import find_architecture
 from exporter_service.checkpoint import Checkpoint
 from exporter_service.checkpoint_match import check_match
 from exporter_service.conversion_order import ConversionOrder
+from exporter_service.key_list import counted
 from exporter_service.moving_average import RestorePlan, plan_restore
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.towers import build_towers
@@ -47,13 +48,18 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     architecture = find_architecture(order.architecture.name)
     parameters = architecture.parse(order.architecture.parameters)
     variables = architecture.variables(parameters)
-    check_match(architecture.name, variables, checkpoint.shapes, order.checkpoint.prefix.name)
+    check_match(
+        architecture.name,
+        variables,
+        checkpoint.tensors,
+        order.checkpoint.prefix.name,
+        order.moving_average,
+    )
     plan = plan_restore(
         {name: variable.trainable for name, variable in variables.items()},
         checkpoint.tensors.keys(),
         order.moving_average,
     )
-    _check_keys(plan, checkpoint)
 
     report(Progress(Step.BUILD, f"{architecture.name}, {order.cards} card(s)"))
     graph = tf.Graph()
@@ -115,21 +121,17 @@ def session_config() -> Any:
     return tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
 
 
-def _check_keys(plan: RestorePlan, checkpoint: Checkpoint) -> None:
-    """Refuses a variable that the checkpoint has only as a shadow when shadows are off."""
-    absent = [key for key in plan.key_of.values() if key not in checkpoint.tensors]
-    if absent:
-        raise errors.CheckpointMismatch(
-            f"{len(absent)} variables are in the checkpoint only as moving averages, for "
-            f"example {absent[0]}: use moving average auto"
-        )
-
-
 def _restore(
     session: Any, built: Mapping[str, Any], plan: RestorePlan, checkpoint: Checkpoint
 ) -> None:
     """Gives every variable the value of its key, without adding an op to the graph."""
     values = checkpoint.read(plan.key_of[name] for name in built)
+    broken = [key for key, value in values.items() if not np.isfinite(value).all()]
+    if broken:
+        raise errors.Unconvertible(
+            "the checkpoint's training has diverged; NaN or infinity in "
+            f"{counted(broken)}: take an earlier checkpoint"
+        )
     # An initializer assigns its second input; feeding that assigns the value instead.
     session.run(
         [variable.initializer for variable in built.values()],
@@ -149,7 +151,12 @@ def _write(frozen: Any, path: Path) -> GraphFile:
         )
     # The same graph always gives the same bytes.
     content = frozen.SerializeToString(deterministic=True)
-    path.write_bytes(content)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise errors.ScratchUnavailable(
+            f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
+        ) from error
     return GraphFile(
         file_name=path.name,
         size_bytes=len(content),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from exporter_service.checkpoint_roots import CheckpointRoots
 from exporter_service.conversion_order import ConversionOrder, ConversionRequest
 from exporter_service.conversion_process import ConversionProcesses, Task
 from exporter_service.progress import Progress, Report, Step
+from exporter_service.scratch import scratch_folder
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Conversion, Manifest
@@ -63,9 +63,8 @@ class Exporter:
 
     async def _convert(self, request: ConversionRequest, report: Report) -> Manifest:
         order = await asyncio.to_thread(self._order, request)
-        with contextlib.ExitStack() as stack:
-            # Outside the store: a killed conversion must leave no trace in it.
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pbexport-")))
+        # Outside the store: a killed conversion must leave no trace in it.
+        with scratch_folder() as folder:
             task = Task("exporter_service.conversion:convert", (order, folder))
             conversion: Conversion = await self._conversions.run(task, report)
             report(Progress(Step.PUBLISH))

@@ -45,7 +45,9 @@ def manifest_table(manifest: Manifest) -> Table:
 
 def artifacts_table(manifests: Sequence[Manifest]) -> Table:
     """Returns one row an artifact."""
-    table = Table("model", "version", "step", "architecture", "cards", "size", "published")
+    table = Table()
+    for name in ("model", "version", "step", "architecture", "cards", "size", "published"):
+        table.add_column(name, overflow="fold")
     for manifest in manifests:
         step = manifest.checkpoint.global_step
         table.add_row(

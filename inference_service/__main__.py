@@ -48,7 +48,12 @@ async def _serve(settings: InferenceSettings) -> None:
     )
     hot_loader = HotLoader(store, registry, loader, server.health)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(Predictor(registry), registry, stream_window=settings.stream_window),
+        InferenceServicer(
+            Predictor(registry),
+            registry,
+            stream_window=settings.stream_window,
+            stop=server.stopping,
+        ),
         server.grpc,
     )
     address = await server.start(settings.listen, [SERVICE_NAME])

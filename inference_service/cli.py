@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 
 from inference_service.client import InferenceClient
-from inference_service.results import Model, StreamAnswer
+from inference_service.results import Model, Prediction
 from inference_service.settings import InferenceSettings
 from service_kit import errors
 from service_kit.address import parse_address
@@ -29,6 +30,8 @@ Address = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _ADDRESS = "127.0.0.1:8500"
 _MEGABYTE = 2**20
+# How long one image is sent again to a server that asks for patience.
+_RETRY_SECONDS = 60.0
 
 
 @app.command()
@@ -104,6 +107,12 @@ def models(address: Address = _ADDRESS, as_json: Json = False) -> None:
             print_json(found)
         else:
             results.print(_models_table(found))
+            # Below the table: a reason is longer than any column.
+            for model in found:
+                for version in model.versions:
+                    if version.reason:
+                        line = f"{model.name} version {version.version}: {version.reason}"
+                        results.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -119,55 +128,88 @@ def predict(
     """Stream the images of an archive, one request each, and print the answers in order."""
     with one_line_errors(), InferenceClient(address) as client:
         images = _archived(npz, key)
-        answers = client.stream(
-            model,
-            (images[index : index + 1] for index in range(len(images))),
-            card=card,
-            version=version,
-            in_request_order=True,
-        )
+        answers = _answers(client, model, images, card=card, version=version)
         if as_json:
-            for answer in answers:
-                print_json(_described(answer))
+            for index, prediction in answers:
+                print_json(_described(index, prediction))
         else:
             results.print(_answers_table(answers))
+
+
+def _answers(
+    client: InferenceClient,
+    model: str,
+    images: np.ndarray[Any, Any],
+    *,
+    card: int | None,
+    version: int,
+) -> Iterator[tuple[int, Prediction]]:
+    """Yields an answer an image, in order; asks again for what the server told to send later."""
+    groups = (images[index : index + 1] for index in range(len(images)))
+    answers = client.stream(model, groups, card=card, version=version, in_request_order=True)
+    for answer in answers:
+        error = answer.error
+        ends = time.monotonic() + _RETRY_SECONDS
+        while error and error.retry_after and time.monotonic() < ends:
+            time.sleep(error.retry_after)
+            image = images[answer.index : answer.index + 1]
+            try:
+                yield answer.index, client.predict(model, image, card=card, version=version)
+                break
+            except errors.PbserveError as again:
+                error = again
+        else:
+            if error:
+                raise type(error)(f"image {answer.index}: {error}")
+            yield answer.index, answer.result()
 
 
 def _archived(path: Path, key: str) -> np.ndarray[Any, Any]:
     """Returns an array with at least one dimension from an archive; pickles are not read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise errors.InvalidRequest(f"{path} holds one array: save it with numpy.savez")
-            if key not in archive.files:
-                raise errors.InvalidRequest(
-                    f"{path} has no array {key!r}; it has {', '.join(archive.files) or 'none'}"
-                )
-            array: np.ndarray[Any, Any] = archive[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.InvalidRequest(f"{path} cannot be read as a NumPy archive: {error}") from error
+        array = _read_array(path, key)
+    except errors.PbserveError:
+        raise
+    # A damaged archive fails in whatever layer meets the damage first.
+    except Exception as error:
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else error
+        raise errors.InvalidRequest(
+            f"{path} cannot be read as a NumPy archive: {reason}"
+        ) from error
     if array.ndim == 0:
         raise errors.InvalidRequest(f"array {key!r} of {path} is a single number")
     return array
 
 
-def _described(answer: StreamAnswer) -> dict[str, Any]:
-    prediction = answer.result()
-    first = {"index": answer.index}
+def _read_array(path: Path, key: str) -> np.ndarray[Any, Any]:
+    archive = np.load(path, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+        raise errors.InvalidRequest(f"{path} holds one array: save it with numpy.savez")
+    with archive:
+        if key not in archive.files:
+            raise errors.InvalidRequest(
+                f"{path} has no array {key!r}; it has {', '.join(archive.files) or 'none'}"
+            )
+        array = archive[key]
+    if not isinstance(array, np.ndarray):
+        raise errors.InvalidRequest(f"{key!r} of {path} is no array")
+    return array
+
+
+def _described(index: int, prediction: Prediction) -> dict[str, Any]:
     outputs = {name: output[0].tolist() for name, output in prediction.outputs.items()}
-    return {**first, **outputs, "card": prediction.card, "version": prediction.version}
+    return {"index": index, **outputs, "card": prediction.card, "version": prediction.version}
 
 
-def _answers_table(answers: Any) -> Table:
+def _answers_table(answers: Iterable[tuple[int, Prediction]]) -> Table:
     table = Table("index", "class", "probability", "card", "version", "compute ms")
-    for answer in answers:
-        prediction = answer.result()
+    for index, prediction in answers:
         for output in prediction.outputs.values():
-            best = int(np.argmax(output[0]))
+            best = int(np.argmax(output[0])) if output[0].size else 0
             table.add_row(
-                str(answer.index),
+                str(index),
                 str(best),
-                f"{float(output[0].flat[best]):.5f}",
+                f"{float(output[0].flat[best]):.5f}" if output[0].size else "",
                 str(prediction.card),
                 str(prediction.version),
                 f"{prediction.compute_seconds * 1e3:.1f}",
@@ -178,8 +220,7 @@ def _answers_table(answers: Any) -> Table:
 def _models_table(models_: list[Model]) -> Table:
     table = Table()
     for name in ("model", "version", "state", "cards", "answered", "outstanding"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("reason", overflow="fold")
+        table.add_column(name, overflow="fold")
     for model in models_:
         for version in model.versions:
             default = " (default)" if version.version == model.default_version else ""
@@ -188,8 +229,7 @@ def _models_table(models_: list[Model]) -> Table:
                 f"{version.version}{default}",
                 version.state,
                 str(len(version.cards)),
-                " + ".join(str(card.answered_images) for card in version.cards),
-                " + ".join(str(card.outstanding_images) for card in version.cards),
-                version.reason,
+                str(sum(card.answered_images for card in version.cards)),
+                str(sum(card.outstanding_images for card in version.cards)),
             )
     return table

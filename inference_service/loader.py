@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from inference_service.card import Card
 from inference_service.engine import Engine, EngineFactory
 from inference_service.servable import Servable
+from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Manifest, TensorSpec, Tower
 
@@ -66,8 +68,25 @@ class Loader:
 
 
 def _warm(engine: Engine, tower: Tower) -> None:
-    """Runs one image: the first run of a tower optimises its graph, which takes seconds."""
-    engine.run(tower.index, {spec.name: _blank(spec) for spec in tower.inputs})
+    """Runs one image: the first run of a tower optimises its graph, which takes seconds.
+
+    Raises:
+        EngineFailed: it cannot run, or its outputs are not those of the manifest.
+    """
+    outputs = engine.run(tower.index, {spec.name: _blank(spec) for spec in tower.inputs})
+    for spec in tower.outputs:
+        found, expected = outputs[spec.name], (1, *spec.shape[1:])
+        if found.dtype != np.dtype(spec.dtype) or not _fits(found.shape, expected):
+            raise errors.EngineFailed(
+                f"card {tower.index} answers one image with {found.dtype} {list(found.shape)} as "
+                f"{spec.name!r}; the manifest says {spec.dtype} {list(spec.shape)}"
+            )
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    return len(shape) == len(expected) and all(
+        want in (-1, size) for size, want in zip(shape, expected, strict=True)
+    )
 
 
 def _blank(spec: TensorSpec) -> np.ndarray:

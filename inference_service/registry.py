@@ -100,6 +100,7 @@ class Registry:
         if version and label:
             raise errors.InvalidRequest("give a version or a label, not both")
         if label:
+            self._find(model, 0)
             raise errors.LabelNotFound(f"model {model} has no label {label}; it has none")
         with self._find(model, version).lease() as servable:
             yield servable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,11 +24,21 @@ _Context = Any
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers `pbserve.inference.v1.InferenceService`; the contract says what each rpc does."""
 
-    def __init__(self, predictor: Predictor, registry: Registry, *, stream_window: int) -> None:
-        """Serves `predictor`; `stream_window` requests may be in flight in one stream."""
+    def __init__(
+        self, predictor: Predictor, registry: Registry, *, stream_window: int, stop: asyncio.Event
+    ) -> None:
+        """Serves `predictor`.
+
+        Args:
+            predictor: answers.
+            registry: tells what is served.
+            stream_window: requests that may be in flight in one stream.
+            stop: once set, open streams read no further and end.
+        """
         self._predictor = predictor
         self._registry = registry
         self._stream_window = stream_window
+        self._stop = stop
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         """Answers one request."""
@@ -53,6 +64,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             answer,
             window=self._stream_window,
             keeps_order=lambda first: first.in_request_order,
+            stop=self._stop,
         )
         try:
             async for response in answers:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from service_kit import errors
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -16,6 +18,7 @@ async def answer_all(
     *,
     window: int,
     keeps_order: Callable[[Request], bool],
+    stop: asyncio.Event,
 ) -> AsyncGenerator[Response, None]:
     """Yields one response a request, as they are ready or in the order of the requests.
 
@@ -28,41 +31,75 @@ async def answer_all(
         answer: must not raise for what concerns one request alone.
         window: requests in flight, at least 1.
         keeps_order: asked once, with the first request.
+        stop: once set, no further request is read; what was read is answered.
+
+    Raises:
+        ServerStopping: at the end, when `stop` and not the requests ended the reading.
     """
-    places = asyncio.Semaphore(window)
-    ready: asyncio.Queue[asyncio.Task[Response] | None] = asyncio.Queue()
-    running: set[asyncio.Task[Response]] = set()
-
-    async def run(request: Request) -> Response:
-        return await answer(request)
-
-    async def read() -> None:
-        in_order: bool | None = None
-        await places.acquire()
-        async for request in requests:
-            if in_order is None:
-                in_order = keeps_order(request)
-            task = asyncio.create_task(run(request))
-            running.add(task)
-            if in_order:
-                ready.put_nowait(task)
-            else:
-                task.add_done_callback(ready.put_nowait)
-            await places.acquire()
-        if running:
-            await asyncio.wait(running)
-
-    reader = asyncio.create_task(read())
-    reader.add_done_callback(lambda _: ready.put_nowait(None))
+    reading = _Reading(requests, answer, window, keeps_order)
+    reader = asyncio.create_task(reading.read(stop))
+    reader.add_done_callback(lambda _: reading.ready.put_nowait(None))
+    stopping = asyncio.create_task(stop.wait())
+    stopping.add_done_callback(lambda _: reader.cancel() if stop.is_set() else None)
     try:
-        while (task := await ready.get()) is not None:
+        while (task := await reading.ready.get()) is not None:
             response = await task
-            running.discard(task)
+            reading.running.discard(task)
             yield response
-            places.release()
+            reading.places.release()
         await reader
     finally:
-        unfinished = (reader, *running)
-        for task_ in unfinished:
-            task_.cancel()
+        unfinished = (stopping, reader, *reading.running)
+        for one in unfinished:
+            one.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+class _Reading(Generic[Request, Response]):
+    """The reading side of one stream: a task for each request, within the window."""
+
+    def __init__(
+        self,
+        requests: AsyncIterator[Request],
+        answer: Callable[[Request], Awaitable[Response]],
+        window: int,
+        keeps_order: Callable[[Request], bool],
+    ) -> None:
+        self._requests = requests
+        self._answer = answer
+        self._keeps_order = keeps_order
+        self.places = asyncio.Semaphore(window)
+        # Tasks to hand out, in their order; None: there will be no more.
+        self.ready: asyncio.Queue[asyncio.Task[Response] | None] = asyncio.Queue()
+        self.running: set[asyncio.Task[Response]] = set()
+
+    async def read(self, stop: asyncio.Event) -> None:
+        """Reads to the end, or until it is cancelled because of `stop`."""
+        try:
+            await self._read_all()
+        except asyncio.CancelledError:
+            if not stop.is_set():
+                raise
+        if self.running:
+            await asyncio.wait(self.running)
+        if stop.is_set():
+            raise errors.ServerStopping(
+                "the server is going away: send what has no answer to another one"
+            )
+
+    async def _read_all(self) -> None:
+        in_order: bool | None = None
+        await self.places.acquire()
+        async for request in self._requests:
+            if in_order is None:
+                in_order = self._keeps_order(request)
+            task = asyncio.create_task(self._run(request))
+            self.running.add(task)
+            if in_order:
+                self.ready.put_nowait(task)
+            else:
+                task.add_done_callback(self.ready.put_nowait)
+            await self.places.acquire()
+
+    async def _run(self, request: Request) -> Response:
+        return await self._answer(request)

@@ -13,6 +13,8 @@ from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
 
 Array = npt.NDArray[Any]
+# As many as NumPy has had before release 2.
+_MOST_DIMENSIONS = 32
 
 _DTYPE_OF: Mapping[int, np.dtype[Any]] = {
     value: np.dtype(name.removeprefix("DATA_TYPE_").lower())
@@ -33,6 +35,12 @@ def decode_tensor(name: str, message: pb.Tensor) -> Array:
         known = ", ".join(sorted(dtype.name for dtype in _VALUE_OF))
         raise errors.InvalidTensor(
             f"input {name!r} has dtype number {message.dtype}; known are {known}"
+        )
+    if len(message.shape) > _MOST_DIMENSIONS:
+        # Also bounds the size of the product below, which the event loop has to compute.
+        raise errors.InvalidTensor(
+            f"input {name!r} has {len(message.shape)} dimensions in its shape; {_MOST_DIMENSIONS} "
+            "are possible"
         )
     shape, data = tuple(message.shape), message.data
     if any(size < 0 for size in shape):

@@ -7,7 +7,9 @@ a manifest does not exist for readers, and a version never changes once it is pu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -47,8 +49,11 @@ class ArtifactStore:
         """
         self.url = url
         try:
+            if not url:
+                raise ValueError("its URL is empty")  # noqa: TRY301
             self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
+        # Each file system checks its URL, and raises, in its own way.
+        except Exception as error:
             raise errors.StoreUnavailable(f"cannot open the store {url}: {error}") from error
         self._clock = clock
         self._publisher: Publisher = (
@@ -110,6 +115,8 @@ class ArtifactStore:
         """
         with self._reaching("list"):
             self._fs.invalidate_cache()
+            if self._fs.isfile(self._root):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             found: dict[str, dict[int, str]] = {}
             for model in filter(is_model_name, self._names(self._root, must_exist=True)):
                 versions = self._versions(model)
@@ -155,7 +162,7 @@ class ArtifactStore:
         with self._reaching("read"):
             try:
                 content: bytes = self._fs.cat_file(f"{self._root}/{place}")
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 raise errors.ArtifactCorrupt(f"{place} is missing; publish it again") from None
         expected = document.graph
         if len(content) != expected.size_bytes:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import enum
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -33,11 +34,14 @@ class LogFormatOption(str, enum.Enum):
 
 def print_json(value: Any) -> None:
     """Prints a value as one line of JSON; see `plain`."""
-    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+    print(json.dumps(plain(value), allow_nan=False), flush=True)
 
 
-def plain(value: Any) -> Any:
-    """Returns dataclasses, enums and times as what JSON knows: objects, names, ISO 8601."""
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one line a type
+    """Returns dataclasses, enums and times as what JSON knows: objects, names, ISO 8601.
+
+    Numbers that JSON lacks become the strings `NaN`, `Infinity` and `-Infinity`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -50,6 +54,9 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        # As protobuf's JSON has it; JSON itself has no such numbers.
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
     return value
 
 
@@ -60,7 +67,11 @@ def one_line_errors() -> Iterator[None]:
         yield
     except errors.PbserveError as error:
         notices.print(
-            f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+            f"error: {_printable(str(error))}",
+            style="bold red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
@@ -70,6 +81,15 @@ def one_line_errors() -> Iterator[None]:
         # The reader of a pipe has seen enough; nothing is left to flush.
         sys.stdout = None
         raise typer.Exit(0) from None
+    except OSError as error:
+        sys.stdout = None
+        notices.print(f"error: cannot write the result: {error.strerror}", style="bold red")
+        raise typer.Exit(FAILED) from None
+
+
+def _printable(text: str) -> str:
+    """Returns text without what would steer a terminal: names may come from anywhere."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def size_text(size_bytes: int) -> str:

@@ -128,6 +128,10 @@ class StoreUnavailable(PbserveError):
     """The artifact store cannot be reached, read or written."""
 
 
+class ScratchUnavailable(PbserveError):
+    """The exporter's temporary folder is full or cannot be written."""
+
+
 class QueueFull(PbserveError):
     """The card has as many images waiting as it may have."""
 

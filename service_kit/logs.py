@@ -17,9 +17,19 @@ def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO)
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # Without local variables: they may be large, and they may be somebody's data.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     exceptions: list[structlog.types.Processor] = (
-        [structlog.processors.dict_tracebacks] if log_format == "json" else []
+        [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            )
+        ]
+        if log_format == "json"
+        else []
     )
     structlog.configure(
         processors=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timezone
 from typing import Any
@@ -17,7 +18,10 @@ _DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
-_LARGEST_SIZE = 2**24
+_MOST_DIMENSIONS = 16
+# One image of this many elements fills 512 MiB.
+_MOST_ELEMENTS = 2**27
+_LONGEST_FILE_NAME = 255
 
 
 def to_json(document: manifest.Manifest) -> bytes:
@@ -51,12 +55,23 @@ def _check(document: manifest.Manifest, origin: str) -> None:
     name = document.graph.file_name
     if not is_model_name(document.model) or document.version < 1:
         problem = f"it names model {document.model!r} version {document.version}"
-    elif not name or "/" in name or "\\" in name or name in {".", ".."}:
+    elif (
+        not name
+        or len(name) > _LONGEST_FILE_NAME
+        or any(c in "/\\" or not c.isprintable() for c in name)
+        or name in {".", "..", manifest.MANIFEST_NAME}
+    ):
         problem = f"the graph's file name is {name!r}"
     elif [tower.index for tower in document.towers] != list(range(len(document.towers))):
         problem = "its towers are not numbered 0, 1, 2, ..."
     elif not document.towers or any(not t.inputs or not t.outputs for t in document.towers):
         problem = "it has no tower with an input and an output"
+    elif any(
+        len({spec.name for spec in specs}) != len(specs)
+        for tower in document.towers
+        for specs in (tower.inputs, tower.outputs)
+    ):
+        problem = "a tower has two tensors of one name"
     else:
         specs = [s for tower in document.towers for s in (*tower.inputs, *tower.outputs)]
         problem = next(filter(None, map(_problem_of, specs)), None)
@@ -69,8 +84,9 @@ def _problem_of(spec: manifest.TensorSpec) -> str | None:
         return f"tensor {spec.tensor_name!r} has dtype {spec.dtype!r}"
     if spec.shape[:1] != (-1,):
         return f"tensor {spec.tensor_name!r} of shape {list(spec.shape)} does not take any batch"
-    if any(not -1 <= size <= _LARGEST_SIZE for size in spec.shape):
-        return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)}"
+    sizes = [1 if size == -1 else size for size in spec.shape]
+    if min(sizes) < 1 or len(sizes) > _MOST_DIMENSIONS or math.prod(sizes) > _MOST_ELEMENTS:
+        return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)[:_MOST_DIMENSIONS]}"
     return None
 
 

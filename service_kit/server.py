@@ -49,6 +49,8 @@ class Server:
     def __init__(self, *, max_message_bytes: int) -> None:
         """Makes a server that takes messages up to `max_message_bytes` in each direction."""
         self.health = Health()
+        # Set when calls that could go on for ever have to come to an end.
+        self.stopping = asyncio.Event()
         self.grpc = grpc.aio.server(
             interceptors=[StatusInterceptor()],
             options=[
@@ -87,6 +89,7 @@ class Server:
         """
         await self.health.stop()
         await asyncio.sleep(lame_duck_seconds)
+        self.stopping.set()
         await self.grpc.stop(grace_seconds)
 
 

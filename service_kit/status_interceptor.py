@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from service_kit import errors, status
@@ -19,6 +21,9 @@ _log = structlog.get_logger(__name__)
 # those of grpc itself.
 _Handler = Any
 _Context = Any
+_Deserialize = Callable[[bytes], Any] | None
+# Of an error's words in the log; a caller may have sent a megabyte of them.
+_LOGGED_CHARACTERS = 2000
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
@@ -51,34 +56,57 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
+        # Messages are parsed inside the guard: one that cannot be is the caller's error.
+        parse = _parse_each if handler.request_streaming else _parse_one
         return make(
-            guard(behaviour, method),
-            request_deserializer=handler.request_deserializer,
+            guard(behaviour, parse(handler.request_deserializer), method),
             response_serializer=handler.response_serializer,
         )
 
 
-def _guarded_coroutine(behaviour: Callable[..., Awaitable[Any]], method: str) -> _Handler:
+def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
+    def parse(message: bytes) -> Any:
+        try:
+            return deserialize(message) if deserialize else message
+        except DecodeError as error:
+            raise errors.InvalidRequest(f"a message cannot be parsed: {error}") from error
+
+    return parse
+
+
+def _parse_each(deserialize: _Deserialize) -> Callable[[AsyncIterator[bytes]], AsyncIterator[Any]]:
+    parse = _parse_one(deserialize)
+
+    async def parse_all(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for message in messages:
+            yield parse(message)
+
+    return parse_all
+
+
+def _guarded_coroutine(
+    behaviour: Callable[..., Awaitable[Any]], parse: Callable[[Any], Any], method: str
+) -> _Handler:
     async def guarded(request: Any, context: _Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(parse(request), context)
         except Exception as error:
             await _abort(context, error, method)
 
     return guarded
 
 
-def _guarded_generator(behaviour: Callable[..., AsyncIterator[Any]], method: str) -> _Handler:
+def _guarded_generator(
+    behaviour: Callable[..., AsyncGenerator[Any, None]], parse: Callable[[Any], Any], method: str
+) -> _Handler:
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
-        answers = behaviour(request, context)
         try:
-            async for answer in answers:
-                yield answer
+            # An abandoned call must run the behaviour's own clean-up now, not when collected.
+            async with contextlib.aclosing(behaviour(parse(request), context)) as answers:
+                async for answer in answers:
+                    yield answer
         except Exception as error:
             await _abort(context, error, method)
-        finally:
-            # An abandoned call must run the behaviour's own clean-up now, not when collected.
-            await answers.aclose()  # type: ignore[attr-defined]
 
     return guarded
 
@@ -98,7 +126,12 @@ def described_error(error: Exception, method: str) -> errors.PbserveError:
     carries nothing but its incident id.
     """
     if isinstance(error, errors.PbserveError):
-        _log.info("request_failed", method=method, reason=error.reason, message=error.message)
+        _log.info(
+            "request_failed",
+            method=method,
+            reason=error.reason,
+            message=error.message[:_LOGGED_CHARACTERS],
+        )
         return error
     incident = uuid.uuid4().hex[:12]
     _log.error("incident", incident=incident, method=method, exc_info=error)

@@ -45,6 +45,7 @@ WITH_PROTOBUF = {
     "inference_service.tensor_codec",
     "service_kit.manifest_codec",
     "service_kit.status",
+    "service_kit.status_interceptor",  # the error of a message that cannot be parsed
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,28 +90,35 @@ def test_a_damaged_version_is_not_served_and_the_previous_one_goes_on(
         assert client.predict("e2e-damage", expected()["images"][:1]).version == 1
 
 
-def test_a_terminated_server_answers_what_it_has_accepted(
+def test_a_terminated_server_answers_what_it_has_read_and_ends_the_stream(
     exporter: RunningExporter, tmp_path: Path
 ) -> None:
     convert(exporter, "e2e-drain", MovingAverageMode.AUTO)
-    options = ("--store", str(exporter.store), "--grace", "30")
+    options = ("--store", str(exporter.store), "--grace", "60")
     with (
         running("inference_service", *options, log=tmp_path / "log") as service,
         InferenceClient(service.address) as client,
     ):
         client.wait_until_ready("e2e-drain")
-        terminate = threading.Event()
 
-        def groups() -> Iterator[np.ndarray]:
-            for number in range(100):
-                if number == 50:
+        def endless() -> Iterator[np.ndarray]:
+            for number in itertools.count():
+                if number == 500:
                     os.kill(service.pid, signal.SIGTERM)
-                    terminate.set()
-                yield expected()["images"][number : number + 1]
+                yield expected()["images"][number % 297 : number % 297 + 1]
 
-        answered = [answer.result() for answer in client.stream("e2e-drain", groups())]
-        assert terminate.is_set()
-        assert len(answered) == 100
+        answered: list[int] = []
+
+        def collect() -> None:
+            for answer in client.stream("e2e-drain", endless()):
+                answer.result()
+                answered.append(answer.index)
+
+        with pytest.raises(errors.ServerStopping, match="send what has no answer"):
+            collect()
+        # No hole: what was read, in order, was answered.
+        assert sorted(answered) == list(range(len(answered)))
+        assert len(answered) > 400
         assert service.process.wait(60) == 0
         with pytest.raises(errors.ServerStopping):
             client.predict("e2e-drain", expected()["images"][:1])

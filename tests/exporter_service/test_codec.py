@@ -56,10 +56,12 @@ def test_what_is_left_out_has_the_recipes_defaults() -> None:
         ({"device_kind": 9}, "device_kind 9"),
         ({"architecture": _not_a_number()}, "architecture.parameters: "),
         ({"moving_average": 9}, "moving_average 9"),
+        ({"preprocessing": manifest_pb2.Preprocessing(mean=[1e39, 0, 0])}, "finite as float32"),
+        ({"preprocessing": manifest_pb2.Preprocessing(scale=[1, 0, 1])}, "scale has a 0"),
         ({"preprocessing": manifest_pb2.Preprocessing(mean=[1])}, r"preprocessing.mean is \[1"),
         (
             {"preprocessing": manifest_pb2.Preprocessing(scale=[1, float("nan"), 1])},
-            "3 finite numbers",
+            "3 numbers that are finite",
         ),
     ],
 )

@@ -139,7 +139,7 @@ def spec(**changes: Any) -> ArchitectureSpec:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (spec(classes=7), "misshapen 4: densenet_digits/logits/weights is"),
+        (spec(classes=7), "misshapen 2: densenet_digits/logits/weights"),
         (spec(layers=[3, 4]), "misshapen"),
         (spec(layers=[3, 4, 4]), "missing 10: densenet_digits/dense_block3/conv_block4"),
         (spec(growth_rate=12), "misshapen"),
@@ -191,3 +191,48 @@ def test_a_second_card_adds_at_most_3_percent_to_the_file(tmp_path: Path) -> Non
         order = digits_order(".", AUTO, cards, architecture, root=tmp_path)
         sizes.append(convert(order, tmp_path, lambda _: None))
     assert sizes[1].graph.size_bytes <= 1.03 * sizes[0].graph.size_bytes
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "cls", "words"),
+    [
+        (
+            float("nan"),
+            "float32",
+            errors.Unconvertible,
+            "has diverged; NaN or infinity in 1: net/w",
+        ),
+        (1, "int32", errors.CheckpointMismatch, "holds int32, needs floats"),
+        ("text", "string", errors.CheckpointMismatch, "holds string, needs floats"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, value: Any, dtype: str, cls: type[Exception], words: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    architecture = write_random_checkpoint(tmp_path / "in", "densenet121")
+    name = "densenet121/conv1/weights"
+    reader = tf.train.NewCheckpointReader(str(tmp_path / "in" / "model.ckpt-1000"))
+    with tf.Graph().as_default(), tf.Session() as session:
+        keys = reader.get_variable_to_shape_map()
+        values = {key: reader.get_tensor(key) for key in keys}
+        values[name] = np.full(values[name].shape, value)
+        made = {
+            key: tf.Variable(
+                tf.zeros(v.shape, dtype if key == name else tf.float32),
+                name=key,
+                use_resource=False,
+            )
+            for key, v in values.items()
+        }
+        session.run(
+            [variable.initializer for variable in made.values()],
+            {made[key].initializer.inputs[1]: v for key, v in values.items()},
+        )
+        saver = tf.train.Saver(list(made.values()))
+        saver.save(session, str(tmp_path / "in" / "model.ckpt"), 2000, write_meta_graph=False)
+    order = digits_order("model.ckpt-2000", AUTO, 1, architecture, root=tmp_path / "in")
+    error = refused(order, tmp_path / "out")
+    assert type(error) is cls
+    assert words.replace("net/w", "densenet121/conv1/weights") in str(error)

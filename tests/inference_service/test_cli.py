@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from inference_service.cli import app
-from tests.support.engines import pixels
-from tests.support.inference_server import InferenceServer
+from service_kit.artifact_store import ArtifactStore
+from tests.support.engines import MeanEngine, pixels
+from tests.support.inference_server import InferenceServer, inference_server
 
 
 def run(*arguments: str, **kwargs: Any) -> Any:
@@ -29,6 +31,12 @@ def archive(tmp_path: Path) -> Path:
         one=np.array(3.0),
         objects=np.array([None]),
     )
+    np.save(tmp_path / "single.npy", pixels(1))
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(200)
+    (tmp_path / "damaged.npz").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as text:
+        text.writestr("images", "no array")
     return path
 
 
@@ -69,7 +77,11 @@ def test_predict_pins_a_card_and_prints_a_table(server: InferenceServer, archive
     [
         (["--key", "pictures"], "has no array 'pictures'; it has images, doubles, one, objects"),
         (["--key", "one"], "is a single number"),
-        (["--key", "objects"], "cannot be read as a NumPy archive"),
+        (["--key", "objects"], "cannot be read as a NumPy archive: it holds Python objects"),
+        (["--npz", "single.npy"], "holds one array: save it with numpy.savez"),
+        (["--npz", "damaged.npz"], "cannot be read as a NumPy archive"),
+        (["--npz", "text.npz", "--key", "images"], "is no array"),
+        (["--version", "99999999999999999999"], "the request cannot be sent"),
         (["--key", "doubles"], "is float64; the model takes float32"),
         (["--card", "7"], "has no card 7; it has 0, 1"),
         (["--version", "7"], "has no version 7; it has 1"),
@@ -81,6 +93,7 @@ def test_an_error_is_one_line_and_exit_code_1(
     server: InferenceServer, archive: Path, options: list[str], words: str
 ) -> None:
     server.publish()
+    options = [str(archive.parent / o) if o.endswith((".npy", ".npz")) else o for o in options]
     done = run(
         "predict", "m", "--npz", str(archive), "--address", server.address, "--json", *options
     )
@@ -123,3 +136,29 @@ def test_serve_says_why_it_cannot_start(options: tuple[str, ...], words: str) ->
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predict_sends_again_what_a_full_queue_refused(
+    store: ArtifactStore, tmp_path: Path, archive: Path
+) -> None:
+    with inference_server(store, tmp_path, queue_images=2) as server:
+        server.publish(cards=1)
+        done = run("predict", "m", "--npz", str(archive), "--address", server.address, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == list(range(20))
+
+
+def test_an_error_names_its_image(server: InferenceServer, tmp_path: Path) -> None:
+    server.publish()
+    values = pixels(1, 2, MeanEngine.poison)
+    np.savez(tmp_path / "poison.npz", images=values)
+    npz = str(tmp_path / "poison.npz")
+    done = run("predict", "m", "--npz", npz, "--address", server.address, "--card", "0", "--json")
+    assert done.exit_code == 1
+    assert "error: image " in done.stderr
+
+
+def test_the_reason_of_a_failure_is_whole_in_a_narrow_terminal(server: InferenceServer) -> None:
+    server.publish(b"broken")
+    shown = run("models", "--address", server.address, env={"COLUMNS": "40"}).stdout
+    assert "m version 1: the graph has no tensor probs:0" in shown

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from inference_service.loader import Loader
@@ -84,3 +86,25 @@ def test_an_engine_that_cannot_warm_is_closed(store: ArtifactStore, tmp_path: Pa
     with pytest.raises(errors.EngineFailed, match="poisoned"):
         Loader(store, factory, max_batch_size=4, queue_images=9).load("m", 1)
     assert made[0].closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (np.zeros(3, np.float32), r"float32 \[3\] as 'probs'; the manifest says float32 \[-1, 3\]"),
+        (np.zeros((1, 4), np.float32), r"float32 \[1, 4\]"),
+        (np.zeros((2, 3), np.float32), r"float32 \[2, 3\]"),
+        (np.zeros((1, 3), np.float64), r"float64 \[1, 3\]"),
+    ],
+)
+def test_a_graph_that_answers_otherwise_than_its_manifest_says_is_refused(
+    store: ArtifactStore, tmp_path: Path, answer: np.ndarray, words: str
+) -> None:
+    publish(store, tmp_path)
+
+    class Other(MeanEngine):
+        def run(self, card: int, inputs: Any) -> Any:
+            return {"probs": answer}
+
+    with pytest.raises(errors.EngineFailed, match=words):
+        Loader(store, Other, max_batch_size=4, queue_images=9).load("m", 1)

@@ -1,11 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
 from inference_service.streaming import answer_all
+from service_kit import errors
+
+
+def answered(
+    requests: Any, answer: Any, *, window: int, in_order: bool = False, stop: Any = None
+) -> AsyncGenerator[Any, None]:
+    return answer_all(
+        requests,
+        answer,
+        window=window,
+        keeps_order=lambda _: in_order,
+        stop=stop or asyncio.Event(),
+    )
 
 
 class Source:
@@ -46,7 +60,7 @@ async def settle() -> None:
 
 async def test_answers_come_as_they_are_ready() -> None:
     answers = Answers()
-    stream = answer_all(Source(3), answers, window=8, keeps_order=lambda _: False)  # type: ignore[arg-type]
+    stream = answered(Source(3), answers, window=8)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     answers.give(2)
@@ -59,7 +73,7 @@ async def test_answers_come_as_they_are_ready() -> None:
 
 async def test_answers_keep_the_order_of_the_requests_when_asked_to() -> None:
     answers = Answers()
-    stream = answer_all(Source(3), answers, window=8, keeps_order=lambda _: True)  # type: ignore[arg-type]
+    stream = answered(Source(3), answers, window=8, in_order=True)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     answers.give(2)
@@ -73,7 +87,7 @@ async def test_answers_keep_the_order_of_the_requests_when_asked_to() -> None:
 @pytest.mark.parametrize("window", [1, 3])
 async def test_no_more_is_read_than_the_window_allows(window: int) -> None:
     source, answers = Source(10), Answers()
-    stream = answer_all(source, answers, window=window, keeps_order=lambda _: False)  # type: ignore[arg-type]
+    stream = answered(source, answers, window=window)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     assert source.read == window
@@ -92,7 +106,7 @@ async def test_no_more_is_read_than_the_window_allows(window: int) -> None:
 
 async def test_leaving_cancels_what_is_in_flight() -> None:
     answers = Answers()
-    stream = answer_all(Source(4), answers, window=3, keeps_order=lambda _: False)  # type: ignore[arg-type]
+    stream = answered(Source(4), answers, window=3)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     answers.give(1)
@@ -109,11 +123,35 @@ async def test_a_source_that_breaks_ends_the_stream_with_its_error() -> None:
     async def answer(request: int) -> int:
         return request
 
-    stream = answer_all(breaking(), answer, window=3, keeps_order=lambda _: False)
+    stream = answered(breaking(), answer, window=3)
     with pytest.raises(ConnectionError, match="gone"):
         [one async for one in stream]
 
 
 async def test_no_requests_are_no_answers() -> None:
-    stream = answer_all(Source(0), Answers(), window=3, keeps_order=lambda _: False)  # type: ignore[arg-type]
+    stream = answered(Source(0), Answers(), window=3)
     assert [answer async for answer in stream] == []
+
+
+@pytest.mark.parametrize("window", [3, 10])
+async def test_a_server_that_stops_answers_what_it_has_read_and_says_so(window: int) -> None:
+    async def endless() -> AsyncIterator[int]:
+        for number in range(5):
+            yield number
+        await asyncio.Event().wait()
+
+    answers, stop = Answers(), asyncio.Event()
+    stream = answered(endless(), answers, window=window, stop=stop)
+    first = asyncio.ensure_future(stream.__anext__())
+    await settle()
+    read = min(window, 5)
+    assert sorted(answers.waiting) == list(range(read))
+    stop.set()
+    await settle()
+    for number in range(read):
+        answers.give(number)
+    got = [await first]
+    with pytest.raises(errors.ServerStopping, match="send what has no answer"):
+        got.extend([answer async for answer in stream])
+    assert sorted(answers.waiting) == list(range(read))
+    assert answers.cancelled == []

@@ -57,6 +57,11 @@ def test_decoding_copies_nothing() -> None:
         (pb.Tensor(dtype=pb.DATA_TYPE_FLOAT32, shape=[2**62, 2**62], data=b""), "0 bytes"),
         (pb.Tensor(dtype=pb.DATA_TYPE_FLOAT32, shape=[0, 2**62, 2**62], data=b""), "shape"),
         (pb.Tensor(dtype=pb.DATA_TYPE_UINT8, shape=[1] * 200, data=b"1"), "shape"),
+        # Multiplying these sizes out would hold up the event loop for a minute.
+        (
+            pb.Tensor(dtype=pb.DATA_TYPE_FLOAT32, shape=[2**62] * 400_000, data=b""),
+            "400000 dimensions in its shape; 32 are possible",
+        ),
         (pb.Tensor(dtype=pb.DATA_TYPE_BOOL, shape=[2], data=b"\x01\x02"), "not 0 or 1"),
     ],
 )

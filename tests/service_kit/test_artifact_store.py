@@ -285,3 +285,21 @@ def test_a_torn_publication_gives_its_number_back(
         with pytest.raises(errors.StoreUnavailable, match="Access denied"):
             memory_store.publish("m", conversion(), graph_file(tmp_path))
     assert memory_store.publish("m", conversion(), graph_file(tmp_path)).version == 1
+
+
+def test_a_store_that_is_a_file_or_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.StoreUnavailable, match="Not a directory"):
+        ArtifactStore(str(tmp_path / "file")).published()
+    for url in ("", "zip://x.zip", "github://a:b@/c"):
+        with pytest.raises(errors.StoreUnavailable, match="cannot open the store"):
+            ArtifactStore(url)
+
+
+def test_a_graph_that_is_a_folder_is_corrupt(store: ArtifactStore, tmp_path: Path) -> None:
+    document = store.publish("m", conversion(), graph_file(tmp_path))
+    graph = Path(store.url) / "m" / "1" / "frozen_model.pb"
+    graph.unlink()
+    graph.mkdir()
+    with pytest.raises(errors.ArtifactCorrupt, match="missing"):
+        store.graph(document)

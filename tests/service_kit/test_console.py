@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime, timezone
 
 import pytest
@@ -43,3 +44,24 @@ def test_an_expected_error_is_one_line_and_an_exit_code(
 @pytest.mark.parametrize(("size", "text"), [(1500, "1.5 kB"), (51_330_000, "51.33 MB")])
 def test_sizes_are_for_people(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_numbers_that_json_lacks_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [float("nan"), float("inf"), -float("inf")], "b": "ä"})
+    line = capsys.readouterr().out
+    assert json.loads(line) == {"a": ["NaN", "Infinity", "-Infinity"], "b": "ä"}
+    assert line.isascii()
+
+
+def test_what_would_steer_a_terminal_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), one_line_errors():
+        raise errors.CheckpointNotFound("a\nb\x1b[31m")
+    assert capsys.readouterr().err == "error: a\\nb\\x1b[31m\n"
+
+
+def test_a_result_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, one_line_errors():
+        raise OSError(28, "No space left on device")
+    sys.stdout = sys.__stdout__
+    assert caught.value.exit_code == FAILED
+    assert capsys.readouterr().err == "error: cannot write the result: No space left on device\n"

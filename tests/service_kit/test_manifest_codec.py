@@ -18,9 +18,16 @@ def document(cards: int = 2) -> Manifest:
     return published_as(conversion(cards=cards), "digits", 3, created)
 
 
+_SPEC: dict[str, object] = {
+    "name": "input",
+    "tensor_name": "input:0",
+    "dtype": "float32",
+    "shape": ["-1", "2"],
+}
+
+
 def _tower_with(**changes: object) -> dict[str, object]:
-    spec = {"name": "input", "tensor_name": "input:0", "dtype": "float32", "shape": ["-1", "2"]}
-    return {"inputs": [spec | changes], "outputs": [spec]}
+    return {"inputs": [_SPEC | changes], "outputs": [_SPEC]}
 
 
 @pytest.mark.parametrize("cards", [1, 2, 5])
@@ -55,6 +62,13 @@ def test_fields_of_later_releases_are_passed_over() -> None:
         ({"version": "0"}, "names model"),
         ({"graph": {"file_name": "../../etc/passwd"}}, "file name"),
         ({"graph": {}}, "file name"),
+        ({"graph": {"file_name": "a\0b"}}, "file name"),
+        ({"graph": {"file_name": "manifest.json"}}, "file name"),
+        ({"graph": {"file_name": "x" * 300}}, "file name"),
+        ({"towers": [{"inputs": [_SPEC, _SPEC], "outputs": [_SPEC]}]}, "two tensors of one name"),
+        ({"towers": [_tower_with(shape=["-1", "0"])]}, "has shape"),
+        ({"towers": [_tower_with(shape=["-1", *["2"] * 40])]}, "has shape"),
+        ({"towers": [_tower_with(shape=["-1", "100000", "100000"])]}, "has shape"),
         ({"towers": []}, "no tower"),
         ({"towers": [{"index": 1}]}, "not numbered"),
         ({"created_at": "yesterday"}, "not a manifest"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from service_kit import errors, status
 from service_kit.status_interceptor import StatusInterceptor
@@ -108,3 +109,39 @@ def _continuation(service: Service) -> Any:
         return service.service(details)
 
     return continuation
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+async def test_a_message_that_cannot_be_parsed_is_the_callers_error(kind: str) -> None:
+    class Health(grpc.GenericRpcHandler):
+        async def one(self, request: Any, context: Any) -> bytes:
+            return b""
+
+        async def many(self, requests: Any, context: Any) -> AsyncIterator[bytes]:
+            async for _ in requests:
+                yield b""
+
+        def service(self, handler_call_details: Any) -> Any:
+            parse = health_pb2.HealthCheckRequest.FromString
+            if kind == "unary":
+                return grpc.unary_unary_rpc_method_handler(self.one, request_deserializer=parse)
+            return grpc.stream_stream_rpc_method_handler(self.many, request_deserializer=parse)
+
+    async def ask(channel: grpc.aio.Channel, message: bytes) -> None:
+        if kind == "unary":
+            rpc: Any = channel.unary_unary("/test/one")
+            await rpc(message)
+        else:
+            calls: Any = channel.stream_stream("/test/many")
+            assert [answer async for answer in calls(iter([message]))] == [b""]
+
+    server = grpc.aio.server(interceptors=[StatusInterceptor()])
+    server.add_generic_rpc_handlers((Health(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await ask(channel, b"")
+        with pytest.raises(grpc.aio.AioRpcError, match="cannot be parsed") as caught:
+            await ask(channel, b"\xff\xff")
+    await server.stop(None)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -45,7 +45,12 @@ class InferenceServer:
         self.server = Server(max_message_bytes=2**20)
         loader = Loader(self.store, self._engine, max_batch_size=4, queue_images=queue_images)
         self.hot = HotLoader(self.store, self.registry, loader, self.server.health)
-        servicer = InferenceServicer(Predictor(self.registry), self.registry, stream_window=window)
+        servicer = InferenceServicer(
+            Predictor(self.registry),
+            self.registry,
+            stream_window=window,
+            stop=self.server.stopping,
+        )
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, self.server.grpc)
         self.address = str(await self.server.start(Address("127.0.0.1", 0), [SERVICE_NAME]))
         await self.server.health.set(OVERALL, serving=True)

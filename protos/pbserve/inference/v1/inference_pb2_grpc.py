@@ -98,7 +98,8 @@ class InferenceServiceServicer(object):
         """Answers many requests over one call, each as soon as it is ready. A request that fails
         is answered with its error and the stream goes on. Reading pauses while the stream has
         as many requests in flight as the server allows; closing the sending side lets what is
-        in flight finish.
+        in flight finish. A server that goes away answers what it has read and ends the stream
+        with UNAVAILABLE: what has no answer then was not computed for this stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,8 @@ class InferenceServiceStub:
     """Answers many requests over one call, each as soon as it is ready. A request that fails
     is answered with its error and the stream goes on. Reading pauses while the stream has
     as many requests in flight as the server allows; closing the sending side lets what is
-    in flight finish.
+    in flight finish. A server that goes away answers what it has read and ends the stream
+    with UNAVAILABLE: what has no answer then was not computed for this stream.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
     """Lists models with the state of each version."""
@@ -83,7 +84,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers many requests over one call, each as soon as it is ready. A request that fails
     is answered with its error and the stream goes on. Reading pauses while the stream has
     as many requests in flight as the server allows; closing the sending side lets what is
-    in flight finish.
+    in flight finish. A server that goes away answers what it has read and ends the stream
+    with UNAVAILABLE: what has no answer then was not computed for this stream.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models with the state of each version."""
@@ -126,7 +128,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers many requests over one call, each as soon as it is ready. A request that fails
         is answered with its error and the stream goes on. Reading pauses while the stream has
         as many requests in flight as the server allows; closing the sending side lets what is
-        in flight finish.
+        in flight finish. A server that goes away answers what it has read and ends the stream
+        with UNAVAILABLE: what has no answer then was not computed for this stream.
         """
 
     @_abc_1.abstractmethod
