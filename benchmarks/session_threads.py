@@ -10,7 +10,6 @@ process; rounds are interleaved and the median is taken.
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -19,16 +18,16 @@ import threading
 import time
 from pathlib import Path
 
-ROUNDS = 5
-BATCHES = 3
-BATCH_SIZE = 4
+ROUNDS = 3
+BATCH_SIZES = (1, 4, 8)
+IMAGES = 8
 SIDE = 256
 # Name -> (intra-op threads, inter-op threads); 0 is TensorFlow's own choice.
 SETTINGS = {
     "TensorFlow's defaults": (0, 0),
-    "one thread a card (ours for cards >= cores)": (1, 2),
-    "one thread for both cards": (1, 1),
-    "all cores for each card": (2, 2),
+    "the engine's: its own inter-op pool": (0, 2),
+    "one intra-op thread": (1, 2),
+    "one thread for everything": (1, 1),
 }
 
 
@@ -47,14 +46,14 @@ def write_graph(folder: Path) -> None:
     convert(order, folder, lambda _: None)
 
 
-def measure(graph: Path, intra: int, inter: int) -> float:
-    """Returns images per second of two callers."""
-    os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
+def measure(graph: Path, intra: int, inter: int, batch_size: int) -> float:
+    """Returns images per second of two callers that send batches of one size."""
     import numpy as np
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default() as imported:
         tf.import_graph_def(tf.GraphDef.FromString(graph.read_bytes()), name="")
+    batches = IMAGES // batch_size + 1
     config = tf.ConfigProto(
         allow_soft_placement=True,
         intra_op_parallelism_threads=intra,
@@ -62,13 +61,15 @@ def measure(graph: Path, intra: int, inter: int) -> float:
         use_per_session_threads=inter > 0,
     )
     session = tf.Session(graph=imported, config=config)
-    images = np.random.default_rng(0).uniform(0, 255, (BATCH_SIZE, SIDE, SIDE, 3)).astype("float32")
+    images = (
+        np.random.default_rng(0).uniform(0, 255, (batch_size, SIDE, SIDE, 3)).astype(np.float32)
+    )
     calls = [
         session.make_callable(f"Card_{card}/probs:0", [f"Card_{card}/input:0"]) for card in (0, 1)
     ]
 
     def work(card: int) -> None:
-        for _ in range(BATCHES):
+        for _ in range(batches):
             calls[card](images)
 
     for call in calls:
@@ -79,28 +80,30 @@ def measure(graph: Path, intra: int, inter: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return 2 * BATCHES * BATCH_SIZE / (time.perf_counter() - began)
+    return 2 * batches * batch_size / (time.perf_counter() - began)
 
 
 def main() -> None:
     """Prints the table."""
-    rates: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    cases = [(name, size) for size in BATCH_SIZES for name in SETTINGS]
+    rates: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory() as folder:
         write_graph(Path(folder))
         graph = str(Path(folder) / "multi_frozen_model.pb")
         for _ in range(ROUNDS):
-            for name, (intra, inter) in SETTINGS.items():
-                command = [sys.executable, __file__, graph, str(intra), str(inter)]
+            for name, size in cases:
+                numbers = [str(number) for number in (*SETTINGS[name], size)]
+                command = [sys.executable, __file__, graph, *numbers]
                 output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                rates[name].append(float(output.split()[-1]))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    base = medians["TensorFlow's defaults"]
-    for name, rate in medians.items():
-        print(f"{name:45} {rate:6.2f} images/s  {rate / base:.2f}")
+                rates[name, size].append(float(output.split()[-1]))
+    for name, size in cases:
+        rate = statistics.median(rates[name, size])
+        base = statistics.median(rates["TensorFlow's defaults", size])
+        print(f"batches of {size}  {name:45} {rate:6.2f} images/s  {rate / base:.2f}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+        print(measure(Path(sys.argv[1]), *map(int, sys.argv[2:])))
     else:
         main()

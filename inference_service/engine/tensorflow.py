@@ -61,18 +61,18 @@ class TensorFlowEngine:
 
 
 def _session_config(cards: int) -> Any:
-    """Returns a configuration in which the cards of an artifact share the cores evenly.
+    """Returns a configuration in which all cards of an artifact can run at the same time.
 
-    With at least as many cards as cores, each card computes on one thread.
-    `benchmarks/session_threads.py` compares the choices.
+    Inside ops TensorFlow's own pool, one thread a core for the whole process, is used:
+    `benchmarks/session_threads.py` found it as fast as any other choice or faster.
     """
     cores = len(os.sched_getaffinity(0))
     config = tf.ConfigProto(
         # Graphs pinned to cards that this machine lacks run on those that it has.
         allow_soft_placement=True,
-        intra_op_parallelism_threads=max(1, cores // cards),
-        inter_op_parallelism_threads=max(1, min(cards, cores)),
-        # Otherwise the first session of the process sizes the pool for all.
+        # A pool of this session's own: the first session of the process, which may have fewer
+        # cards, would otherwise size it for all.
+        inter_op_parallelism_threads=max(cards, cores),
         use_per_session_threads=True,
     )
     config.gpu_options.allow_growth = True
