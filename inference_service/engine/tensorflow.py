@@ -64,7 +64,7 @@ def _session_config(cards: int) -> Any:
     """Returns a configuration in which all cards of an artifact can run at the same time.
 
     Inside ops TensorFlow's own pool, one thread a core for the whole process, is used:
-    `benchmarks/session_threads.py` found it as fast as any other choice or faster.
+    `benchmarks/session_threads.py` found no other choice to be faster with two callers.
     """
     cores = len(os.sched_getaffinity(0))
     config = tf.ConfigProto(
