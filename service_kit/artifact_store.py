@@ -28,6 +28,8 @@ from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Pub
 _VERSION = re.compile(r"[1-9][0-9]{0,18}")
 # Versions travel as int64.
 _HIGHEST_VERSION = 2**63 - 1
+# Looks at a folder that changes under them, before it counts as one that cannot be read.
+_LISTINGS = 10
 
 
 def _now() -> datetime:
@@ -202,26 +204,29 @@ class ArtifactStore:
         names = filter(_VERSION.fullmatch, self._names(f"{self._root}/{model}"))
         return [number for number in map(int, names) if number <= _HIGHEST_VERSION]
 
-    # One that is not there is empty, one that cannot be read is an error: what is not published
-    # any more is unloaded.
-
     def _names(self, folder: str, *, must_exist: bool = False) -> list[str]:
-        try:
-            # Without details: what vanishes while it is listed cannot make the listing fail.
-            return [_last(path) for path in self._fs.ls(folder, detail=False)]
-        except (FileNotFoundError, NotADirectoryError):
-            if must_exist or self._fs.isdir(folder):
-                raise
-            return []
+        # Without details: what vanishes while it is listed cannot make the listing fail.
+        return [_last(path) for path in self._list(folder, must_exist=must_exist, detail=False)]
 
     def _files(self, folder: str) -> list[dict[str, Any]]:
-        try:
-            files: list[dict[str, Any]] = self._fs.ls(folder, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            if self._fs.isdir(folder):
-                raise
-            return []
-        return files
+        return self._list(folder, must_exist=False, detail=True)
+
+    def _list(self, folder: str, *, must_exist: bool, detail: bool) -> list[Any]:
+        """Lists a folder; one that is not there is empty, one that cannot be read is an error.
+
+        The difference matters: what is not published any more is unloaded.
+        """
+        for _ in range(_LISTINGS):
+            try:
+                listed: list[Any] = self._fs.ls(folder, detail=detail)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if not must_exist and not self._fs.isdir(folder):
+                    return []
+                # It, or something in it, came or went between the two looks: look again.
+                problem = error
+            else:
+                return listed
+        raise problem
 
     def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
         known = self.published()
