@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import ConversionRequest
+from exporter_service.conversion_order import ConversionRequest, TowerOptions
 from inference_service.client import InferenceClient
 from inference_service.results import StreamAnswer
 from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode, Preprocessing
@@ -65,7 +65,6 @@ def order(moving_average: MovingAverageMode) -> ConversionRequest:
     """Returns the conversion of the golden checkpoint, as its training script built it."""
     return ConversionRequest(
         model=MODEL,
-        version=None,
         checkpoint="ckpt_ema",
         architecture=ArchitectureSpec(
             "densenet",
@@ -78,12 +77,9 @@ def order(moving_average: MovingAverageMode) -> ConversionRequest:
                 "classes": 10,
             },
         ),
-        image_size=(32, 32),
-        cards=CARDS,
-        device_kind="gpu",
+        towers=TowerOptions(image_size=(32, 32), cards=CARDS),
         moving_average=moving_average,
         preprocessing=Preprocessing(mean=(177.26, 109.55, 168.66)),
-        request_id="",
     )
 
 

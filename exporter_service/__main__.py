@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from exporter_service.settings import ExporterSettings
+
+# What the tasks of all kinds need, so that a spare fits each.
+_IMPORTED_AHEAD = (
+    "exporter_service.adoption",
+    "exporter_service.conversion",
+    "exporter_service.inspection",
+    "exporter_service.proof",
+)
 
 
 def run(settings: ExporterSettings) -> None:
@@ -25,6 +34,8 @@ async def _serve(settings: ExporterSettings) -> None:
     from exporter_service.exporter import Exporter
     from exporter_service.scratch import sweep_scratch
     from exporter_service.servicer import SERVICE_NAME, ExporterServicer
+    from exporter_service.spare_processes import SpareProcesses
+    from exporter_service.task_watch import TaskLimits
     from pbserve.exporter.v1 import exporter_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
@@ -39,23 +50,35 @@ async def _serve(settings: ExporterSettings) -> None:
     store = ArtifactStore(settings.store)
     store.create()
     sweep_scratch()
-    conversions = ConversionProcesses(settings.workers)
+    task_limits = TaskLimits(settings.conversion_timeout_seconds, settings.worker_memory_bytes)
+    spares = SpareProcesses(settings.spare_workers, _IMPORTED_AHEAD)
+    limited = partial(
+        ConversionProcesses,
+        spares=spares,
+        queue_limit=settings.queue_limit,
+        task_limits=task_limits,
+    )
+    conversions = limited(settings.workers)
     # Of their own, so that a question does not wait behind a conversion.
-    inspections = ConversionProcesses(1)
+    inspections = limited(1)
     roots = CheckpointRoots(settings.checkpoint_roots)
     exporter = Exporter(store, roots, conversions, inspections)
     server = Server(max_message_bytes=settings.max_message_bytes)
     exporter_pb2_grpc.add_ExporterServiceServicer_to_server(ExporterServicer(exporter), server.grpc)
     address = await server.start(settings.listen, [SERVICE_NAME])
-    for name in (OVERALL, SERVICE_NAME):
-        await server.health.set(name, serving=True)
-    announce("pbexport", address)
-    await told.wait()
-    await server.drain(
-        lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
-    )
-    for processes in (conversions, inspections):
-        await processes.close()
+    try:
+        for name in (OVERALL, SERVICE_NAME):
+            await server.health.set(name, serving=True)
+        announce("pbexport", address)
+        # Only now: whoever asks whether the service is up need not wait for TensorFlow.
+        await spares.start()
+        await told.wait()
+        await server.drain(
+            lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
+        )
+    finally:
+        for processes in (conversions, inspections, spares):
+            await processes.close()
 
 
 def main() -> None:

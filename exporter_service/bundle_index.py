@@ -13,7 +13,7 @@ from pathlib import Path
 
 # Two block handles of at most 20 bytes each, then the magic number.
 _FOOTER_BYTES = 48
-_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 # Type byte and checksum after each block; type 0 is uncompressed.
 _TRAILER_BYTES = 5
 # Field numbers of BundleHeaderProto and BundleEntryProto.
@@ -45,7 +45,7 @@ def read_layout(index: Path) -> BundleLayout:
         ValueError: the file is not such an index, or is damaged.
     """
     content = index.read_bytes()
-    if len(content) < _FOOTER_BYTES or content[-8:] != _MAGIC:
+    if len(content) < _FOOTER_BYTES or content[-len(TABLE_MAGIC) :] != TABLE_MAGIC:
         raise ValueError("not a sorted string table")
     footer = content[-_FOOTER_BYTES:]
     position = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from exporter_service.bundle_index import BundleLayout, read_layout
 from exporter_service.checkpoint_contents import StoredTensor
 from exporter_service.checkpoint_roots import CheckpointLocation
+from exporter_service.checkpoint_signature import foreign_file
 from service_kit import errors
 from service_kit.digest import sha256_of
 from service_kit.manifest import CheckpointFormat, CheckpointOrigin
@@ -63,9 +65,13 @@ class Checkpoint:
         """
         values = {}
         for key in keys:
-            file = self._file_of(key)
-            with _damage_named(f"tensor {key} cannot be read from {file}"):
-                values[key] = np.asarray(self._reader.get_tensor(key))
+            file, place = self._file_of(key)
+            try:
+                with _damage_named(f"tensor {key} cannot be read from {place}"):
+                    values[key] = np.asarray(self._reader.get_tensor(key))
+            except errors.CheckpointCorrupt:
+                _check_not_foreign(file, key)
+                raise
         return values
 
     @property
@@ -79,16 +85,20 @@ class Checkpoint:
         with _damage_named(f"{self.location.index.name} cannot be read"):
             return read_layout(self.location.index)
 
-    def _file_of(self, key: str) -> str:
-        """Returns the name of the file that holds a tensor.
+    def _file_of(self, key: str) -> tuple[Path, str]:
+        """Returns the file that holds a tensor, and what messages call it.
 
         Raises:
             CheckpointCorrupt: the file is absent or ends before the tensor does.
         """
-        extent = self._layout.extents.get(key) if self._layout else None
-        if self._layout is None or extent is None:
-            return self.location.prefix.name
         prefix = self.location.prefix
+        extent = self._layout.extents.get(key) if self._layout else None
+        if self._layout is None and key in self.tensors:
+            # Where a checksum is wrong, the reader of V1 says that there is no such tensor.
+            place = f"{prefix.name}, whose index has it, so its values are damaged"
+            return self.location.index, place
+        if self._layout is None or extent is None:
+            return self.location.index, prefix.name
         name = f"{prefix.name}.data-{extent.shard:05d}-of-{self._layout.shard_count:05d}"
         shard = prefix.with_name(name)
         if not shard.is_file():
@@ -98,11 +108,21 @@ class Checkpoint:
             )
         size, needed = shard.stat().st_size, extent.offset + extent.size
         if size < needed:
+            _check_not_foreign(shard, key)
             raise errors.CheckpointCorrupt(
                 f"tensor {key} ends at byte {needed} of {name} (shard {extent.shard}), which has "
                 f"{size} bytes: the file is truncated, copy it again"
             )
-        return f"{name} (shard {extent.shard})"
+        return shard, f"{name} (shard {extent.shard})"
+
+
+def _check_not_foreign(file: Path, key: str) -> None:
+    """Raises CheckpointCorrupt if the file that a tensor is missing from is known by its bytes."""
+    with contextlib.suppress(OSError):
+        if foreign := foreign_file(file):
+            raise errors.CheckpointCorrupt(
+                f"tensor {key} should be in {file.name}, which is {foreign.kind}; {foreign.remedy}"
+            )
 
 
 @contextlib.contextmanager

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from google.protobuf import text_encoding
 
+from exporter_service.checkpoint_neighbours import PART, STATE_FILE, advice
+from exporter_service.checkpoint_signature import check_table, foreign_content
 from service_kit import errors
 from service_kit.manifest import CheckpointFormat
 
-STATE_FILE = "checkpoint"
 _STATE_PATH = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
-_PART = re.compile(r"\.(index|meta|data-\d{5,}-of-\d{5,})$")
 # TensorFlow's reader takes a path for a pattern.
 _PATTERN = re.compile(r"[*?\[\]\\]")
 _STEP = re.compile(r"-(\d+)$")
@@ -56,9 +56,12 @@ class CheckpointRoots:
         the service was started in, as long as it leads below a root.
 
         Raises:
-            InvalidRequest: the path is empty, cannot be a path, or names a part of a checkpoint.
+            InvalidRequest: the path is empty, cannot be a path, or names a part of a checkpoint
+                or a file of another kind; says which and what to give instead.
             OutsideRoots: it leads out of the roots, also by `..` or a symlink.
-            CheckpointNotFound: there is no checkpoint; says what was looked for.
+            CheckpointNotFound: there is no checkpoint; says what was looked for, and what is
+                there.
+            CheckpointCorrupt: the checkpoint's first file is empty, cut off, or a placeholder.
         """
         if not requested or "\0" in requested:
             raise errors.InvalidRequest("checkpoint is empty or holds a zero byte: give a path")
@@ -68,6 +71,25 @@ class CheckpointRoots:
             raise errors.CheckpointNotFound(
                 f"{requested} cannot be read: {error.strerror}"
             ) from error
+
+    def locate_file(self, requested: str) -> Path:
+        """Returns the real path of one file, looked up as a checkpoint is.
+
+        Raises:
+            InvalidRequest: the path is empty, or cannot be a path.
+            OutsideRoots: it leads out of the roots.
+            CheckpointNotFound: there is no such file.
+        """
+        if not requested or "\0" in requested:
+            raise errors.InvalidRequest("graph is empty or holds a zero byte: give a path")
+        below_roots = [root / requested for root in self._roots]
+        inside = [path for path in (*below_roots, Path(requested)) if self._is_inside(path)]
+        for path in inside:
+            if path.is_file():
+                return path.resolve()
+        if not inside:
+            raise self._outside(requested)
+        raise errors.CheckpointNotFound(f"there is no file {requested}")
 
     def _locate(self, requested: str) -> CheckpointLocation:
         below_roots = [root / requested for root in self._roots]
@@ -80,15 +102,25 @@ class CheckpointRoots:
                 return location
         if not all(path in inside for path in below_roots):
             raise self._outside(requested)
-        part = _PART.search(requested)
-        if part:
-            raise errors.InvalidRequest(
-                f"{requested} is one file of a checkpoint: give its prefix, "
-                f"{requested[: part.start()]}"
-            )
+        if part := PART.search(requested):
+            raise self._part(requested, requested[: part.start()], inside)
+        hints = (advice(path, requested, self._is_inside) for path in inside)
+        hint = next(filter(None, hints), "")
         raise errors.CheckpointNotFound(
             f"there is no checkpoint at {requested}: looked for "
             + ", ".join(dict.fromkeys(looked_for))
+            + (f"; {hint}" if hint else "")
+        )
+
+    def _part(self, requested: str, prefix: str, inside: Sequence[Path]) -> errors.InvalidRequest:
+        given = f"{requested} is one file of a checkpoint: give its prefix, {prefix}"
+        starts = [path.with_name(PART.sub("", path.name)) for path in inside]
+        indices = [start.with_name(start.name + ".index") for start in starts]
+        if any(self._is_inside(file) and file.is_file() for file in (*starts, *indices)):
+            return errors.InvalidRequest(given)
+        return errors.InvalidRequest(
+            f"{given}; nothing can be read without {PurePosixPath(prefix).name}.index, which is "
+            "not there: copy all files of the checkpoint"
         )
 
     def _is_inside(self, path: Path) -> bool:
@@ -116,8 +148,13 @@ class CheckpointRoots:
         if not state.is_file():
             return None
         with state.open("rb") as file:
-            text = file.read(_STATE_FILE_LIMIT_BYTES).decode(errors="replace")
-        match = _STATE_PATH.search(text)
+            content = file.read(_STATE_FILE_LIMIT_BYTES)
+        match = _STATE_PATH.search(content.decode(errors="replace"))
+        if not match and (foreign := foreign_content(content)):
+            raise errors.CheckpointCorrupt(
+                f"{_below(requested, STATE_FILE)} is {foreign.kind}: {foreign.remedy}, or give "
+                "the checkpoint's prefix"
+            )
         if not match:
             raise errors.CheckpointNotFound(
                 f"{_below(requested, STATE_FILE)} names no model_checkpoint_path: give the "
@@ -149,7 +186,7 @@ class CheckpointRoots:
         looked_for.extend((index.name, prefix.name))
         if index.is_file():
             format_ = CheckpointFormat.V2
-        elif prefix.is_file() and not _PART.search(prefix.name) and prefix.name != STATE_FILE:
+        elif prefix.is_file() and not PART.search(prefix.name) and prefix.name != STATE_FILE:
             format_, index = CheckpointFormat.V1, prefix
         else:
             return None
@@ -160,9 +197,11 @@ class CheckpointRoots:
             )
         # The files themselves may be symlinks. Which data files are read is the index's word,
         # so none that could be meant may lead out.
-        for path in (index, *_data_files(prefix)):
+        for path in (index, prefix.with_name(prefix.name + ".meta"), *_data_files(prefix)):
             if not self._is_inside(path):
                 raise self._outside(f"{path.name} of {requested}")
+        # Refused here, before a process is started for what only has a checkpoint's name.
+        check_table(index, format_)
         return CheckpointLocation(prefix, format_, index)
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from exporter_service.checkpoint_contents import CheckpointContents, StoredTensor
-from exporter_service.conversion_order import ConversionRequest
+from exporter_service import client_codec
+from exporter_service.architectures.description import ArchitectureDescription
+from exporter_service.checkpoint_contents import CheckpointContents
+from exporter_service.conversion_order import AdoptionRequest, ConversionRequest
 from exporter_service.progress import Step
-from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import manifest_codec
 from service_kit.channel import Client, sendable, typed_errors
-from service_kit.manifest import Manifest
+from service_kit.manifest import Manifest, ParityReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,6 @@ class ConversionProgress:
     fraction: float
     elapsed: float
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ArchitectureDescription:
-    """An architecture that can be built; `parameters` is a JSON schema."""
-
-    name: str
-    summary: str
-    image_size: tuple[int, int]
-    parameters: Mapping[str, Any]
 
 
 class ExporterClient(Client):
@@ -59,7 +49,7 @@ class ExporterClient(Client):
             timeout: seconds for the whole conversion; None: no limit.
         """
         with sendable():
-            message = _message(request)
+            message = client_codec.conversion_message(request)
         with typed_errors():
             for response in self._stub.ConvertCheckpoint(message, timeout=timeout):
                 if response.HasField("manifest"):
@@ -73,18 +63,28 @@ class ExporterClient(Client):
             request = pb.InspectCheckpointRequest(checkpoint=checkpoint)
         with typed_errors():
             response = self._stub.InspectCheckpoint(request)
-        return CheckpointContents(
-            checkpoint=manifest_codec.checkpoint_from_proto(response.checkpoint),
-            shard_count=response.shard_count,
-            tensors={
-                tensor.key: StoredTensor(tuple(tensor.shape), tensor.dtype)
-                for tensor in response.tensors
-            },
-            fitting=tuple(
-                manifest_codec.architecture_from_proto(spec)
-                for spec in response.fitting_architectures
-            ),
-        )
+        return client_codec.contents(response)
+
+    def adopt(self, request: AdoptionRequest, *, timeout: float | None = None) -> Manifest:
+        """Publishes an existing frozen graph and returns its manifest.
+
+        Args:
+            request: which graph, and what to call it.
+            timeout: seconds for the whole adoption; None: no limit.
+        """
+        with sendable():
+            message = client_codec.adoption_message(request)
+        with typed_errors():
+            response = self._stub.AdoptGraph(message, timeout=timeout)
+        return manifest_codec.from_proto(response.manifest)
+
+    def verify(self, model: str, version: int = 0) -> ParityReport:
+        """Returns the report of a new check of an artifact; version 0 means the highest."""
+        with sendable():
+            request = pb.VerifyArtifactRequest(model=model, version=version)
+        with typed_errors():
+            response = self._stub.VerifyArtifact(request)
+        return manifest_codec.parity_from_proto(response.parity)
 
     def artifacts(self, model: str = "") -> tuple[list[Manifest], Sequence[str]]:
         """Returns the manifests of a model, or of all, and a line for each unreadable one."""
@@ -114,33 +114,7 @@ class ExporterClient(Client):
         """Returns the architectures that can be built."""
         with typed_errors():
             response = self._stub.ListArchitectures(pb.ListArchitecturesRequest())
-        return [
-            ArchitectureDescription(
-                name=message.name,
-                summary=message.summary,
-                image_size=(message.default_image_size.height, message.default_image_size.width),
-                parameters=manifest_codec.struct_to_dict(message.parameter_schema),
-            )
-            for message in response.architectures
-        ]
-
-
-def _message(request: ConversionRequest) -> pb.ConvertCheckpointRequest:
-    size = request.image_size
-    return pb.ConvertCheckpointRequest(
-        request_id=request.request_id,
-        model=request.model,
-        version=request.version or 0,
-        checkpoint=request.checkpoint,
-        architecture=manifest_codec.architecture_to_proto(request.architecture),
-        image_size=pb.ImageSize(height=size[0], width=size[1]) if size else None,
-        cards=request.cards,
-        device_kind=pb.DeviceKind.Value(f"DEVICE_KIND_{request.device_kind.upper()}"),
-        moving_average=manifest_codec.mode_to_proto(request.moving_average),
-        preprocessing=manifest_pb2.Preprocessing(
-            mean=request.preprocessing.mean, scale=request.preprocessing.scale
-        ),
-    )
+        return [client_codec.architecture(message) for message in response.architectures]
 
 
 def _progress(message: pb.ConversionProgress) -> ConversionProgress:

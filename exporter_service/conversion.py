@@ -1,165 +1,210 @@
-"""One conversion, step by step: checkpoint -> towers -> restored -> frozen -> checked.
+"""One conversion, step by step: checkpoint -> towers -> restored -> frozen -> other formats.
 
-Runs in a process of its own (`conversion_process`), because TensorFlow may crash, leak or
-abort there and nowhere else.
+Runs in a process of its own (`task_process`), because TensorFlow may crash, leak or abort
+there and nowhere else. The proof (`proof`) runs in another one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from exporter_service import freezing, parity
-from exporter_service.architectures.registry import find_architecture
+from exporter_service import freezing
+from exporter_service.architecture_graph import architecture_graph
 from exporter_service.checkpoint import Checkpoint
-from exporter_service.checkpoint_match import check_match
-from exporter_service.conversion_order import ConversionOrder
+from exporter_service.conversion_order import ConversionOrder, FreezingRoute
+from exporter_service.graph_file import (
+    MULTI_NAME,
+    SINGLE_NAME,
+    check_size,
+    file_described,
+    write_formats,
+    write_graph,
+)
 from exporter_service.key_list import counted
-from exporter_service.moving_average import RestorePlan, plan_restore
+from exporter_service.key_rewrites import rewritten
+from exporter_service.meta_graph.building import meta_graph_towers
+from exporter_service.meta_graph.parameters import META_GRAPH
+from exporter_service.parity import answers
+from exporter_service.probes import CALLER, Probe, checked_probe, standard_probes
 from exporter_service.progress import Progress, Report, Step
-from exporter_service.towers import build_towers
+from exporter_service.proof_file import Proof, write_proof
+from exporter_service.session import reason, session_config
+from exporter_service.tower_graph import TowerGraph
 from service_kit import __version__, errors
-from service_kit.manifest import ArchitectureSpec, Conversion, GraphFile
+from service_kit.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
 
-# Protobuf's own limit for one message.
-_LARGEST_GRAPH_BYTES = 2**31 - 1
-SINGLE_NAME = "frozen_model.pb"
-MULTI_NAME = "multi_frozen_model.pb"
+# Names of the recipe.
+SINGLE_CHECKPOINT, MULTI_CHECKPOINT = "model.ckpt", "multi_model.ckpt"
 
 
 def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
-    """Writes the frozen graph into `folder` and returns its description.
+    """Writes the frozen graph, its proof and other formats into `folder` and describes them.
+
+    The description's parity holds the tolerance alone: nothing is proven yet.
 
     Raises:
         CheckpointCorrupt: the checkpoint's files are damaged.
         CheckpointMismatch: they are those of another model.
         MovingAverageMissing: required averages are absent.
-        Unconvertible: the graph cannot be built for that image size, or is too large.
-        ParityFailed: the frozen graph computes other numbers than the restored session.
+        InvalidRequest: the key map or the probe does not fit.
+        Unconvertible: the graph cannot be built, switched or frozen, or is too large.
+        ScratchUnavailable: the folder is full.
     """
     report(Progress(Step.READ, order.checkpoint.prefix.name))
     checkpoint = Checkpoint(order.checkpoint)
-    architecture = find_architecture(order.architecture.name)
-    parameters = architecture.parse(order.architecture.parameters)
-    variables = architecture.variables(parameters)
-    check_match(
-        architecture.name,
-        variables,
-        checkpoint.tensors,
-        order.checkpoint.prefix.name,
-        order.moving_average,
-    )
-    plan = plan_restore(
-        {name: variable.trainable for name, variable in variables.items()},
-        checkpoint.tensors.keys(),
-        order.moving_average,
-    )
+    key_of = rewritten(checkpoint.tensors, order.key_map)
+    tensors = {name: checkpoint.tensors[key] for name, key in key_of.items()}
+    build = meta_graph_towers if order.architecture.name == META_GRAPH else architecture_graph
+    built = build(order, tensors, report)
+    outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
-    report(Progress(Step.BUILD, f"{architecture.name}, {order.cards} card(s)"))
-    graph = tf.Graph()
-    with graph.as_default():
-        try:
-            towers = build_towers(
-                lambda images: architecture.build(images, parameters),
-                image_size=order.image_size,
-                cards=order.cards,
-                device_kind=order.device_kind,
-                preprocessing=order.preprocessing,
-            )
-        except ValueError as error:
-            height, width = order.image_size
-            raise errors.Unconvertible(
-                f"{architecture.name} cannot be built for images of {height}x{width}: {error}"
-            ) from error
-        built = {variable.op.name: variable for variable in tf.global_variables()}
-
-    with tf.Session(graph=graph, config=session_config()) as session:
-        averaged = plan.report.from_shadow
-        report(Progress(Step.RESTORE, f"{len(built)} variables, {averaged} moving averages"))
-        _restore(session, built, plan, checkpoint)
-        probes = parity.probes(towers)
-        expected = parity.answers(session, towers, probes)
-
+    report(Progress(Step.RESTORE, _restored(built)))
+    values = _values(built, checkpoint, key_of)
+    check_size(built.graph, values)
+    probes = _probes(built, order.probe)
+    keep = order.towers.keeps_pins
+    name = MULTI_CHECKPOINT if order.towers.cards > 1 else SINGLE_CHECKPOINT
+    files: list[ArtifactFile] = []
+    with tf.Session(graph=built.graph, config=session_config()) as session:
+        _restore(session, values)
+        wanted = {probe: _answered(session, built, batch, probe) for probe, batch in probes.items()}
         report(Progress(Step.FREEZE))
-        outputs = [spec.tensor_name for tower in towers for spec in tower.outputs]
-        frozen = freezing.freeze_session(session, outputs, keep_devices=order.cards > 1)
-
-    path = folder / (MULTI_NAME if order.cards > 1 else SINGLE_NAME)
-    written = _write(frozen, path)
-    report(Progress(Step.CHECK, f"{written.node_count} nodes"))
-    # The file is what will be served, so the file is what is checked.
-    stored = tf.GraphDef.FromString(path.read_bytes())
-    proven = parity.check_frozen(stored, towers, probes, expected, session_config())
+        through_meta_graph = order.freezing_route is FreezingRoute.META_GRAPH
+        if not through_meta_graph:
+            frozen = freezing.freeze_session(session, outputs, keep_devices=keep)
+        if through_meta_graph or order.keep_checkpoint:
+            prefix = freezing.save_placeholder_checkpoint(session, folder, name)
+        if through_meta_graph:
+            frozen = freezing.freeze_meta_graph(prefix, outputs, keep_devices=keep)
+        if order.keep_checkpoint:
+            files += _described(folder.glob(f"{name}*"), ArtifactFileKind.CHECKPOINT)
+    twin = _twin_answers(built, checkpoint, key_of, probes)
+    proof = write_proof(Proof(probes, wanted, twin, built.behind), folder)
+    files += _described([proof], ArtifactFileKind.PROOF)
+    graph = write_graph(frozen, folder / (MULTI_NAME if order.towers.cards > 1 else SINGLE_NAME))
+    files += write_formats(order.formats, frozen, built.towers, folder, report)
     return Conversion(
-        graph=written,
+        graph=graph,
         checkpoint=checkpoint.origin,
-        architecture=ArchitectureSpec(architecture.name, parameters.model_dump(mode="json")),
-        moving_average=plan.report,
-        preprocessing=order.preprocessing,
-        towers=towers,
-        parity=proven,
-        tool_versions={
-            "pbserve": __version__,
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        architecture=built.architecture,
+        moving_average=built.plan.report,
+        preprocessing=built.preprocessing,
+        towers=built.towers,
+        parity=ParityReport((), order.tolerance),
+        tool_versions=tool_versions(),
+        files=tuple(files),
+        warnings=(*built.warnings, *_untrained(built, values)),
+        meta_graph=built.surgery,
     )
 
 
-def session_config() -> Any:
-    """Returns the configuration of a conversion's sessions.
+def tool_versions() -> dict[str, str]:
+    """Returns the versions of what writes an artifact."""
+    return {
+        "pbserve": __version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
-    They leave the cards to the services that serve; pins in the graph are soft.
-    """
-    return tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
+
+def _restored(built: TowerGraph) -> str:
+    report = built.plan.report
+    return f"{len(built.plan.key_of)} variables, {report.from_shadow} moving averages"
 
 
-def _restore(
-    session: Any, built: Mapping[str, Any], plan: RestorePlan, checkpoint: Checkpoint
-) -> None:
-    """Gives every variable the value of its key, without adding an op to the graph."""
-    values = checkpoint.read(plan.key_of[name] for name in built)
-    broken = [key for key, value in values.items() if not np.isfinite(value).all()]
+def _described(paths: Iterable[Path], kind: ArtifactFileKind) -> list[ArtifactFile]:
+    return [file_described(path, kind) for path in sorted(paths)]
+
+
+def _values(built: TowerGraph, checkpoint: Checkpoint, key_of: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the value of every variable of the graph."""
+    with built.graph.as_default():
+        names = [variable.op.name for variable in tf.global_variables()]
+    keys = {name: key_of[built.plan.key_of[name]] for name in names}
+    read = checkpoint.read(dict.fromkeys(keys.values()))
+    values = {}
+    for name, key in keys.items():
+        try:
+            values[name] = built.part(name, read[key])
+        except ValueError as error:
+            raise errors.CheckpointMismatch(f"{key} does not hold {name}: {error}") from error
+    broken = [
+        keys[name]
+        for name, value in values.items()
+        if value.dtype.kind == "f" and not np.isfinite(value).all()
+    ]
     if broken:
         raise errors.Unconvertible(
             "the checkpoint's training has diverged; NaN or infinity in "
             f"{counted(broken)}: take an earlier checkpoint"
         )
+    return values
+
+
+def _restore(session: Any, values: Mapping[str, Any]) -> None:
+    """Gives every variable its value, without adding an op to the graph."""
+    with session.graph.as_default():
+        variables = tf.global_variables()
     # An initializer assigns its second input; feeding that assigns the value instead.
     session.run(
-        [variable.initializer for variable in built.values()],
-        {
-            variable.initializer.inputs[1]: values[plan.key_of[name]]
-            for name, variable in built.items()
-        },
+        [variable.initializer for variable in variables],
+        {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables},
     )
 
 
-def _write(frozen: Any, path: Path) -> GraphFile:
-    size = frozen.ByteSize()
-    if size > _LARGEST_GRAPH_BYTES:
-        raise errors.Unconvertible(
-            f"the frozen graph would have {size} bytes; a graph file holds at most "
-            f"{_LARGEST_GRAPH_BYTES}"
-        )
-    # The same graph always gives the same bytes.
-    content = frozen.SerializeToString(deterministic=True)
+def _probes(built: TowerGraph, callers: Probe) -> dict[str, Probe]:
+    inputs = built.towers[0].inputs
+    probes = standard_probes(inputs, pixels=built.pixels, open_size=built.image_size)
+    if built.behind:
+        # What is fed behind the augmentation has been cast already.
+        probes = {
+            name: {one: batch.astype(np.float32) for one, batch in probe.items()}
+            for name, probe in probes.items()
+        }
+    return {**probes, CALLER: checked_probe(callers, inputs)} if callers else probes
+
+
+def _answered(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:
     try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise errors.ScratchUnavailable(
-            f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
+        return answers(session, built.towers, probe, built.behind)
+    except (tf.errors.OpError, ValueError) as error:
+        raise errors.Unconvertible(
+            f"the restored graph cannot be run on the probe {name!r}: {reason(error)}"
         ) from error
-    return GraphFile(
-        file_name=path.name,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        node_count=len(frozen.node),
+
+
+def _twin_answers(
+    built: TowerGraph,
+    checkpoint: Checkpoint,
+    key_of: Mapping[str, str],
+    probes: Mapping[str, Probe],
+) -> dict[str, dict[str, Any]]:
+    twin = built.twin
+    if twin is None:
+        return {}
+    with tf.Session(graph=twin.graph, config=session_config()) as session:
+        _restore(session, _values(twin, checkpoint, key_of))
+        return {name: _answered(session, twin, probe, name)[0] for name, probe in probes.items()}
+
+
+def _untrained(built: TowerGraph, values: Mapping[str, Any]) -> list[str]:
+    """Returns a warning when moving statistics are still what they were initialised to."""
+    untouched = [
+        name
+        for name in sorted(built.statistics & values.keys())
+        if not values[name].any() or (values[name] == 1).all()
+    ]
+    if not untouched:
+        return []
+    warning = (
+        f"moving statistics still at their initial 0 or 1: {counted(untouched)}; the training did "
+        "not run their updates, so batch norms do nothing here that they did there"
     )
+    return [warning]

@@ -7,59 +7,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import multiprocessing
-import os
-import signal
-import threading
-import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib import import_module
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import structlog
 
 from exporter_service.progress import Progress, Report, Step
+from exporter_service.spare_processes import SpareProcesses
+from exporter_service.task_process import NotBegun, TaskProcess
+from exporter_service.task_watch import TaskLimits, TaskWatch
+from exporter_service.task_worker import Answer, Task
+from exporter_service.waiting_line import WaitingLine
 from service_kit import errors
 
+__all__ = ["ConversionProcesses", "Task"]
+
 _log = structlog.get_logger(__name__)
-_SPAWN = multiprocessing.get_context("spawn")
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A call to make in another process.
-
-    `entry` is the import path, `module:function`, so that only that process imports it; the
-    function takes `arguments` and then a `Report`.
-    """
-
-    entry: str
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    result: Any
-
-
-class _Defect(Exception):  # its text is the trace in the conversion's process
-    pass
+# How many processes may die on a task before it is given up: none of them had begun it.
+_ATTEMPTS = 3
 
 
 class ConversionProcesses:
-    """A bounded number of conversion processes, one a task."""
+    """Runs tasks of one kind: so many at a time, each in a process that ends with it."""
 
-    def __init__(self, limit: int) -> None:
-        """Allows `limit` processes at the same time; further tasks wait for a place."""
-        self._places = asyncio.Semaphore(limit)
+    def __init__(
+        self,
+        limit: int,
+        spares: SpareProcesses | None = None,
+        *,
+        queue_limit: int = 64,
+        task_limits: TaskLimits | None = None,
+    ) -> None:
+        """Runs `limit` tasks at a time; `queue_limit` more may wait.
+
+        Args:
+            limit: at least 1.
+            spares: where processes come from, perhaps shared with tasks of other kinds; not
+                closed here. None: a new process for each task.
+            queue_limit: at least 0.
+            task_limits: what one task may take; None: as much as it wants.
+        """
+        self._spares = spares or SpareProcesses(0)
+        self._line = WaitingLine(limit, queue_limit)
+        self._task_limits = task_limits or TaskLimits()
         self._callers: set[asyncio.Task[Any]] = set()
-        # One blocking receive a process.
-        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="conversion")
+        self._closed = False
 
     async def run(self, task: Task, report: Report) -> Any:
         """Returns the task's result; progress is reported as it comes.
@@ -68,128 +60,89 @@ class ConversionProcesses:
 
         Raises:
             PbserveError: as the task raised it.
+            QueueFull: too many tasks wait already.
             ConversionCrashed: the process ended without a result.
+            ConversionTimedOut: the task took too long.
+            ConversionTooLarge: the process had too much memory.
+            ServerStopping: this has been closed.
             Exception: the task raised anything else; carries its trace.
         """
-        if self._places.locked():
-            report(Progress(Step.QUEUED))
-        async with self._places:
-            report(Progress(Step.START))
-            caller = asyncio.current_task()
-            assert caller is not None
-            self._callers.add(caller)
-            try:
-                return await self._supervise(task, report)
-            finally:
-                self._callers.discard(caller)
+        async with self.place(report) as run_in_place:
+            return await run_in_place(task)
+
+    @contextlib.asynccontextmanager
+    async def place(self, report: Report) -> AsyncIterator[Callable[[Task], Awaitable[Any]]]:
+        """Holds one of the places inside the block, for tasks that belong together.
+
+        Yields what runs a task, each in a process of its own, under one time limit for all.
+        Raises, and lets tasks raise, what `run` does.
+        """
+        if self._closed:
+            raise errors.ServerStopping("the exporter is stopping: ask again later")
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._callers.add(caller)
+        try:
+            async with self._line.place(lambda: report(Progress(Step.QUEUED))):
+                report(Progress(Step.START))
+                began = asyncio.get_running_loop().time()
+
+                async def run_in_place(task: Task) -> Any:
+                    answer = await self._supervise(task, report, began)
+                    if answer.error is not None:
+                        raise answer.error
+                    return answer.result
+
+                yield run_in_place
+        finally:
+            self._callers.discard(caller)
 
     async def close(self) -> None:
-        """Kills what still runs, cancelling its callers, and frees the threads."""
+        """Kills what still runs, cancelling its callers and those who wait."""
+        self._closed = True
         callers = set(self._callers)
         for caller in callers:
             caller.cancel()
         if callers:
             await asyncio.wait(callers)
-        self._threads.shutdown()
 
-    async def _supervise(self, task: Task, report: Report) -> Any:
-        receiver, sender = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_work, args=(sender, task), daemon=True)
-        pending: asyncio.Future[Any] = self._in_thread(process.start)
+    async def _supervise(self, task: Task, report: Report, began: float) -> Answer:
+        """Gives the task to a process, and to a new one if that dies before it begins."""
+        watch = TaskWatch(self._task_limits, began)
+        process = self._spares.take()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._attempt(process, watch, task, report)
+            except NotBegun as death:
+                _log.warning("process_lost_before_task", pid=process.pid, how=str(death))
+                how = str(death)
+            if attempt < _ATTEMPTS:
+                process = TaskProcess()
+        raise errors.ConversionCrashed(
+            f"{_ATTEMPTS} processes in a row ended before the conversion could begin, the last "
+            f"one {how}; nothing was published: see the exporter's log"
+        )
+
+    async def _attempt(
+        self, process: TaskProcess, watch: TaskWatch, task: Task, report: Report
+    ) -> Answer:
         try:
-            # Shielded: cancelling must not make us forget the thread that still runs.
-            await asyncio.shield(pending)
-            sender.close()
-            _log.info("conversion_process_started", pid=process.pid)
-            while True:
-                pending = self._in_thread(receiver.recv)
-                try:
-                    message = await asyncio.shield(pending)
-                except (EOFError, OSError):
-                    # The process is gone, perhaps in the middle of a message.
-                    await self._in_thread(process.join)
-                    raise errors.ConversionCrashed(
-                        f"the conversion's process {_end_of(process)} before it was done; "
-                        "nothing was published, and the next conversion starts a new process"
-                    ) from None
-                if isinstance(message, Progress):
-                    report(message)
-                elif isinstance(message, _Done):
-                    return message.result
-                else:
-                    raise message
+            with watch.over(process):
+                answer = await process.run(task, report)
+        except BaseException as error:
+            outcome = type(error).__name__
+            raise
+        else:
+            outcome = type(answer.error).__name__ if answer.error else "done"
+            watch.see_peak(answer.peak_bytes)
+            return answer
         finally:
-            await asyncio.shield(self._end(process, receiver, pending))
-
-    async def _end(
-        self, process: SpawnProcess, receiver: Connection, pending: Awaitable[Any]
-    ) -> None:
-        """Kills the process if it still runs, and only then closes what a thread may read."""
-        if process.pid is None:
-            with contextlib.suppress(Exception):
-                await pending
-        if process.pid is not None:
-            process.kill()
-            with contextlib.suppress(Exception):
-                await pending
-            await self._in_thread(process.join)
-        receiver.close()
-
-    def _in_thread(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-
-def _end_of(process: SpawnProcess) -> str:
-    code = process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = "; perhaps the system ran out of memory" if -code == signal.SIGKILL else ""
-        return f"was ended by {name}{hint}"
-    return f"exited with code {code}"
-
-
-def _work(sender: Connection, task: Task) -> None:
-    """Runs in the new process: makes the call and sends what came of it."""
-    # Ctrl-C goes to the whole terminal group; the server decides what ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # The cards belong to the services that serve; a conversion needs none.
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    answer: Any
-    try:
-        name, _, function = task.entry.partition(":")
-        with _silent_import():
-            module = import_module(name)
-        answer = _Done(getattr(module, function)(*task.arguments, sender.send))
-    except errors.PbserveError as error:
-        answer = error
-    except Exception:
-        answer = _Defect(f"in the conversion's process:\n{traceback.format_exc()}")
-    sender.send(answer)
-
-
-@contextlib.contextmanager
-def _silent_import() -> Iterator[None]:
-    """Keeps what TensorFlow's libraries say when they are loaded out of the service's log.
-
-    They write to the descriptor itself before any log level is in force. An import that fails
-    still raises.
-    """
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+            await process.end()
+            _log.info(
+                "conversion_process_ended",
+                entry=task.entry,
+                pid=process.pid,
+                outcome=outcome,
+                seconds=round(watch.seconds, 3),
+                peak_bytes=watch.peak_bytes,
+            )

@@ -1,27 +1,53 @@
-"""What the exporter service does, without the wire: convert, inspect, list, get, delete."""
+"""What the exporter service does, without the wire: convert, adopt, verify, inspect, list."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
-from exporter_service.architectures.architecture import Architecture
-from exporter_service.architectures.registry import ARCHITECTURES, find_architecture
+from exporter_service.architectures.description import ArchitectureDescription, describe
+from exporter_service.architectures.entry_points import plugin_names
+from exporter_service.architectures.registry import check_spec, own_architectures
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, ConversionRequest
+from exporter_service.conversion_order import (
+    AdoptionOrder,
+    AdoptionRequest,
+    ConversionOrder,
+    ConversionRequest,
+    order_of,
+)
 from exporter_service.conversion_process import ConversionProcesses, Task
+from exporter_service.meta_graph.parameters import META_GRAPH, MetaGraphParameters, parse_parameters
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.scratch import scratch_folder
+from exporter_service.shared_runs import SharedRuns, used_for_another
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Conversion, Manifest
+from service_kit.manifest import Conversion, Manifest, ParityReport
 
 _log = structlog.get_logger(__name__)
+_PROVE = "exporter_service.proof:prove"
+_TRAINING_GRAPH = ArchitectureDescription(
+    name=META_GRAPH,
+    summary="The checkpoint's own training graph, from its .meta, switched to inference.",
+    parameter_schema=MetaGraphParameters.model_json_schema(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    """Where and for whom an artifact is published."""
+
+    model: str
+    version: int | None
+    request_id: str = ""
+    request_sha256: str = ""
 
 
 class Exporter:
@@ -39,54 +65,112 @@ class Exporter:
         self._roots = roots
         self._conversions = conversions
         self._inspections = inspections
+        self._runs = SharedRuns()
 
     async def convert(
         self, request: ConversionRequest
     ) -> AsyncGenerator[Progress | Manifest, None]:
         """Yields progress and, last, the published manifest.
 
-        Closing the iterator kills the conversion.
+        A request whose id has been seen joins the conversion that runs, or is answered with
+        what it published. Closing the iterator kills a conversion that nobody else follows.
 
         Raises:
             PbserveError: see `ExporterService.ConvertCheckpoint` in the contract.
         """
-        events: asyncio.Queue[Progress | None] = asyncio.Queue()
-        conversion = asyncio.create_task(self._convert(request, events.put_nowait))
-        conversion.add_done_callback(lambda _: events.put_nowait(None))
+        digest = request.digest if request.request_id else ""
+        published = await self._published(request, digest)
+        if published is not None:
+            yield published
+            return
+        events = self._runs.follow(
+            request.request_id, digest, lambda report: self._convert(request, digest, report)
+        )
         try:
-            while (event := await events.get()) is not None:
+            async for event in events:
                 yield event
-            yield await conversion
         finally:
-            conversion.cancel()
-            await asyncio.wait([conversion])
+            await events.aclose()
 
-    async def _convert(self, request: ConversionRequest, report: Report) -> Manifest:
+    async def _published(self, request: ConversionRequest, digest: str) -> Manifest | None:
+        """Returns what an earlier try of the request published."""
+        if not request.request_id:
+            return None
+        found = await asyncio.to_thread(self._store.requested, request.model, request.request_id)
+        if found is not None and found.request_sha256 != digest:
+            raise used_for_another(request.request_id)
+        return found
+
+    async def _convert(self, request: ConversionRequest, digest: str, report: Report) -> Manifest:
         order = await asyncio.to_thread(self._order, request)
+        place = _Publication(request.model, request.version, request.request_id, digest)
+        return await self._proven_and_published(
+            lambda folder: Task("exporter_service.conversion:convert", (order, folder)),
+            place,
+            report,
+        )
+
+    async def adopt(self, request: AdoptionRequest) -> Manifest:
+        """Finds a frozen graph's towers, proves it against itself, and publishes it.
+
+        Raises:
+            PbserveError: see `ExporterService.AdoptGraph` in the contract.
+        """
+        for one in request.formats:
+            one.check_installed()
+        graph = await asyncio.to_thread(self._roots.locate_file, request.graph)
+        if request.version:
+            await asyncio.to_thread(self._store.check_free, request.model, request.version)
+        order = AdoptionOrder(graph, request)
+        return await self._proven_and_published(
+            lambda folder: Task("exporter_service.adoption:adopt", (order, folder)),
+            _Publication(request.model, request.version),
+            lambda _: None,
+        )
+
+    async def verify(self, model: str, version: int) -> ParityReport:
+        """Runs the proof of a published artifact again; version 0 means the highest.
+
+        Raises:
+            PbserveError: see `ExporterService.VerifyArtifact` in the contract.
+        """
+        manifest = await self.artifact(model, version)
+        with scratch_folder() as folder:
+            await asyncio.to_thread(self._store.fetch, manifest, folder)
+            task = Task(_PROVE, (manifest, folder))
+            report: ParityReport = await self._inspections.run(task, lambda _: None)
+        return report
+
+    async def _proven_and_published(
+        self, task: Callable[[Path], Task], place: _Publication, report: Report
+    ) -> Manifest:
+        """Runs a task that writes a graph, proves its file in a fresh process, and publishes."""
         # Outside the store: a killed conversion must leave no trace in it.
         with scratch_folder() as folder:
-            task = Task("exporter_service.conversion:convert", (order, folder))
-            conversion: Conversion = await self._conversions.run(task, report)
+            async with self._conversions.place(report) as run:
+                conversion: Conversion = await run(task(folder))
+                proven: ParityReport = await run(Task(_PROVE, (conversion, folder)))
             report(Progress(Step.PUBLISH))
-            graph = folder / conversion.graph.file_name
-            manifest = await self._publish(request, conversion, graph)
+            whole = replace(
+                conversion,
+                parity=proven,
+                request_id=place.request_id,
+                request_sha256=place.request_sha256,
+            )
+            manifest = await self._publish(place, whole, folder / whole.graph.file_name)
         _log.info(
             "published",
-            request_id=request.request_id,
+            request_id=place.request_id,
             model=manifest.model,
             version=manifest.version,
             sha256=manifest.graph.sha256,
         )
         return manifest
 
-    async def _publish(
-        self, request: ConversionRequest, conversion: Conversion, graph: Path
-    ) -> Manifest:
+    async def _publish(self, place: _Publication, conversion: Conversion, graph: Path) -> Manifest:
         """Publishes, or takes back what was published when the caller is gone meanwhile."""
         publication = asyncio.ensure_future(
-            asyncio.to_thread(
-                self._store.publish, request.model, conversion, graph, request.version
-            )
+            asyncio.to_thread(self._store.publish, place.model, conversion, graph, place.version)
         )
         try:
             return await asyncio.shield(publication)
@@ -99,23 +183,19 @@ class Exporter:
 
     def _order(self, request: ConversionRequest) -> ConversionOrder:
         """Refuses at once what needs no TensorFlow to be refused."""
-        architecture = find_architecture(request.architecture.name)
-        architecture.parse(request.architecture.parameters)
+        if request.architecture.name == META_GRAPH:
+            parse_parameters(request.architecture.parameters)
+        else:
+            check_spec(request.architecture)
+        for one in request.formats:
+            one.check_installed()
         location = self._roots.locate(request.checkpoint)
         if request.version:
             self._store.check_free(request.model, request.version)
-        return ConversionOrder(
-            checkpoint=location,
-            architecture=request.architecture,
-            image_size=request.image_size or architecture.image_size,
-            cards=request.cards,
-            device_kind=request.device_kind,
-            moving_average=request.moving_average,
-            preprocessing=request.preprocessing,
-        )
+        return order_of(request, location)
 
     async def inspect(self, checkpoint: str) -> CheckpointContents:
-        """Returns what the checkpoint at a path holds.
+        """Returns what the checkpoint at a path holds, its training graph included.
 
         Raises:
             PbserveError: see `ExporterService.InspectCheckpoint` in the contract.
@@ -125,9 +205,14 @@ class Exporter:
         contents: CheckpointContents = await self._inspections.run(task, lambda _: None)
         return contents
 
-    def architectures(self) -> Sequence[Architecture]:
-        """Returns all architectures by name."""
-        return sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.name)
+    async def architectures(self) -> list[ArchitectureDescription]:
+        """Returns all architectures by name, and what is wrong with plug-ins that do not load."""
+        found = [describe(architecture) for architecture in own_architectures()]
+        found.append(_TRAINING_GRAPH)
+        if plugin_names():
+            task = Task("exporter_service.architectures.plugin_descriptions:describe_plugins", ())
+            found += await self._inspections.run(task, lambda _: None)
+        return sorted(found, key=lambda one: one.name)
 
     async def artifacts(self, model: str) -> tuple[list[Manifest], list[str]]:
         """Returns the manifests of a model, or of all, and what could not be read."""

@@ -6,20 +6,33 @@ from exporter_service.architectures.registry import fitting_architectures
 from exporter_service.checkpoint import Checkpoint
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.checkpoint_roots import CheckpointLocation
+from exporter_service.meta_graph.contents import MetaGraphContents
+from exporter_service.meta_graph.meta_file import meta_path, parse_meta
+from exporter_service.meta_graph.survey import survey
 from exporter_service.progress import Progress, Report, Step
+from service_kit import errors
 
 
 def inspect_checkpoint(location: CheckpointLocation, report: Report) -> CheckpointContents:
-    """Reads a checkpoint's keys.
+    """Reads a checkpoint's keys, and the training graph beside it.
 
     Raises:
-        CheckpointCorrupt: its index is damaged.
+        CheckpointCorrupt: its index is damaged. What is wrong with the graph is in the result.
     """
     report(Progress(Step.READ, location.prefix.name))
     checkpoint = Checkpoint(location)
+    graph: MetaGraphContents | None = None
+    problem = ""
+    if meta_path(location).exists():
+        try:
+            graph = survey(parse_meta(meta_path(location)))
+        except errors.PbserveError as error:
+            problem = str(error)
     return CheckpointContents(
         checkpoint=checkpoint.origin,
         shard_count=checkpoint.shard_count,
         tensors=checkpoint.tensors,
         fitting=tuple(fitting_architectures(checkpoint.shapes)),
+        meta_graph=graph,
+        meta_graph_problem=problem,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter_service.key_list import counted
@@ -19,55 +19,114 @@ _ABSENT = "the checkpoint has no shadow of it"
 
 
 @dataclass(frozen=True, slots=True)
+class VariableKeys:
+    """Where a checkpoint may hold a variable.
+
+    Attributes:
+        own: the key of the variable itself.
+        shadow: the key of its moving average; None: it has none.
+        trainable: whether training changes it by gradient.
+    """
+
+    own: str
+    shadow: str | None
+    trainable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """Variable name -> checkpoint key, and how the choice was made."""
+    """Variable name -> checkpoint key, how the choice was made, and what looks wrong in it."""
 
     key_of: Mapping[str, str]
     report: MovingAverageReport
+    warnings: tuple[str, ...] = ()
+
+
+def shadowed_key(key: str) -> str | None:
+    """Returns the key whose moving average this key holds; None: it holds something else.
+
+    Keys that are tensor names keep their output: `w/ExponentialMovingAverage:0` is of `w:0`.
+    """
+    output = ":0" if key.endswith(":0") else ""
+    name = key.removesuffix(output)
+    owner = name.removesuffix(SHADOW_SUFFIX)
+    return owner + output if owner and owner != name else None
+
+
+def named_keys(trainable: Mapping[str, bool]) -> dict[str, VariableKeys]:
+    """Returns the keys that TensorFlow 1 gives to variables of these names.
+
+    Args:
+        trainable: every variable, and whether training changes it by gradient.
+    """
+    return {
+        name: VariableKeys(name, name + SHADOW_SUFFIX, is_trainable)
+        for name, is_trainable in trainable.items()
+    }
 
 
 def plan_restore(
     trainable: Mapping[str, bool], keys: Collection[str], mode: MovingAverageMode
 ) -> RestorePlan:
-    """Chooses a key for every variable.
+    """Chooses a key for every variable, by TensorFlow 1's naming; see `plan_keys`.
 
     Args:
         trainable: every variable of the model, and whether training changes it by gradient.
         keys: the checkpoint's keys.
-        mode: AUTO takes a shadow where there is one, whatever the variable; REQUIRED also
-            insists on one for every trainable variable; OFF takes none.
+        mode: as for `plan_keys`.
 
     Raises:
         MovingAverageMissing: REQUIRED, and the named variables have no shadow.
     """
-    if mode is MovingAverageMode.REQUIRED:
-        _check_all_have_shadows(trainable, keys)
-    key_of, reasons = {}, Counter[str]()
-    for name, is_trainable in trainable.items():
-        shadow = name + SHADOW_SUFFIX
-        if mode is not MovingAverageMode.OFF and shadow in keys:
-            key_of[name] = shadow
-            continue
-        key_of[name] = name
-        if mode is MovingAverageMode.OFF:
-            reasons[_OFF] += 1
-        else:
-            reasons[_ABSENT if is_trainable else _STATISTIC] += 1
-    own = sum(reasons.values())
-    return RestorePlan(
-        key_of, MovingAverageReport(mode, len(key_of) - own, own, dict(sorted(reasons.items())))
-    )
+    return plan_keys(named_keys(trainable), keys, mode)
 
 
-def _check_all_have_shadows(trainable: Mapping[str, bool], keys: Collection[str]) -> None:
+def plan_keys(
+    variables: Mapping[str, VariableKeys], keys: Collection[str], mode: MovingAverageMode
+) -> RestorePlan:
+    """Chooses one of its two keys for every variable.
+
+    Args:
+        variables: every variable of the model by name, and where it may be.
+        keys: the checkpoint's keys.
+        mode: AUTO takes a shadow where there is one, whatever the variable, and warns if some
+            trainable variables have one and others do not; REQUIRED insists on one for every
+            trainable variable; OFF takes none.
+
+    Raises:
+        MovingAverageMissing: REQUIRED, and the named variables have no shadow.
+    """
     without = [
         name
-        for name, is_trainable in trainable.items()
-        if is_trainable and name + SHADOW_SUFFIX not in keys
+        for name, where in variables.items()
+        if where.trainable and (where.shadow is None or where.shadow not in keys)
     ]
-    if without:
+    count = sum(where.trainable for where in variables.values())
+    if without and mode is MovingAverageMode.REQUIRED:
         raise errors.MovingAverageMissing(
-            f"moving averages are required, and of {sum(trainable.values())} trainable variables "
+            f"moving averages are required, and of {count} trainable variables "
             f"these have no {SHADOW_SUFFIX[1:]} in the checkpoint: {counted(without)}; "
             "use moving average auto or off to restore their own values"
         )
+    key_of, reasons = {}, Counter[str]()
+    for name, where in variables.items():
+        if mode is MovingAverageMode.OFF:
+            key_of[name] = where.own
+            reasons[_OFF] += 1
+        elif where.shadow is not None and where.shadow in keys:
+            key_of[name] = where.shadow
+        else:
+            key_of[name] = where.own
+            reasons[_ABSENT if where.trainable else _STATISTIC] += 1
+    own = sum(reasons.values())
+    report = MovingAverageReport(mode, len(key_of) - own, own, dict(sorted(reasons.items())))
+    partly = mode is MovingAverageMode.AUTO and 0 < len(without) < count
+    return RestorePlan(key_of, report, (_mixture(without, count),) if partly else ())
+
+
+def _mixture(without: Sequence[str], count: int) -> str:
+    return (
+        f"averaged and other values are mixed: of {count} trainable variables these have no "
+        f"{SHADOW_SUFFIX[1:]} in the checkpoint and keep their own values: {counted(without)}; "
+        "use moving average required to refuse that, or off to take no averages"
+    )

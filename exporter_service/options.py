@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
+import numpy as np
 import typer
+
+from exporter_service.probes import Array
+
+DEFAULT_ADDRESS = "127.0.0.1:8600"
+
+Address = Annotated[
+    str, typer.Option(envvar="PBEXPORT_ADDRESS", help="Exporter service to ask, host:port.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 
 
 class Device(str, enum.Enum):
@@ -21,6 +35,50 @@ class Average(str, enum.Enum):
     AUTO = "auto"
     REQUIRED = "required"
     OFF = "off"
+
+
+class Pins(str, enum.Enum):
+    """Device pins as options."""
+
+    RECIPE = "recipe"
+    KEEP = "keep"
+    CLEAR = "clear"
+
+
+class Route(str, enum.Enum):
+    """Freezing routes as options."""
+
+    SESSION = "session"
+    META_GRAPH = "meta-graph"
+
+
+class Format(str, enum.Enum):
+    """Extra formats as options."""
+
+    SAVED_MODEL = "saved-model"
+    ONNX = "onnx"
+
+
+class Augment(str, enum.Enum):
+    """Augmentations as options."""
+
+    NONE = "none"
+    TRAINING = "training"
+
+
+class Demand(str, enum.Enum):
+    """Parity demands as options."""
+
+    ANY = "any"
+    END_TO_END = "end-to-end"
+    BEHIND_AUGMENTATION = "behind-augmentation"
+
+
+class Dtype(str, enum.Enum):
+    """Element types of images as options."""
+
+    FLOAT32 = "float32"
+    UINT8 = "uint8"
 
 
 def image_size_of(text: str | None) -> tuple[int, int] | None:
@@ -41,3 +99,43 @@ def numbers_of(option: str, text: str | None, kind: type[Any]) -> list[Any]:
         return [kind(part) for part in text.split(",")]
     except ValueError:
         raise typer.BadParameter(f"--{option} {text!r}: give numbers with commas between") from None
+
+
+def settings_of(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Returns NAME -> value of texts `NAME=VALUE`; a value is JSON, or else itself a text."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--{option} {text!r}: give NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            # As people write them in Python.
+            found[name] = {"True": True, "False": False}.get(value, value)
+    return found
+
+
+def shapes_of(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Returns NAME -> dimensions of texts `NAME=N,N,...`."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--shape {text!r}: give NAME=N,N,... with -1 for any")
+        found[name] = numbers_of("shape", value, int)
+    return found
+
+
+def probe_of(path: Path | None) -> dict[str, Array]:
+    """Returns the arrays of an `.npz` (by input name) or `.npy` file; none for None."""
+    if path is None:
+        return {}
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--probe {path}: {error}") from error

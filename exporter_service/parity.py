@@ -1,4 +1,4 @@
-"""The check: what the frozen graph answers against what the session answered."""
+"""The check's numbers: what towers answer on probes, and how far two answers are apart."""
 
 from __future__ import annotations
 
@@ -7,86 +7,85 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow.compat.v1 as tf
 
-from service_kit import errors
-from service_kit.manifest import ParityComparison, ParityReport, Tower
+from exporter_service.probes import Probe
+from service_kit.manifest import ParityComparison, Tower
 
-Images = npt.NDArray[np.float32]
-# The same ops on the same machine; the bar that the recipe's numbers have to meet as well.
-TOLERANCE = 1e-5
-_NOISE_SEED = 20181220
-_NOISE_IMAGES = 2
-_PIXEL_MAXIMUM = 255.0
+Array = npt.NDArray[Any]
+# Output name -> array, for each tower.
+Answers = list[dict[str, Array]]
 # Below this magnitude a relative difference says nothing about float32.
 _RELATIVE_FLOOR = 1e-6
 
 
-def probes(towers: Sequence[Tower]) -> dict[str, Images]:
-    """Returns the images to compare on, by name: one of ones, and fixed noise in 0..255."""
-    shape = towers[0].inputs[0].shape[1:]
-    noise = np.random.default_rng(_NOISE_SEED).uniform(0, _PIXEL_MAXIMUM, (_NOISE_IMAGES, *shape))
-    return {"ones": np.ones((1, *shape), np.float32), "noise": noise.astype(np.float32)}
-
-
 def answers(
-    session: Any, towers: Sequence[Tower], images: Mapping[str, Images]
-) -> dict[str, list[Images]]:
-    """Returns probe -> the first output of every tower, all towers fed and fetched in one call."""
-    fetches = [tower.outputs[0].tensor_name for tower in towers]
+    session: Any,
+    towers: Sequence[Tower],
+    probe: Probe,
+    behind: Mapping[int, str] | None = None,
+) -> Answers:
+    """Returns every output of every tower, all fed and fetched in one call.
+
+    Args:
+        session: has the graph.
+        towers: its tensors.
+        probe: input name -> batch, the same for every tower.
+        behind: tower index -> the tensor to feed in place of the (single) input.
+    """
+    feed = {}
+    for tower in towers:
+        for spec in tower.inputs:
+            tensor = behind[tower.index] if behind else spec.tensor_name
+            feed[tensor] = probe[spec.name]
+    fetches = [[spec.tensor_name for spec in tower.outputs] for tower in towers]
+    return [
+        {spec.name: value for spec, value in zip(tower.outputs, values, strict=True)}
+        for tower, values in zip(towers, session.run(fetches, feed), strict=True)
+    ]
+
+
+def one_by_one(
+    session: Any, tower: Tower, probe: Probe, behind: Mapping[int, str] | None = None
+) -> dict[str, Array]:
+    """Returns a tower's outputs when each element of the batch comes alone."""
+    count = len(next(iter(probe.values())))
+    singles = [
+        answers(session, [tower], {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
+        for i in range(count)
+    ]
     return {
-        probe: session.run(fetches, {tower.inputs[0].tensor_name: batch for tower in towers})
-        for probe, batch in images.items()
+        spec.name: np.concatenate([single[0][spec.name] for single in singles])
+        for spec in tower.outputs
     }
 
 
-def check_frozen(
-    graph_def: Any,
-    towers: Sequence[Tower],
-    images: Mapping[str, Images],
-    expected: Mapping[str, list[Images]],
-    config: Any,
-) -> ParityReport:
-    """Loads the frozen graph into a fresh graph and compares its answers.
-
-    Every tower is compared with the session before freezing, and with tower 0.
+def compared(
+    subject: str, probe: str, found: Mapping[str, Array], wanted: Mapping[str, Array], share: float
+) -> ParityComparison:
+    """Returns the largest differences over all outputs of a tower.
 
     Args:
-        graph_def: the frozen graph.
-        towers: its tensors.
-        images: probe -> float32 [batch, height, width, channels].
-        expected: what `answers` returned for the session before freezing.
-        config: of the session to run it in.
-
-    Raises:
-        ParityFailed: a difference is beyond the tolerance, or not a number.
+        subject: what is compared with what.
+        probe: name of the batch.
+        found: output name -> array.
+        wanted: the reference, the same outputs.
+        share: of the reference's largest magnitude that may differ; the magnitude counts as 1
+            when it is less.
     """
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
-    with tf.Session(graph=graph, config=config) as session:
-        found = answers(session, towers, images)
-    comparisons = []
-    for probe, outputs in found.items():
-        for tower, output, reference in zip(towers, outputs, expected[probe], strict=True):
-            label = tower.scope or "frozen graph"
-            comparisons.append(compared(f"{label} with session", probe, output, reference))
-            if tower.index:
-                comparisons.append(
-                    compared(f"{label} with {towers[0].scope}", probe, output, outputs[0])
-                )
-    report = ParityReport(tuple(comparisons), TOLERANCE)
-    if not report.passed:
-        worst = max(comparisons, key=lambda c: np.nan_to_num(c.max_absolute_difference, nan=np.inf))
-        raise errors.ParityFailed(
-            f"the frozen graph's numbers differ: {worst.subject} on {worst.probe} by "
-            f"{worst.max_absolute_difference:g}, allowed are {TOLERANCE:g}; nothing was published"
-        )
-    return report
+    pairs = [_difference(found.get(name), reference) for name, reference in wanted.items()]
+    # The output that is furthest from passing speaks for all.
+    worst = max(pairs, key=lambda pair: np.nan_to_num(pair[0] / pair[2], nan=np.inf))
+    return ParityComparison(subject, probe, worst[0], worst[1], share * worst[2])
 
 
-def compared(subject: str, probe: str, output: Images, reference: Images) -> ParityComparison:
-    """Returns the largest differences of two outputs, float32 [batch, ...] of equal shape."""
-    difference = np.abs(output.astype(np.float64) - reference)
-    relative = difference / np.maximum(np.abs(reference), _RELATIVE_FLOOR)
-    return ParityComparison(subject, probe, float(difference.max()), float(relative.max()))
+def _difference(found: Array | None, reference: Array) -> tuple[float, float, float]:
+    """Returns the largest absolute and relative difference, and the reference's magnitude."""
+    if found is None or found.shape != reference.shape:
+        return float("inf"), float("inf"), 1.0
+    if not reference.size:
+        return 0.0, 0.0, 1.0
+    exact = np.asarray(reference, np.float64)
+    difference = np.abs(np.asarray(found, np.float64) - exact)
+    relative = difference / np.maximum(np.abs(exact), _RELATIVE_FLOOR)
+    magnitude = max(1.0, float(np.nan_to_num(np.abs(exact), posinf=0.0).max()))
+    return float(difference.max()), float(relative.max()), magnitude

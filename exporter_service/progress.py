@@ -16,6 +16,7 @@ class Step(enum.Enum):
     BUILD = "builds the towers"
     RESTORE = "restores the weights"
     FREEZE = "freezes the graph"
+    FORMAT = "writes another format"
     CHECK = "checks the numbers"
     PUBLISH = "publishes the artifact"
 

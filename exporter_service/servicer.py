@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from exporter_service import codec
+from exporter_service import codec, request_codec
 from exporter_service.exporter import Exporter
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
-from service_kit import errors, manifest_codec
+from service_kit import manifest_codec
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ExporterService"].full_name
 # Calls of an asyncio server have another context class than the stubs' union can name.
@@ -30,7 +30,7 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
     ) -> AsyncIterator[pb.ConvertCheckpointResponse]:
         """Streams progress and the manifest."""
         began = self._clock()
-        events = self._exporter.convert(codec.conversion_request(request))
+        events = self._exporter.convert(request_codec.conversion_request(request))
         try:
             async for event in events:
                 yield codec.event_message(event, self._clock() - began)
@@ -46,14 +46,16 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
     async def VerifyArtifact(
         self, request: pb.VerifyArtifactRequest, context: _Context
     ) -> pb.VerifyArtifactResponse:
-        """Not in this release."""
-        raise errors.Unsupported("VerifyArtifact is not served by this release")
+        """Runs the check of an artifact again."""
+        report = await self._exporter.verify(request.model, request.version)
+        return pb.VerifyArtifactResponse(parity=manifest_codec.parity_to_proto(report))
 
     async def AdoptGraph(
         self, request: pb.AdoptGraphRequest, context: _Context
     ) -> pb.AdoptGraphResponse:
-        """Not in this release."""
-        raise errors.Unsupported("AdoptGraph is not served by this release")
+        """Publishes an existing frozen graph."""
+        manifest = await self._exporter.adopt(request_codec.adoption_request(request))
+        return pb.AdoptGraphResponse(manifest=manifest_codec.to_proto(manifest))
 
     async def ListArtifacts(
         self, request: pb.ListArtifactsRequest, context: _Context
@@ -86,6 +88,6 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
         return pb.ListArchitecturesResponse(
             architectures=[
                 codec.architecture_message(architecture)
-                for architecture in self._exporter.architectures()
+                for architecture in await self._exporter.architectures()
             ]
         )

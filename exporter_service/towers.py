@@ -1,27 +1,30 @@
-"""The placeholder graph and the multi-tower graph: inputs, preprocessing, probabilities."""
+"""The placeholder graph and the multi-tower graph: scopes, devices, inputs and outputs."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from exporter_service.conversion_order import TowerOptions
+from exporter_service.preprocessing import preprocessed
+from service_kit import errors
 from service_kit.manifest import Preprocessing, TensorSpec, Tower
 
 INPUT = "input"
-PROBS = "probs"
 _CHANNELS = 3
+_DEFAULT_DTYPE = "float32"
 
 
 def build_towers(
-    logits_of: Callable[[Any], Any],
+    net: Callable[[Any], Any],
     *,
     image_size: tuple[int, int],
-    cards: int,
-    device_kind: str,
+    options: TowerOptions,
     preprocessing: Preprocessing,
+    output_name: str,
 ) -> tuple[Tower, ...]:
     """Adds the towers to the default graph and returns their description.
 
@@ -29,43 +32,62 @@ def build_towers(
     `Card_0`, `Card_1`, ..., each pinned to its device, and share every variable.
 
     Args:
-        logits_of: adds the layers; from float32 [batch, height, width, 3] to float32
-            [batch, classes]. Must reuse its variables from the second call on.
-        image_size: height and width, in pixels.
-        cards: number of towers, at least 1.
-        device_kind: `gpu` or `cpu`.
-        preprocessing: arithmetic on the images before `logits_of`.
+        net: adds the layers; from float32 [batch, height, width, 3] to logits [batch, classes]
+            or to a mapping of output names to tensors. Must reuse its variables from the
+            second call on.
+        image_size: height and width, in pixels; not used for images of any size.
+        options: number, scopes, devices, names and types.
+        preprocessing: arithmetic on the images before the net.
+        output_name: of the softmax of logits.
+
+    Raises:
+        Unconvertible: an output has the input's name, or one that the graph has already.
     """
+    size = (None, None) if options.free_image_size else image_size
+    dtype = tf.as_dtype(options.input_dtype or _DEFAULT_DTYPE)
+    name = options.input_name or INPUT
     towers = []
-    for index in range(cards):
-        scope = f"Card_{index}" if cards > 1 else ""
-        device = f"/{device_kind}:{index}" if cards > 1 else ""
-        with _inside(scope, device):
-            images = tf.placeholder(tf.float32, [None, *image_size, _CHANNELS], name=INPUT)
-            logits = logits_of(_preprocessed(images, preprocessing))
-            probs = tf.nn.softmax(logits, name=PROBS)
-        towers.append(Tower(index, scope, device, (_spec(INPUT, images),), (_spec(PROBS, probs),)))
+    for index in range(options.cards):
+        scope, device = options.scope(index), options.device(index)
+        with inside(scope, device):
+            images = tf.placeholder(dtype, [None, *size, _CHANNELS], name=name)
+            made = _outputs(net(preprocessed(images, preprocessing)), output_name)
+        specs = tuple(tensor_spec(one, tensor) for one, tensor in made.items())
+        towers.append(Tower(index, scope, device, (tensor_spec(name, images),), specs))
+    _check_names(towers)
     return tuple(towers)
 
 
 @contextlib.contextmanager
-def _inside(scope: str, device: str) -> Iterator[None]:
+def inside(scope: str, device: str) -> Iterator[None]:
+    """Enters a tower's name scope and device; empty ones are left out."""
     with contextlib.ExitStack() as stack:
         if device:
             stack.enter_context(tf.device(device))
         if scope:
-            stack.enter_context(tf.name_scope(scope))
+            # The slash takes the name as it is, also when the scope was entered before.
+            stack.enter_context(tf.name_scope(f"{scope}/"))
         yield
 
 
-def _preprocessed(images: Any, preprocessing: Preprocessing) -> Any:
-    if preprocessing.mean:
-        images = tf.subtract(images, tf.constant(preprocessing.mean, tf.float32), name="sub")
-    if preprocessing.scale:
-        images = tf.multiply(images, tf.constant(preprocessing.scale, tf.float32), name="mul")
-    return images
-
-
-def _spec(name: str, tensor: Any) -> TensorSpec:
+def tensor_spec(name: str, tensor: Any) -> TensorSpec:
+    """Returns the description of a tensor at a tower's border."""
     shape = tuple(-1 if size is None else int(size) for size in tensor.shape.as_list())
     return TensorSpec(name, tensor.name, tensor.dtype.as_numpy_dtype.__name__, shape)
+
+
+def _outputs(result: Any, output_name: str) -> dict[str, Any]:
+    if isinstance(result, Mapping):
+        return {name: tf.identity(tensor, name=name) for name, tensor in result.items()}
+    return {output_name: tf.nn.softmax(result, name=output_name)}
+
+
+def _check_names(towers: list[Tower]) -> None:
+    for tower in towers:
+        prefix = f"{tower.scope}/" if tower.scope else ""
+        for spec in (*tower.inputs, *tower.outputs):
+            if spec.tensor_name != f"{prefix}{spec.name}:0":
+                raise errors.Unconvertible(
+                    f"{spec.name} cannot be the name of an input or output: the graph has a node "
+                    "of that name already; choose another one"
+                )

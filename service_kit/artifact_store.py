@@ -21,7 +21,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors, manifest_codec
 from service_kit.digest import sha256_of
-from service_kit.manifest import MANIFEST_NAME, Conversion, Manifest, published_as
+from service_kit.manifest import (
+    MANIFEST_NAME,
+    ArtifactFile,
+    Conversion,
+    GraphFile,
+    Manifest,
+    published_as,
+)
 from service_kit.model_name import checked_model_name, is_model_name
 from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
 
@@ -30,6 +37,8 @@ _VERSION = re.compile(r"[1-9][0-9]{0,18}")
 _HIGHEST_VERSION = 2**63 - 1
 # Looks at a folder that changes under them, before it counts as one that cannot be read.
 _LISTINGS = 10
+# Versions that a retried request is looked for in.
+_RECENT = 20
 
 
 def _now() -> datetime:
@@ -73,19 +82,23 @@ class ArtifactStore:
     def publish(
         self, model: str, conversion: Conversion, graph: Path, version: int | None = None
     ) -> Manifest:
-        """Publishes a graph file, atomically for readers, and returns its manifest.
+        """Publishes an artifact, atomically for readers, and returns its manifest.
 
-        Takes `version`, or the highest one plus 1.
+        Args:
+            model: name to publish under.
+            conversion: describes the files.
+            graph: the graph file; the others lie beside it.
+            version: to publish; None: the highest one plus 1.
 
         Raises:
             InvalidRequest: the model's name or the version is not allowed.
             VersionTaken: `version` is there already.
-            ArtifactCorrupt: the file is not the one that `conversion` describes.
+            ArtifactCorrupt: a file is not the one that `conversion` describes.
         """
         checked_model_name(model)
         if version is not None and not 1 <= version <= _HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
-        _check_file(graph, conversion)
+        _check_files(graph.parent, conversion)
         with self._reaching(f"publish model {model} in"):
             while True:
                 self._fs.invalidate_cache()
@@ -94,7 +107,7 @@ class ArtifactStore:
                     raise errors.VersionTaken(f"model {model} has no higher version left")
                 document = published_as(conversion, model, number, self._clock())
                 try:
-                    self._publisher.publish(document, graph)
+                    self._publisher.publish(document, graph.parent)
                 except Claimed:
                     if version is None:
                         continue
@@ -160,13 +173,44 @@ class ArtifactStore:
         Raises:
             ArtifactCorrupt: the file is absent or not the one that was published.
         """
-        place = f"{document.model}/{document.version}/{document.graph.file_name}"
+        return self._content(document, document.graph)
+
+    def fetch(self, document: Manifest, folder: Path) -> None:
+        """Copies every file of an artifact into a local folder, each verified.
+
+        Raises:
+            ArtifactCorrupt: a file is absent or not the one that was published.
+            ScratchUnavailable: the folder cannot be written.
+        """
+        for file in document.all_files:
+            content = self._content(document, file)
+            try:
+                (folder / file.file_name).write_bytes(content)
+            except OSError as error:
+                raise errors.ScratchUnavailable(
+                    f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
+                ) from error
+
+    def requested(self, model: str, request_id: str) -> Manifest | None:
+        """Returns the artifact that a request published, if it is one of the newest.
+
+        Retries come soon: only the newest versions are looked at.
+        """
+        for version in sorted(self.versions(model), reverse=True)[:_RECENT]:
+            # Deleted, or unreadable: neither is an answer to give twice.
+            with contextlib.suppress(errors.ArtifactNotFound, errors.ArtifactCorrupt):
+                document = self.manifest(model, version)
+                if document.request_id == request_id:
+                    return document
+        return None
+
+    def _content(self, document: Manifest, expected: GraphFile | ArtifactFile) -> bytes:
+        place = f"{document.model}/{document.version}/{expected.file_name}"
         with self._reaching("read"):
             try:
                 content: bytes = self._fs.cat_file(f"{self._root}/{place}")
             except (FileNotFoundError, IsADirectoryError):
                 raise errors.ArtifactCorrupt(f"{place} is missing; publish it again") from None
-        expected = document.graph
         if len(content) != expected.size_bytes:
             raise errors.ArtifactCorrupt(
                 f"{place} has {len(content)} bytes, its manifest says {expected.size_bytes}; "
@@ -258,11 +302,12 @@ def _taken(model: str, version: int) -> errors.VersionTaken:
     )
 
 
-def _check_file(graph: Path, conversion: Conversion) -> None:
-    if sha256_of(graph) != conversion.graph.sha256:
-        raise errors.ArtifactCorrupt(
-            f"{graph.name} changed between conversion and publication; convert again"
-        )
+def _check_files(folder: Path, conversion: Conversion) -> None:
+    for file in conversion.all_files:
+        if sha256_of(folder / file.file_name) != file.sha256:
+            raise errors.ArtifactCorrupt(
+                f"{file.file_name} changed between conversion and publication; convert again"
+            )
 
 
 def _last(path: str) -> str:

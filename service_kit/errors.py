@@ -100,6 +100,10 @@ class MovingAverageMissing(Unconvertible):
     """Moving averages are required and some variables have none."""
 
 
+class MetaGraphUnusable(Unconvertible):
+    """A `.meta` file is absent, damaged, or holds no graph that can be read."""
+
+
 class ParityFailed(Unconvertible):
     """The frozen graph's numbers are not those of the session; nothing was published."""
 
@@ -114,6 +118,14 @@ class ArtifactCorrupt(PbserveError):
 
 class ConversionCrashed(PbserveError):
     """The process of a conversion ended before it had a result."""
+
+
+class ConversionTimedOut(PbserveError):
+    """A conversion took longer than it may, and was ended."""
+
+
+class ConversionTooLarge(PbserveError):
+    """The process of a conversion had more memory than it may, and was ended."""
 
 
 class ModelUnavailable(PbserveError):

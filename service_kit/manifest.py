@@ -16,10 +16,11 @@ MANIFEST_NAME = "manifest.json"
 
 
 class CheckpointFormat(enum.Enum):
-    """File formats of TensorFlow 1 checkpoints."""
+    """File formats of TensorFlow 1 checkpoints, and graphs that never were one here."""
 
     V1 = "V1"
     V2 = "V2"
+    FROZEN_GRAPH = "FROZEN_GRAPH"
 
 
 class MovingAverageMode(enum.Enum):
@@ -68,12 +69,61 @@ class MovingAverageReport:
     own_key_reasons: Mapping[str, int]
 
 
+class Augmentation(enum.Enum):
+    """Random changes of images inside the graph."""
+
+    NONE = "NONE"
+    TRAINING = "TRAINING"
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """`(image - mean) * scale` per channel; empty: left out."""
+    """`(image - mean) * scale` per channel, after the augmentation; empty: left out."""
 
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    augmentation: Augmentation = Augmentation.NONE
+
+
+class ArtifactFileKind(enum.Enum):
+    """What a file beside the graph is for."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    SAVED_MODEL = "SAVED_MODEL"
+    ONNX = "ONNX"
+    CHECKPOINT = "CHECKPOINT"
+    PROOF = "PROOF"
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file beside the graph: size in bytes, SHA-256 in hexadecimal."""
+
+    file_name: str
+    size_bytes: int
+    sha256: str
+    kind: ArtifactFileKind
+
+
+@dataclass(frozen=True, slots=True)
+class CutInput:
+    """A port of a training graph that became a placeholder, and what fed it by op type."""
+
+    name: str
+    tensor_name: str
+    kind: str
+    upstream: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaGraphReport:
+    """What turned a training graph into an inference graph; `twin` is empty for none."""
+
+    inputs: tuple[CutInput, ...]
+    batch_norms_switched: int
+    dropouts_removed: int
+    bound: Mapping[str, str]
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +152,35 @@ class Tower:
 
 @dataclass(frozen=True, slots=True)
 class ParityComparison:
-    """Largest differences between two computations on the same images."""
+    """Largest differences between two computations on the same batch, and what is allowed."""
 
     subject: str
     probe: str
     max_absolute_difference: float
     max_relative_difference: float
+    allowed_difference: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is a number within what is allowed."""
+        return self.max_absolute_difference <= self.allowed_difference
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """Everything that was compared, and the largest absolute difference allowed."""
+    """Everything that was compared, and the share of the magnitude that may differ.
+
+    `not_compared` says what was left out, and why.
+    """
 
     comparisons: tuple[ParityComparison, ...]
     tolerance: float
+    not_compared: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every difference is a number within the tolerance."""
-        return all(c.max_absolute_difference <= self.tolerance for c in self.comparisons)
+        """Whether there are comparisons and all of them passed."""
+        return bool(self.comparisons) and all(c.passed for c in self.comparisons)
 
     @property
     def worst(self) -> float:
@@ -140,6 +200,27 @@ class Conversion:
     towers: tuple[Tower, ...]
     parity: ParityReport
     tool_versions: Mapping[str, str]
+    files: tuple[ArtifactFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    meta_graph: MetaGraphReport | None = None
+    # Of the request that asked for it; a retry is recognised by the two.
+    request_id: str = ""
+    request_sha256: str = ""
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of all files but the manifest; the graph is the first."""
+        return tuple(file.file_name for file in self.all_files)
+
+    @property
+    def all_files(self) -> tuple[GraphFile | ArtifactFile, ...]:
+        """All files but the manifest; the graph is the first."""
+        return (self.graph, *self.files)
+
+    @property
+    def batch_matters(self) -> bool:
+        """Whether answers depend on the other images of a batch, as the user asked for."""
+        return bool(self.architecture.parameters.get("keep_batch_statistics"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

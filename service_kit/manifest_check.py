@@ -28,13 +28,12 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
     name = document.graph.file_name
     if not is_model_name(document.model) or document.version < 1:
         problem = f"it names model {document.model!r} version {document.version}"
-    elif (
-        not name
-        or len(name) > _LONGEST_FILE_NAME
-        or any(c in "/\\" or not c.isprintable() for c in name)
-        or name in {".", "..", manifest.MANIFEST_NAME}
-    ):
+    elif not _is_file_name(name):
         problem = f"the graph's file name is {name!r}"
+    elif not all(_is_file_name(file.file_name) for file in document.files):
+        problem = "a file beside the graph has no usable name"
+    elif len({name, *(file.file_name for file in document.files)}) <= len(document.files):
+        problem = "two of its files have one name"
     elif [tower.index for tower in document.towers] != list(range(len(document.towers))):
         problem = "its towers are not numbered 0, 1, 2, ..."
     elif not document.towers or any(not t.inputs or not t.outputs for t in document.towers):
@@ -50,6 +49,14 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
         problem = next(filter(None, map(_problem_of, specs)), None)
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
+
+
+def _is_file_name(name: str) -> bool:
+    return (
+        0 < len(name) <= _LONGEST_FILE_NAME
+        and all(c not in "/\\" and c.isprintable() for c in name)
+        and name not in {".", "..", manifest.MANIFEST_NAME}
+    )
 
 
 def _problem_of(spec: manifest.TensorSpec) -> str | None:

@@ -57,24 +57,23 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
             from_own_key=document.moving_average.from_own_key,
             own_key_reasons=document.moving_average.own_key_reasons,
         ),
-        preprocessing=pb.Preprocessing(
-            mean=document.preprocessing.mean, scale=document.preprocessing.scale
-        ),
+        preprocessing=preprocessing_to_proto(document.preprocessing),
         towers=[_tower_to_proto(tower) for tower in document.towers],
-        parity=pb.ParityReport(
-            comparisons=[
-                pb.ParityComparison(
-                    subject=comparison.subject,
-                    probe=comparison.probe,
-                    max_absolute_difference=comparison.max_absolute_difference,
-                    max_relative_difference=comparison.max_relative_difference,
-                )
-                for comparison in document.parity.comparisons
-            ],
-            tolerance=document.parity.tolerance,
-            passed=document.parity.passed,
-        ),
+        parity=parity_to_proto(document.parity),
         tool_versions=document.tool_versions,
+        files=[
+            pb.ArtifactFile(
+                file_name=file.file_name,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                kind=pb.ArtifactFileKind.Value(f"ARTIFACT_FILE_KIND_{file.kind.value}"),
+            )
+            for file in document.files
+        ],
+        warnings=document.warnings,
+        meta_graph=_surgery_to_proto(document.meta_graph),
+        request_id=document.request_id,
+        request_sha256=document.request_sha256,
     )
     message.created_at.FromDatetime(document.created_at)
     return message
@@ -104,23 +103,117 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
             from_own_key=message.moving_average.from_own_key,
             own_key_reasons=dict(message.moving_average.own_key_reasons),
         ),
-        preprocessing=manifest.Preprocessing(
-            mean=tuple(message.preprocessing.mean), scale=tuple(message.preprocessing.scale)
-        ),
+        preprocessing=preprocessing_from_proto(message.preprocessing),
         towers=tuple(_tower_from_proto(tower) for tower in message.towers),
-        parity=manifest.ParityReport(
-            comparisons=tuple(
-                manifest.ParityComparison(
-                    subject=comparison.subject,
-                    probe=comparison.probe,
-                    max_absolute_difference=comparison.max_absolute_difference,
-                    max_relative_difference=comparison.max_relative_difference,
-                )
-                for comparison in message.parity.comparisons
-            ),
-            tolerance=message.parity.tolerance,
-        ),
+        parity=parity_from_proto(message.parity),
         tool_versions=dict(message.tool_versions),
+        files=tuple(map(_file_from_proto, message.files)),
+        warnings=tuple(message.warnings),
+        meta_graph=(
+            _surgery_from_proto(message.meta_graph) if message.HasField("meta_graph") else None
+        ),
+        request_id=message.request_id,
+        request_sha256=message.request_sha256,
+    )
+
+
+def parity_to_proto(report: manifest.ParityReport) -> pb.ParityReport:
+    """Returns the message of a parity report."""
+    return pb.ParityReport(
+        comparisons=[
+            pb.ParityComparison(
+                subject=comparison.subject,
+                probe=comparison.probe,
+                max_absolute_difference=comparison.max_absolute_difference,
+                max_relative_difference=comparison.max_relative_difference,
+                allowed_difference=comparison.allowed_difference,
+            )
+            for comparison in report.comparisons
+        ],
+        tolerance=report.tolerance,
+        passed=report.passed,
+        not_compared=report.not_compared,
+    )
+
+
+def parity_from_proto(message: pb.ParityReport) -> manifest.ParityReport:
+    """Returns the parity report in a message."""
+    return manifest.ParityReport(
+        comparisons=tuple(
+            manifest.ParityComparison(
+                subject=comparison.subject,
+                probe=comparison.probe,
+                max_absolute_difference=comparison.max_absolute_difference,
+                max_relative_difference=comparison.max_relative_difference,
+                # Manifests of release 0.1 allowed the tolerance itself.
+                allowed_difference=comparison.allowed_difference or message.tolerance,
+            )
+            for comparison in message.comparisons
+        ),
+        tolerance=message.tolerance,
+        not_compared=tuple(message.not_compared),
+    )
+
+
+def preprocessing_to_proto(preprocessing: manifest.Preprocessing) -> pb.Preprocessing:
+    """Returns the message of a preprocessing."""
+    return pb.Preprocessing(
+        mean=preprocessing.mean,
+        scale=preprocessing.scale,
+        augmentation=pb.Augmentation.Value(f"AUGMENTATION_{preprocessing.augmentation.value}"),
+    )
+
+
+def preprocessing_from_proto(message: pb.Preprocessing) -> manifest.Preprocessing:
+    """Returns the preprocessing in a message; an unspecified augmentation is none.
+
+    Raises:
+        ValueError: this release does not know the augmentation.
+    """
+    augmentation = manifest.Augmentation.NONE
+    if message.augmentation != pb.AUGMENTATION_UNSPECIFIED:
+        name = pb.Augmentation.Name(message.augmentation)
+        augmentation = manifest.Augmentation(name.removeprefix("AUGMENTATION_"))
+    return manifest.Preprocessing(
+        mean=tuple(message.mean), scale=tuple(message.scale), augmentation=augmentation
+    )
+
+
+def _file_from_proto(message: pb.ArtifactFile) -> manifest.ArtifactFile:
+    kind = manifest.ArtifactFileKind.UNSPECIFIED
+    if message.kind in pb.ArtifactFileKind.values():
+        name = pb.ArtifactFileKind.Name(message.kind)
+        kind = manifest.ArtifactFileKind(name.removeprefix("ARTIFACT_FILE_KIND_"))
+    return manifest.ArtifactFile(message.file_name, message.size_bytes, message.sha256, kind)
+
+
+def _surgery_to_proto(report: manifest.MetaGraphReport | None) -> pb.MetaGraphReport | None:
+    if report is None:
+        return None
+    return pb.MetaGraphReport(
+        inputs=[
+            pb.CutInput(
+                name=cut.name, tensor_name=cut.tensor_name, kind=cut.kind, upstream=cut.upstream
+            )
+            for cut in report.inputs
+        ],
+        batch_norms_switched=report.batch_norms_switched,
+        dropouts_removed=report.dropouts_removed,
+        bound=report.bound,
+        twin=report.twin,
+    )
+
+
+def _surgery_from_proto(message: pb.MetaGraphReport) -> manifest.MetaGraphReport:
+    return manifest.MetaGraphReport(
+        inputs=tuple(
+            manifest.CutInput(cut.name, cut.tensor_name, cut.kind, dict(cut.upstream))
+            for cut in message.inputs
+        ),
+        batch_norms_switched=message.batch_norms_switched,
+        dropouts_removed=message.dropouts_removed,
+        bound=dict(message.bound),
+        twin=message.twin,
     )
 
 

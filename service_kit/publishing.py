@@ -27,8 +27,8 @@ class Claimed(Exception):
 class Publisher(Protocol):
     """Writes and removes whole artifacts; `OSError` passes through."""
 
-    def publish(self, document: Manifest, graph: Path) -> None:
-        """Makes the artifact visible to readers, whole or not at all.
+    def publish(self, document: Manifest, folder: Path) -> None:
+        """Makes the artifact, whose files lie in `folder`, visible to readers as a whole.
 
         Raises:
             Claimed: the version's folder is there already.
@@ -48,23 +48,24 @@ class LocalPublisher:
         """Publishes below `root`."""
         self._root = root
 
-    def publish(self, document: Manifest, graph: Path) -> None:
+    def publish(self, document: Manifest, folder: Path) -> None:
         """See `Publisher.publish`."""
         hidden = self._root / f"{_TORN[0]}{uuid.uuid4().hex}"
-        folder = self._root / document.model
+        model = self._root / document.model
         hidden.mkdir()
         try:
-            shutil.copyfile(graph, hidden / document.graph.file_name)
+            for name in document.file_names:
+                shutil.copyfile(folder / name, hidden / name)
             (hidden / MANIFEST_NAME).write_bytes(manifest_codec.to_json(document))
             for path in (*hidden.iterdir(), hidden):
                 _sync(path)
-            _rename_into(hidden, folder, str(document.version))
+            _rename_into(hidden, model, str(document.version))
             with contextlib.suppress(FileNotFoundError):
                 # Deleted again already.
-                _sync(folder)
+                _sync(model)
         except BaseException:
             shutil.rmtree(hidden, ignore_errors=True)
-            _remove_if_empty(folder)
+            _remove_if_empty(model)
             raise
 
     def remove(self, model: str, version: int) -> None:
@@ -95,23 +96,26 @@ class ObjectPublisher:
         self._fs = fs
         self._root = root
 
-    def publish(self, document: Manifest, graph: Path) -> None:
+    def publish(self, document: Manifest, folder: Path) -> None:
         """See `Publisher.publish`."""
-        folder = f"{self._root}/{document.model}/{document.version}"
-        if self._fs.exists(folder):
+        place = f"{self._root}/{document.model}/{document.version}"
+        if self._fs.exists(place):
             raise Claimed
         text = manifest_codec.to_json(document)
+        graph, *others = document.file_names
         try:
-            self._fs.makedirs(folder, exist_ok=True)
-            self._fs.put_file(str(graph), f"{folder}/{document.graph.file_name}", mode="create")
+            self._fs.makedirs(place, exist_ok=True)
+            self._fs.put_file(str(folder / graph), f"{place}/{graph}", mode="create")
         except FileExistsError:
             raise Claimed from None
         try:
-            self._fs.pipe_file(f"{folder}/{MANIFEST_NAME}", text, mode="create")
+            for name in others:
+                self._fs.put_file(str(folder / name), f"{place}/{name}", mode="create")
+            self._fs.pipe_file(f"{place}/{MANIFEST_NAME}", text, mode="create")
         except Exception:
             # The version was ours and stays invisible: give its number and space back.
             with contextlib.suppress(Exception):
-                self._fs.rm(folder, recursive=True)
+                self._fs.rm(place, recursive=True)
             raise
 
     def remove(self, model: str, version: int) -> None:

@@ -26,6 +26,8 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.ArtifactCorrupt: grpc.StatusCode.DATA_LOSS,
     # Not UNAVAILABLE: a conversion that died of its own size would be retried for ever.
     errors.ConversionCrashed: grpc.StatusCode.ABORTED,
+    errors.ConversionTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.ConversionTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ServerStopping: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,

@@ -10,7 +10,7 @@ import pytest
 
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Conversion, MovingAverageMode
-from tests.support.digits import GOLDEN, digits_order
+from tests.support.digits import GOLDEN, convert_and_prove, digits_order
 from tests.support.services import Service, running
 
 
@@ -35,9 +35,7 @@ def converted_raw(tmp_path_factory: pytest.TempPathFactory) -> Converted:
 
 
 def _converted(folder: Path, mode: MovingAverageMode) -> Converted:
-    from exporter_service.conversion import convert
-
-    done = convert(digits_order(moving_average=mode, cards=2), folder, lambda _: None)
+    done = convert_and_prove(digits_order(moving_average=mode, cards=2), folder)
     return Converted(done, folder / done.graph.file_name)
 
 

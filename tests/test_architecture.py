@@ -13,17 +13,40 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("service_kit", "exporter_service", "inference_service")
 # Modules that run where TensorFlow may be loaded.
 WITH_TENSORFLOW = {
+    "exporter_service.augmentation",
+    "exporter_service.architecture_graph",
+    "exporter_service.adoption",
     "exporter_service.architectures.densenet",
+    "exporter_service.architectures.slim_builder",
+    "exporter_service.architectures.tracing",
     "exporter_service.checkpoint",
     "exporter_service.conversion",
+    "exporter_service.formats.onnx_model",
+    "exporter_service.formats.saved_model",
+    "exporter_service.formats.tensor_type",
     "exporter_service.freezing",
     "exporter_service.inspection",
-    "exporter_service.parity",
+    "exporter_service.meta_graph.batch_norm",
+    "exporter_service.meta_graph.bindings",
+    "exporter_service.meta_graph.building",
+    "exporter_service.meta_graph.constants",
+    "exporter_service.meta_graph.fixed_batch",
+    "exporter_service.meta_graph.inlining",
+    "exporter_service.meta_graph.meta_file",
+    "exporter_service.meta_graph.op_defs",
+    "exporter_service.meta_graph.pruning",
+    "exporter_service.meta_graph.replication",
+    "exporter_service.meta_graph.variables",
+    "exporter_service.preprocessing",
+    "exporter_service.proof",
+    "exporter_service.session",
     "exporter_service.towers",
     "inference_service.engine.tensorflow",
 }
 # Decisions: values in, values out.
 PURE = {
+    "exporter_service.key_rewrites",
+    "exporter_service.key_suggestion",
     "exporter_service.moving_average",
     "inference_service.batching",
     "inference_service.dispatch",
@@ -35,7 +58,10 @@ WITH_PROTOBUF = {
     "exporter_service.__main__",
     "exporter_service.checkpoint_roots",  # google.protobuf's text format alone
     "exporter_service.client",
+    "exporter_service.client_codec",
     "exporter_service.codec",
+    "exporter_service.meta_graph.meta_file",  # a .meta as text
+    "exporter_service.request_codec",
     "exporter_service.servicer",
     "inference_service.__main__",
     "inference_service.client",

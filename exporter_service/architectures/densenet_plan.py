@@ -7,19 +7,18 @@ recognised by their keys alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exporter_service.architectures.architecture import Variable
+from exporter_service.architectures.architecture import Shapes, Variable
 
 # The 1x1 convolution of a layer has this many times the growth rate as filters.
 BOTTLENECK = 4
 _INPUT_CHANNELS = 3
 _BATCH_NORM = {"beta": True, "gamma": True, "moving_mean": False, "moving_variance": False}
 
-Shapes = Mapping[str, tuple[int, ...]]
 LayerCount = Annotated[int, Field(ge=1, le=256)]
 # What TensorFlow takes as a name scope.
 Scope = Annotated[str, Field(pattern=r"^[A-Za-z0-9.][A-Za-z0-9_.\-/]*$", max_length=200)]

@@ -1,4 +1,9 @@
-"""All architectures by name."""
+"""All architectures by name: ours, tf_slim's, and those of plug-ins.
+
+The server's process never loads TensorFlow. There, `check_spec` and `architecture_names` work
+on names and paper; `find_architecture`, for a plug-in, and `fitting_architectures` are for
+processes that may load it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,37 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporter_service.architectures import densenet_plan
-from exporter_service.architectures.architecture import Architecture
-from exporter_service.architectures.densenet_plan import (
-    DenseNetParameters,
-    FamilyParameters,
+from exporter_service.architectures.architecture import (
+    DEFAULT_IMAGE_SIZE,
+    Architecture,
+    ImageSize,
     Shapes,
+    Variable,
 )
+from exporter_service.architectures.densenet_plan import DenseNetParameters, FamilyParameters
+from exporter_service.architectures.entry_points import is_plugin, plugin_names
+from exporter_service.architectures.slim_nets import (
+    INSTALLATION,
+    PREFIX,
+    SLIM_ARCHITECTURES,
+    slim_is_installed,
+)
+from exporter_service.meta_graph.parameters import META_GRAPH
 from service_kit import errors
 from service_kit.manifest import ArchitectureSpec
 
-_BUILDER = "exporter_service.architectures.densenet:inference_logits"
-_IMAGE_SIZE = (224, 224)
+
+def _densenet(images: Any, parameters: DenseNetParameters) -> Any:
+    from exporter_service.architectures.densenet import inference_logits
+
+    return inference_logits(images, parameters)
+
+
+def _densenet_variables(
+    parameters: DenseNetParameters,
+    image_size: ImageSize,  # noqa: ARG001 - the last layers take the mean over any size
+) -> Mapping[str, Variable]:
+    return densenet_plan.variables(parameters)
 
 
 def _member(
@@ -45,17 +70,13 @@ def _member(
         name=name,
         summary=f"{name.replace('densenet', 'DenseNet-')}: blocks of "
         f"{', '.join(map(str, layers))} layers, growth rate {growth_rate}.",
-        image_size=_IMAGE_SIZE,
+        image_size=DEFAULT_IMAGE_SIZE,
         parameters=FamilyParameters,
         resolve=resolve,
-        plan=densenet_plan.variables,
+        plan=_densenet_variables,
         infer=infer,
-        builder=_BUILDER,
+        builder=_densenet,
     )
-
-
-def _same(parameters: DenseNetParameters) -> DenseNetParameters:
-    return parameters
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -64,12 +85,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         Architecture(
             name="densenet",
             summary="DenseNet of any size: growth rate, filters and layers are parameters.",
-            image_size=_IMAGE_SIZE,
+            image_size=DEFAULT_IMAGE_SIZE,
             parameters=DenseNetParameters,
-            resolve=_same,
-            plan=densenet_plan.variables,
+            plan=_densenet_variables,
             infer=densenet_plan.infer,
-            builder=_BUILDER,
+            builder=_densenet,
         ),
         _member("densenet121", 32, 64, (6, 12, 24, 16)),
         _member("densenet161", 48, 96, (6, 12, 36, 24)),
@@ -78,27 +98,89 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-def find_architecture(name: str) -> Architecture:
-    """Returns the architecture called `name`.
+def is_builtin(name: str) -> bool:
+    """Whether the architecture is one that works without TensorFlow until it is built."""
+    return name in ARCHITECTURES
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a plug-in of that name would never be found."""
+    return name in ARCHITECTURES or name == META_GRAPH or name.startswith(PREFIX)
+
+
+def own_architectures() -> list[Architecture]:
+    """Returns the architectures that are not plug-ins, by name; tf_slim's if it is installed."""
+    slim = SLIM_ARCHITECTURES.values() if slim_is_installed() else ()
+    return sorted((*ARCHITECTURES.values(), *slim), key=lambda architecture: architecture.name)
+
+
+def architecture_names() -> list[str]:
+    """Returns the names of all architectures; imports no plug-in."""
+    own = (architecture.name for architecture in own_architectures())
+    return sorted({*own, *plugin_names()})
+
+
+def check_spec(spec: ArchitectureSpec) -> Architecture | None:
+    """Refuses an architecture as far as that is possible without TensorFlow.
+
+    Returns:
+        The architecture if its parameters have been checked; None for a plug-in, whose
+        parameters and image size are known only where it may be imported.
 
     Raises:
-        ArchitectureNotFound: there is none; the message names all.
+        ArchitectureNotFound: there is none of that name; the message names all, or what is to
+            be installed.
+        InvalidParameters: it does not take the parameters.
     """
-    try:
-        return ARCHITECTURES[name]
-    except KeyError:
+    architecture = _own(spec.name)
+    if architecture is None:
+        if not is_plugin(spec.name):
+            raise _not_found(spec.name)
+        return None
+    architecture.parse(spec.parameters)
+    return architecture
+
+
+def find_architecture(name: str) -> Architecture:
+    """Returns the architecture called `name`, importing it if it is a plug-in.
+
+    Raises:
+        ArchitectureNotFound: there is none; the message names all, or what is to be installed.
+        Unconvertible: the plug-in cannot be loaded.
+    """
+    architecture = _own(name)
+    if architecture is not None:
+        return architecture
+    if not is_plugin(name):
+        raise _not_found(name)
+    from exporter_service.architectures.plugin_loading import load_plugin
+
+    return load_plugin(name)
+
+
+def _own(name: str) -> Architecture | None:
+    if name in SLIM_ARCHITECTURES and not slim_is_installed():
         raise errors.ArchitectureNotFound(
-            f"there is no architecture {name!r}; there are {', '.join(sorted(ARCHITECTURES))}"
-        ) from None
+            f"{name} is a net of tf_slim, which is not installed here: {INSTALLATION}"
+        )
+    return ARCHITECTURES.get(name) or SLIM_ARCHITECTURES.get(name)
+
+
+def _not_found(name: str) -> errors.ArchitectureNotFound:
+    missing = f" ({INSTALLATION})" if name.startswith(PREFIX) and not slim_is_installed() else ""
+    return errors.ArchitectureNotFound(
+        f"there is no architecture {name!r}{missing}; there are {', '.join(architecture_names())}"
+    )
 
 
 def fitting_architectures(shapes: Shapes) -> list[ArchitectureSpec]:
     """Returns the architectures, with parameters, that a checkpoint's keys and shapes fit.
 
-    The most specific ones come first.
+    The most specific ones come first. Plug-ins are not tried.
     """
+    slim = SLIM_ARCHITECTURES.values() if slim_is_installed() else ()
     fitting = []
-    for architecture in reversed(list(ARCHITECTURES.values())):
+    for architecture in (*reversed(list(ARCHITECTURES.values())), *slim):
         parameters = architecture.infer(shapes)
         if parameters is not None:
             described = parameters.model_dump(mode="json", exclude_defaults=True)

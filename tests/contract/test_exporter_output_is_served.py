@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter_service.conversion import convert
 from inference_service.engine.tensorflow import TensorFlowEngine
 from inference_service.loader import Loader
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import ArchitectureSpec, MovingAverageMode
-from tests.support.digits import PARITY, SPEC, digits_order, expected
+from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
 
 
 @pytest.mark.parametrize("kind", ["store", "memory_store"])
@@ -36,7 +35,7 @@ def test_every_card_of_what_is_published_answers(
     store: ArtifactStore = request.getfixturevalue(kind)
     spec = ArchitectureSpec("densenet", {**SPEC.parameters, "data_format": layout})
     order = digits_order(checkpoint, MovingAverageMode.AUTO, cards, spec)
-    done = convert(order, tmp_path, lambda _: None)
+    done = convert_and_prove(order, tmp_path)
     store.publish("digits", done, tmp_path / done.graph.file_name)
     servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load("digits", 1)
     golden = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from exporter_service.client import ExporterClient
+from exporter_service.conversion_order import TowerOptions
 from inference_service.client import InferenceClient
 from service_kit.manifest import Manifest, MovingAverageMode
 from tests.support.digits import digits_request
@@ -36,8 +37,7 @@ def test_the_recipes_own_model_is_converted_and_served_on_two_cards(tmp_path: Pa
                 model=f"cards-{cards}",
                 checkpoint="run",
                 architecture=spec,
-                image_size=(256, 256),
-                cards=cards,
+                towers=TowerOptions(image_size=(256, 256), cards=cards),
                 moving_average=MovingAverageMode.REQUIRED,
             )
             *_, manifest = exporter_client.convert(request)

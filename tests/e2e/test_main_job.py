@@ -20,7 +20,7 @@ from service_kit import errors
 from service_kit.manifest import MovingAverageMode
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
-from tests.support.services import Service, conversion_processes, running
+from tests.support.services import Service, conversion_process, running
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -144,7 +144,7 @@ def test_an_exporter_that_is_told_to_stop_ends_its_conversion(tmp_path: Path) ->
     ):
         events = client.convert(digits_request())
         next(event for event in events if getattr(event, "step", None) is Step.READ)
-        (pid,) = conversion_processes(service.pid)
+        pid = conversion_process(service)
         # A conversion that does not even get to run must not hold up the end.
         os.kill(pid, signal.SIGSTOP)
         os.kill(service.pid, signal.SIGTERM)

@@ -103,6 +103,41 @@ def test_a_damaged_index_is_named(copied: Copy) -> None:
         opened(folder)
 
 
+@pytest.mark.parametrize("size", [0, 10, 3000, 9192])
+def test_a_truncated_index_is_named(copied: Copy, size: int) -> None:
+    folder = copied("ckpt_sharded")
+    location = CheckpointRoots([folder]).locate(".")
+    os.truncate(location.index, size)
+    with pytest.raises(errors.CheckpointCorrupt, match=r"model\.ckpt-300\.index cannot be read"):
+        opened(folder)
+    # The same between the server's look at it and the process that opens it.
+    with pytest.raises(errors.CheckpointCorrupt, match=r"model\.ckpt-300\.index cannot be read"):
+        Checkpoint(location)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 160232\n", "a Git LFS"),
+        (b"<!DOCTYPE html><html>" + b"x" * 200_000, "a web page"),
+        (b"", "empty; copy it again"),
+    ],
+    ids=["lfs", "html", "empty"],
+)
+def test_what_lies_in_the_place_of_a_shard_is_named(
+    copied: Copy, content: bytes, kind: str
+) -> None:
+    folder = copied("ckpt_sharded")
+    (folder / "model.ckpt-300.data-00001-of-00002").write_bytes(content)
+    checkpoint = opened(folder)
+    with pytest.raises(
+        errors.CheckpointCorrupt,
+        match=r"tensor densenet\S+ should be in model\.ckpt-300\.data-00001-of-00002, which is "
+        + kind,
+    ):
+        checkpoint.read(checkpoint.tensors)
+
+
 @pytest.mark.parametrize("size", [0, 100, 300_000])
 def test_a_truncated_v1_file_is_named(copied: Copy, size: int) -> None:
     folder = copied("ckpt_v1")
@@ -115,7 +150,11 @@ def test_a_v1_file_with_a_flipped_bit_is_noticed(copied: Copy) -> None:
     folder = copied("ckpt_v1")
     flip(folder / "model.ckpt-60", 400_000)
     checkpoint = opened(folder)
-    with pytest.raises(errors.CheckpointCorrupt, match=r"model\.ckpt-60"):
+    with pytest.raises(
+        errors.CheckpointCorrupt,
+        match=r"tensor densenet_digits/\S+ cannot be read from model\.ckpt-60, whose index has it, "
+        "so its values are damaged",
+    ):
         checkpoint.read(checkpoint.tensors)
 
 

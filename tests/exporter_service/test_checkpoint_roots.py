@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter_service.bundle_index import TABLE_MAGIC
 from exporter_service.checkpoint_roots import CheckpointRoots
 from service_kit import errors
 from service_kit.manifest import CheckpointFormat
@@ -21,7 +22,8 @@ def root(tmp_path: Path) -> Path:
 
 def v2(folder: Path, name: str = "model.ckpt-7") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.index").touch()
+    # What is looked at before TensorFlow does is the end of the file.
+    (folder / f"{name}.index").write_bytes(TABLE_MAGIC)
     (folder / f"{name}.data-00000-of-00001").touch()
     return folder / name
 
@@ -181,3 +183,59 @@ def test_a_path_that_tensorflow_would_take_for_a_pattern_is_refused(root: Path) 
     for name in ("model.ckpt-60", "model.ckpt-7"):
         with pytest.raises(errors.InvalidRequest, match="rename it"):
             CheckpointRoots([root]).locate(f"run[1]/{name}")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-7", "."])
+def test_a_placeholder_in_the_place_of_the_index_is_damage(root: Path, name: str) -> None:
+    v2(root).with_name("model.ckpt-7.index").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1"
+    )
+    state(root, "model.ckpt-7")
+    with pytest.raises(
+        errors.CheckpointCorrupt,
+        match=r"model\.ckpt-7\.index cannot be read as a checkpoint: it is a Git LFS pointer; "
+        "run `git lfs pull`",
+    ):
+        CheckpointRoots([root]).locate(name)
+
+
+def test_a_placeholder_in_the_place_of_the_state_file_is_damage(root: Path) -> None:
+    v2(root)
+    (root / "checkpoint").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(
+        errors.CheckpointCorrupt,
+        match=r"\./checkpoint is a Git LFS pointer: .*give the checkpoint's prefix",
+    ):
+        CheckpointRoots([root]).locate(".")
+
+
+def test_a_file_of_another_kind_is_the_wrong_path(root: Path) -> None:
+    (root / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
+    with pytest.raises(errors.InvalidRequest, match=r"net\.h5 .* it is an HDF5 file, as Keras"):
+        CheckpointRoots([root]).locate("net.h5")
+
+
+def test_what_lies_outside_is_refused_before_a_byte_of_it_is_read(root: Path) -> None:
+    (root.parent / "secret.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (root / "link").symlink_to(root.parent / "secret.h5")
+    (root / "model.index").symlink_to(root.parent / "secret.h5")
+    for path in ("link", "model"):
+        with pytest.raises(errors.OutsideRoots):
+            CheckpointRoots([root]).locate(path)
+
+
+@pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".meta"])
+def test_one_file_without_its_index_is_answered_with_both(root: Path, suffix: str) -> None:
+    (root / "run").mkdir()
+    (root / "run" / f"model.ckpt-7{suffix}").touch()
+    with pytest.raises(
+        errors.InvalidRequest,
+        match=r"give its prefix, run/model\.ckpt-7; nothing can be read without "
+        r"model\.ckpt-7\.index, which is not there",
+    ):
+        CheckpointRoots([root]).locate(f"run/model.ckpt-7{suffix}")
+
+
+def test_one_file_of_a_v1_checkpoint_is_answered_with_its_prefix() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"give its prefix, ckpt_v1/model\.ckpt-60$"):
+        CheckpointRoots([GOLDEN]).locate("ckpt_v1/model.ckpt-60.meta")

@@ -41,8 +41,8 @@ def test_convert_ends_with_a_table_of_what_a_person_asks(exporter: RunningExport
         "300",
         "450",
         "269.1 kB in multi_frozen_model.pb",
-        "Card_0/input:0 -> Card_0/probs:0",
-        "Card_1/input:0 -> Card_1/probs:0",
+        "Card_0/input:0  (?x32x32x3 float32) on /gpu:0",
+        "Card_1/probs:0  (?x10 float32)",
         "73 of 121 variables (auto)",
         "passed: largest difference 0",
     ):
@@ -77,7 +77,8 @@ def test_list_inspect_delete_and_architectures_speak_both_languages(
     inspected = json.loads(run("inspect", "ckpt_ema", *address, "--json").stdout)
     assert (inspected["shadow_count"], inspected["parameter_count"]) == (73, 40838)
     assert "DenseNet-169" in run("architectures", *address).stdout
-    assert len(json.loads(run("architectures", *address, "--json").stdout)) == 4
+    named = {one["name"] for one in json.loads(run("architectures", *address, "--json").stdout)}
+    assert {"META_GRAPH", "densenet169"} <= named
     assert "deleted version 1 of cli-life" in run("delete", "cli-life", "1", *address).stdout
     assert json.loads(run("list", "cli-life", *address, "--json").stdout) == []
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from exporter_service.conversion_order import TowerOptions
 from exporter_service.towers import build_towers
 from service_kit.manifest import Preprocessing, Tower
 
@@ -18,7 +19,11 @@ def logits_of(images: Any) -> Any:
 
 def towers(cards: int, preprocessing: Preprocessing = Preprocessing()) -> tuple[Tower, ...]:  # noqa: B008
     return build_towers(
-        logits_of, image_size=(4, 5), cards=cards, device_kind="gpu", preprocessing=preprocessing
+        logits_of,
+        image_size=(4, 5),
+        options=TowerOptions(cards=cards),
+        preprocessing=preprocessing,
+        output_name="probs",
     )
 
 
@@ -68,6 +73,10 @@ def test_the_mean_goes_before_the_scale(preprocessing: Preprocessing, seen: list
 
     with tf.Graph().as_default(), tf.Session() as session:
         build_towers(
-            keeping, image_size=(4, 5), cards=1, device_kind="cpu", preprocessing=preprocessing
+            keeping,
+            image_size=(4, 5),
+            options=TowerOptions(),
+            preprocessing=preprocessing,
+            output_name="probs",
         )
         np.testing.assert_allclose(session.run(kept[0], {"input:0": fed})[0, 0, 0], seen)

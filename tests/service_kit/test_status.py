@@ -45,6 +45,9 @@ def test_an_error_comes_back_as_what_it_was(cls: type[errors.PbserveError]) -> N
         (errors.QueueFull("x"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (errors.Unsupported("x"), grpc.StatusCode.UNIMPLEMENTED),
         (errors.VersionTaken("x"), grpc.StatusCode.ALREADY_EXISTS),
+        (errors.ConversionCrashed("x"), grpc.StatusCode.ABORTED),
+        (errors.ConversionTimedOut("x"), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (errors.ConversionTooLarge("x"), grpc.StatusCode.RESOURCE_EXHAUSTED),
     ],
 )
 def test_errors_have_the_codes_of_the_contract(

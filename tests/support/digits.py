@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, ConversionRequest
-from service_kit.manifest import ArchitectureSpec, MovingAverageMode, Preprocessing
+from exporter_service.conversion_order import ConversionOrder, ConversionRequest, TowerOptions
+from service_kit.manifest import ArchitectureSpec, Conversion, MovingAverageMode, Preprocessing
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "digits"
 SPEC = ArchitectureSpec(
@@ -43,31 +44,35 @@ def digits_order(
     cards: int = 1,
     architecture: ArchitectureSpec = SPEC,
     root: Path = GOLDEN,
+    **changes: Any,
 ) -> ConversionOrder:
     """Returns what the conversion's process is told."""
-    return ConversionOrder(
-        checkpoint=CheckpointRoots([root]).locate(checkpoint),
-        architecture=architecture,
-        image_size=(32, 32),
-        cards=cards,
-        device_kind="gpu",
-        moving_average=moving_average,
-        preprocessing=MEAN,
-    )
+    fields: dict[str, Any] = {
+        "checkpoint": CheckpointRoots([root]).locate(checkpoint),
+        "architecture": architecture,
+        "towers": TowerOptions(image_size=(32, 32), cards=cards),
+        "moving_average": moving_average,
+        "preprocessing": MEAN,
+    }
+    return ConversionOrder(**(fields | changes))
 
 
-def digits_request(**changes: Any) -> ConversionRequest:
+def digits_request(cards: int = 2, **changes: Any) -> ConversionRequest:
     """Returns what a client asks for."""
     fields: dict[str, Any] = {
         "model": "digits",
-        "version": None,
         "checkpoint": "ckpt_ema",
         "architecture": SPEC,
-        "image_size": (32, 32),
-        "cards": 2,
-        "device_kind": "gpu",
-        "moving_average": MovingAverageMode.AUTO,
+        "towers": TowerOptions(image_size=(32, 32), cards=cards),
         "preprocessing": MEAN,
-        "request_id": "test",
     }
     return ConversionRequest(**(fields | changes))
+
+
+def convert_and_prove(order: ConversionOrder, folder: Path) -> Conversion:
+    """Converts and proves in this process, as the service does in two others."""
+    from exporter_service.conversion import convert
+    from exporter_service.proof import prove
+
+    done = convert(order, folder, lambda _: None)
+    return replace(done, parity=prove(done, folder, lambda _: None))

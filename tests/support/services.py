@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_STARTED = re.compile(r"conversion_process_started .*pid=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,7 @@ def running(
         process.stdout.close()
 
 
-def conversion_processes(pid: int) -> list[int]:
-    """Returns the ids of a service's conversion processes."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-                    found.append(int(child))
-    return found
+def conversion_process(service: Service) -> int:
+    """Returns the id of the process that has the exporter's latest task."""
+    log = _COLOURS.sub("", service.log.read_text())
+    return int(_STARTED.findall(log)[-1])

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from exporter_service.progress import Progress, Report, Step
 from service_kit import errors
@@ -44,6 +45,41 @@ def wait_for_ever(pid_file: Path, report: Report) -> None:
 
 def modules(report: Report) -> list[str]:
     return sorted(sys.modules)
+
+
+def pid(report: Report) -> int:
+    return os.getpid()
+
+
+def fill(size_bytes: int, report: Report) -> int:
+    """Takes memory and gives it back; the peak stays."""
+    content = bytearray(size_bytes)
+    content[::4096] = b"x" * len(content[::4096])
+    return len(content)
+
+
+def swell(report: Report) -> None:
+    """Takes memory until somebody ends it."""
+    content = bytearray()
+    while True:
+        content.extend(b"x" * 2**20)
+        threading.Event().wait(0.001)
+
+
+def unreadable(report: Report) -> Unreadable:
+    return Unreadable()
+
+
+def die_before_any_task(connection: object, modules: tuple[str, ...]) -> None:
+    """Takes the place of `task_worker.work`."""
+    os._exit(9)
+
+
+class Unreadable:
+    """Can be pickled and not read again."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (int, ("not a number",))
 
 
 def tear(report: Report) -> None:

@@ -21,6 +21,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ArtifactFileKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ArtifactFileKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArtifactFileKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ARTIFACT_FILE_KIND_UNSPECIFIED: _ArtifactFileKind.ValueType  # 0
+    """Of a later release."""
+    ARTIFACT_FILE_KIND_SAVED_MODEL: _ArtifactFileKind.ValueType  # 1
+    """A part of the SavedModel that TensorFlow Serving loads."""
+    ARTIFACT_FILE_KIND_ONNX: _ArtifactFileKind.ValueType  # 2
+    """The ONNX model of card 0."""
+    ARTIFACT_FILE_KIND_CHECKPOINT: _ArtifactFileKind.ValueType  # 3
+    """A part of the checkpoint with placeholders (`model.ckpt.*`, `multi_model.ckpt.*`)."""
+    ARTIFACT_FILE_KIND_PROOF: _ArtifactFileKind.ValueType  # 4
+    """The probes and the answers that the check compares with (NumPy's npz)."""
+
+class ArtifactFileKind(_ArtifactFileKind, metaclass=_ArtifactFileKindEnumTypeWrapper):
+    """What a file beside the graph is for."""
+
+ARTIFACT_FILE_KIND_UNSPECIFIED: ArtifactFileKind.ValueType  # 0
+"""Of a later release."""
+ARTIFACT_FILE_KIND_SAVED_MODEL: ArtifactFileKind.ValueType  # 1
+"""A part of the SavedModel that TensorFlow Serving loads."""
+ARTIFACT_FILE_KIND_ONNX: ArtifactFileKind.ValueType  # 2
+"""The ONNX model of card 0."""
+ARTIFACT_FILE_KIND_CHECKPOINT: ArtifactFileKind.ValueType  # 3
+"""A part of the checkpoint with placeholders (`model.ckpt.*`, `multi_model.ckpt.*`)."""
+ARTIFACT_FILE_KIND_PROOF: ArtifactFileKind.ValueType  # 4
+"""The probes and the answers that the check compares with (NumPy's npz)."""
+Global___ArtifactFileKind: _TypeAlias = ArtifactFileKind  # noqa: Y015
+
 class _CheckpointFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -33,6 +65,8 @@ class _CheckpointFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Chec
     """One file that holds everything (TensorFlow before 1.0, `write_version=V1`)."""
     CHECKPOINT_FORMAT_V2: _CheckpointFormat.ValueType  # 2
     """An `.index` file with one or more `.data-NNNNN-of-NNNNN` shards."""
+    CHECKPOINT_FORMAT_FROZEN_GRAPH: _CheckpointFormat.ValueType  # 3
+    """No checkpoint: a frozen graph that was adopted as it is."""
 
 class CheckpointFormat(_CheckpointFormat, metaclass=_CheckpointFormatEnumTypeWrapper):
     """File formats of TensorFlow 1 checkpoints."""
@@ -43,6 +77,8 @@ CHECKPOINT_FORMAT_V1: CheckpointFormat.ValueType  # 1
 """One file that holds everything (TensorFlow before 1.0, `write_version=V1`)."""
 CHECKPOINT_FORMAT_V2: CheckpointFormat.ValueType  # 2
 """An `.index` file with one or more `.data-NNNNN-of-NNNNN` shards."""
+CHECKPOINT_FORMAT_FROZEN_GRAPH: CheckpointFormat.ValueType  # 3
+"""No checkpoint: a frozen graph that was adopted as it is."""
 Global___CheckpointFormat: _TypeAlias = CheckpointFormat  # noqa: Y015
 
 class _MovingAverageMode:
@@ -72,6 +108,34 @@ MOVING_AVERAGE_MODE_REQUIRED: MovingAverageMode.ValueType  # 2
 MOVING_AVERAGE_MODE_OFF: MovingAverageMode.ValueType  # 3
 """Every variable from its own key."""
 Global___MovingAverageMode: _TypeAlias = MovingAverageMode  # noqa: Y015
+
+class _Augmentation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AugmentationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Augmentation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUGMENTATION_UNSPECIFIED: _Augmentation.ValueType  # 0
+    """The same as AUGMENTATION_NONE."""
+    AUGMENTATION_NONE: _Augmentation.ValueType  # 1
+    """None: equal images give equal answers."""
+    AUGMENTATION_TRAINING: _Augmentation.ValueType  # 2
+    """That of the recipe's training, per image: flips to both sides with probability 0.5 each,
+    brightness by up to 0.1, saturation and contrast by 0.7 to 1.3. Answers are random.
+    """
+
+class Augmentation(_Augmentation, metaclass=_AugmentationEnumTypeWrapper):
+    """Random changes of images inside the graph."""
+
+AUGMENTATION_UNSPECIFIED: Augmentation.ValueType  # 0
+"""The same as AUGMENTATION_NONE."""
+AUGMENTATION_NONE: Augmentation.ValueType  # 1
+"""None: equal images give equal answers."""
+AUGMENTATION_TRAINING: Augmentation.ValueType  # 2
+"""That of the recipe's training, per image: flips to both sides with probability 0.5 each,
+brightness by up to 0.1, saturation and contrast by 0.7 to 1.3. Answers are random.
+"""
+Global___Augmentation: _TypeAlias = Augmentation  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
@@ -113,10 +177,19 @@ class Manifest(_message.Message):
     TOWERS_FIELD_NUMBER: _builtins.int
     PARITY_FIELD_NUMBER: _builtins.int
     TOOL_VERSIONS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    META_GRAPH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_SHA256_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
     """Version of the model, 1 or higher."""
+    request_id: _builtins.str
+    """The `request_id` of the request that published this; may be empty."""
+    request_sha256: _builtins.str
+    """SHA-256 of what that request asked for, hexadecimal; empty without a request_id."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the artifact was published, UTC."""
@@ -153,6 +226,18 @@ class Manifest(_message.Message):
     def tool_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Versions of the tools that wrote the artifact, by name (`pbserve`, `tensorflow`, ...)."""
 
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactFile]:
+        """Files beside the graph and the manifest, by name."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sentences that a user should read before relying on the artifact; usually none."""
+
+    @_builtins.property
+    def meta_graph(self) -> Global___MetaGraphReport:
+        """What was done to a training graph; absent for what was built from an architecture."""
+
     def __init__(
         self,
         *,
@@ -167,14 +252,53 @@ class Manifest(_message.Message):
         towers: _abc.Iterable[Global___Tower] | None = ...,
         parity: Global___ParityReport | None = ...,
         tool_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        files: _abc.Iterable[Global___ArtifactFile] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        meta_graph: Global___MetaGraphReport | None = ...,
+        request_id: _builtins.str = ...,
+        request_sha256: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "files", b"files", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class ArtifactFile(_message.Message):
+    """One more file of the artifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    file_name: _builtins.str
+    """File name inside the artifact's directory, without a folder."""
+    size_bytes: _builtins.int
+    """Size in bytes."""
+    sha256: _builtins.str
+    """SHA-256 of the file, 64 lower-case hexadecimal digits."""
+    kind: Global___ArtifactFileKind.ValueType
+    """What the file is."""
+    def __init__(
+        self,
+        *,
+        file_name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        kind: Global___ArtifactFileKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "kind", b"kind", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArtifactFile: _TypeAlias = ArtifactFile  # noqa: Y015
 
 @_typing.final
 class GraphFile(_message.Message):
@@ -227,7 +351,7 @@ class CheckpointOrigin(_message.Message):
     format: Global___CheckpointFormat.ValueType
     """Format of the checkpoint."""
     index_sha256: _builtins.str
-    """SHA-256 of the `.index` file (of the checkpoint file itself for V1), hexadecimal."""
+    """SHA-256 of the `.index` file (of the file itself for V1 and frozen graphs), hexadecimal."""
     def __init__(
         self,
         *,
@@ -255,7 +379,9 @@ class ArchitectureSpec(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name as listed by `ExporterService.ListArchitectures`."""
+    """Name as listed by `ExporterService.ListArchitectures`; `META_GRAPH` for the checkpoint's own
+    training graph, `FROZEN_GRAPH` for an adopted one.
+    """
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """Parameters by name; what is left out takes the architecture's default. An unknown name
@@ -334,12 +460,15 @@ Global___MovingAverageReport: _TypeAlias = MovingAverageReport  # noqa: Y015
 
 @_typing.final
 class Preprocessing(_message.Message):
-    """Per-channel arithmetic inside the graph: `(image - mean) * scale`."""
+    """Inside the graph, per channel: `(image - mean) * scale`, after the augmentation if there is one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MEAN_FIELD_NUMBER: _builtins.int
     SCALE_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
+    augmentation: Global___Augmentation.ValueType
+    """Random changes of each image before the mean is subtracted."""
     @_builtins.property
     def mean(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Subtracted from each channel, in the input's units; empty: nothing is subtracted."""
@@ -353,14 +482,133 @@ class Preprocessing(_message.Message):
         *,
         mean: _abc.Iterable[_builtins.float] | None = ...,
         scale: _abc.Iterable[_builtins.float] | None = ...,
+        augmentation: Global___Augmentation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean", b"mean", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["augmentation", b"augmentation", "mean", b"mean", "scale", b"scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Preprocessing: _TypeAlias = Preprocessing  # noqa: Y015
+
+@_typing.final
+class MetaGraphReport(_message.Message):
+    """What turned a training graph into an inference graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class BoundEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    BATCH_NORMS_SWITCHED_FIELD_NUMBER: _builtins.int
+    DROPOUTS_REMOVED_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    TWIN_FIELD_NUMBER: _builtins.int
+    batch_norms_switched: _builtins.int
+    """Number of batch norms (fused) and batch statistics (unfused) that were switched."""
+    dropouts_removed: _builtins.int
+    """Number of dropouts that were taken out."""
+    twin: _builtins.str
+    """The evaluation copy of the same net that was compared with; empty: there is none."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CutInput]:
+        """Ports that became placeholders."""
+
+    @_builtins.property
+    def bound(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Placeholder or flag -> value that it has for good."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[Global___CutInput] | None = ...,
+        batch_norms_switched: _builtins.int = ...,
+        dropouts_removed: _builtins.int = ...,
+        bound: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        twin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_norms_switched", b"batch_norms_switched", "bound", b"bound", "dropouts_removed", b"dropouts_removed", "inputs", b"inputs", "twin", b"twin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetaGraphReport: _TypeAlias = MetaGraphReport  # noqa: Y015
+
+@_typing.final
+class CutInput(_message.Message):
+    """One port of a training graph that became a placeholder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UpstreamEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TENSOR_NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    UPSTREAM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Semantic name of the input that took its place."""
+    tensor_name: _builtins.str
+    """The port, as it was called in the training graph."""
+    kind: _builtins.str
+    """Op type of the port's node."""
+    @_builtins.property
+    def upstream(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Op type -> number of nodes that fed the port, and that the artifact does not have."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        tensor_name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        upstream: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "tensor_name", b"tensor_name", "upstream", b"upstream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CutInput: _TypeAlias = CutInput  # noqa: Y015
 
 @_typing.final
 class Tower(_message.Message):
@@ -449,13 +697,20 @@ class ParityReport(_message.Message):
     COMPARISONS_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
+    NOT_COMPARED_FIELD_NUMBER: _builtins.int
     tolerance: _builtins.float
-    """Largest absolute difference allowed."""
+    """Largest difference allowed, as a share of the reference's largest magnitude, which counts
+    as 1 when it is less.
+    """
     passed: _builtins.bool
-    """Whether every comparison stayed within the tolerance."""
+    """Whether there are comparisons and each stayed within what it is allowed."""
     @_builtins.property
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParityComparison]:
         """Every comparison made."""
+
+    @_builtins.property
+    def not_compared(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left out, each with the reason."""
 
     def __init__(
         self,
@@ -463,10 +718,11 @@ class ParityReport(_message.Message):
         comparisons: _abc.Iterable[Global___ParityComparison] | None = ...,
         tolerance: _builtins.float = ...,
         passed: _builtins.bool = ...,
+        not_compared: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "passed", b"passed", "tolerance", b"tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "not_compared", b"not_compared", "passed", b"passed", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,14 +738,17 @@ class ParityComparison(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     MAX_ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     MAX_RELATIVE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    ALLOWED_DIFFERENCE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """What was compared with what (`frozen graph with session`, `tower 1 with tower 0`)."""
     probe: _builtins.str
-    """Images used (`ones`, `noise`)."""
+    """Batch used (`ones`, `noise`, `caller`)."""
     max_absolute_difference: _builtins.float
     """Largest absolute difference over all outputs and elements."""
     max_relative_difference: _builtins.float
     """Largest difference relative to the reference's magnitude."""
+    allowed_difference: _builtins.float
+    """Largest absolute difference that passes here: tolerance x max(1, reference's magnitude)."""
     def __init__(
         self,
         *,
@@ -497,10 +756,11 @@ class ParityComparison(_message.Message):
         probe: _builtins.str = ...,
         max_absolute_difference: _builtins.float = ...,
         max_relative_difference: _builtins.float = ...,
+        allowed_difference: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_absolute_difference", b"max_absolute_difference", "max_relative_difference", b"max_relative_difference", "probe", b"probe", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_difference", b"allowed_difference", "max_absolute_difference", b"max_absolute_difference", "max_relative_difference", b"max_relative_difference", "probe", b"probe", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,106 @@ DEVICE_KIND_CPU: DeviceKind.ValueType  # 2
 """Tower i asks for `/cpu:i`."""
 Global___DeviceKind: _TypeAlias = DeviceKind  # noqa: Y015
 
+class _DevicePins:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DevicePinsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DevicePins.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEVICE_PINS_UNSPECIFIED: _DevicePins.ValueType  # 0
+    """Kept with several towers, cleared with one, as in the recipe."""
+    DEVICE_PINS_KEEP: _DevicePins.ValueType  # 1
+    """Kept."""
+    DEVICE_PINS_CLEAR: _DevicePins.ValueType  # 2
+    """Cleared."""
+
+class DevicePins(_DevicePins, metaclass=_DevicePinsEnumTypeWrapper):
+    """Whether nodes keep the devices that their tower asks for."""
+
+DEVICE_PINS_UNSPECIFIED: DevicePins.ValueType  # 0
+"""Kept with several towers, cleared with one, as in the recipe."""
+DEVICE_PINS_KEEP: DevicePins.ValueType  # 1
+"""Kept."""
+DEVICE_PINS_CLEAR: DevicePins.ValueType  # 2
+"""Cleared."""
+Global___DevicePins: _TypeAlias = DevicePins  # noqa: Y015
+
+class _FreezingRoute:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FreezingRouteEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FreezingRoute.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FREEZING_ROUTE_UNSPECIFIED: _FreezingRoute.ValueType  # 0
+    """The same as FREEZING_ROUTE_SESSION."""
+    FREEZING_ROUTE_SESSION: _FreezingRoute.ValueType  # 1
+    """From the session that the weights were restored into."""
+    FREEZING_ROUTE_META_GRAPH: _FreezingRoute.ValueType  # 2
+    """From a checkpoint with placeholders, whose meta graph is imported again."""
+
+class FreezingRoute(_FreezingRoute, metaclass=_FreezingRouteEnumTypeWrapper):
+    """The way in which variables become constants. Both give the same graph."""
+
+FREEZING_ROUTE_UNSPECIFIED: FreezingRoute.ValueType  # 0
+"""The same as FREEZING_ROUTE_SESSION."""
+FREEZING_ROUTE_SESSION: FreezingRoute.ValueType  # 1
+"""From the session that the weights were restored into."""
+FREEZING_ROUTE_META_GRAPH: FreezingRoute.ValueType  # 2
+"""From a checkpoint with placeholders, whose meta graph is imported again."""
+Global___FreezingRoute: _TypeAlias = FreezingRoute  # noqa: Y015
+
+class _ParityDemand:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ParityDemandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParityDemand.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARITY_DEMAND_UNSPECIFIED: _ParityDemand.ValueType  # 0
+    """PARITY_DEMAND_END_TO_END, or PARITY_DEMAND_BEHIND_AUGMENTATION with an augmentation."""
+    PARITY_DEMAND_END_TO_END: _ParityDemand.ValueType  # 1
+    """From the input to the outputs. INVALID_ARGUMENT together with an augmentation, whose
+    answers are random.
+    """
+    PARITY_DEMAND_BEHIND_AUGMENTATION: _ParityDemand.ValueType  # 2
+    """From behind the augmentation to the outputs."""
+
+class ParityDemand(_ParityDemand, metaclass=_ParityDemandEnumTypeWrapper):
+    """What is asked of the check before publication."""
+
+PARITY_DEMAND_UNSPECIFIED: ParityDemand.ValueType  # 0
+"""PARITY_DEMAND_END_TO_END, or PARITY_DEMAND_BEHIND_AUGMENTATION with an augmentation."""
+PARITY_DEMAND_END_TO_END: ParityDemand.ValueType  # 1
+"""From the input to the outputs. INVALID_ARGUMENT together with an augmentation, whose
+answers are random.
+"""
+PARITY_DEMAND_BEHIND_AUGMENTATION: ParityDemand.ValueType  # 2
+"""From behind the augmentation to the outputs."""
+Global___ParityDemand: _TypeAlias = ParityDemand  # noqa: Y015
+
+class _ExtraFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExtraFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExtraFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXTRA_FORMAT_UNSPECIFIED: _ExtraFormat.ValueType  # 0
+    """Not allowed."""
+    EXTRA_FORMAT_SAVED_MODEL: _ExtraFormat.ValueType  # 1
+    """A SavedModel, with a signature a card and `serving_default` for card 0."""
+    EXTRA_FORMAT_ONNX: _ExtraFormat.ValueType  # 2
+    """An ONNX model of card 0."""
+
+class ExtraFormat(_ExtraFormat, metaclass=_ExtraFormatEnumTypeWrapper):
+    """A format that is published beside the frozen graph, from the same constants."""
+
+EXTRA_FORMAT_UNSPECIFIED: ExtraFormat.ValueType  # 0
+"""Not allowed."""
+EXTRA_FORMAT_SAVED_MODEL: ExtraFormat.ValueType  # 1
+"""A SavedModel, with a signature a card and `serving_default` for card 0."""
+EXTRA_FORMAT_ONNX: ExtraFormat.ValueType  # 2
+"""An ONNX model of card 0."""
+Global___ExtraFormat: _TypeAlias = ExtraFormat  # noqa: Y015
+
 @_typing.final
 class ImageSize(_message.Message):
     """Height and width of an input image."""
@@ -73,6 +173,68 @@ class ImageSize(_message.Message):
 Global___ImageSize: _TypeAlias = ImageSize  # noqa: Y015
 
 @_typing.final
+class KeyRewrite(_message.Message):
+    """A rule that turns checkpoint keys into names of variables."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATTERN_FIELD_NUMBER: _builtins.int
+    REPLACEMENT_FIELD_NUMBER: _builtins.int
+    pattern: _builtins.str
+    """Regular expression (Python's `re`); every match in a key is replaced."""
+    replacement: _builtins.str
+    """What takes its place; may be empty, `\\1` stands for a group."""
+    def __init__(
+        self,
+        *,
+        pattern: _builtins.str = ...,
+        replacement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pattern", b"pattern", "replacement", b"replacement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRewrite: _TypeAlias = KeyRewrite  # noqa: Y015
+
+@_typing.final
+class ProbeTensor(_message.Message):
+    """One input of a batch that the caller wants compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Semantic name of the input; may be empty when there is only one."""
+    dtype: _builtins.str
+    """NumPy name of the element type; must be the input's."""
+    content: _builtins.bytes
+    """Elements, little-endian, row-major."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Dimensions, batch first."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "dtype", b"dtype", "name", b"name", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeTensor: _TypeAlias = ProbeTensor  # noqa: Y015
+
+@_typing.final
 class ConvertCheckpointRequest(_message.Message):
     """One conversion."""
 
@@ -88,8 +250,23 @@ class ConvertCheckpointRequest(_message.Message):
     DEVICE_KIND_FIELD_NUMBER: _builtins.int
     MOVING_AVERAGE_FIELD_NUMBER: _builtins.int
     PREPROCESSING_FIELD_NUMBER: _builtins.int
+    INPUT_DTYPE_FIELD_NUMBER: _builtins.int
+    FREE_IMAGE_SIZE_FIELD_NUMBER: _builtins.int
+    SCOPE_PREFIX_FIELD_NUMBER: _builtins.int
+    INPUT_NAME_FIELD_NUMBER: _builtins.int
+    OUTPUT_NAME_FIELD_NUMBER: _builtins.int
+    DEVICE_PINS_FIELD_NUMBER: _builtins.int
+    FREEZING_ROUTE_FIELD_NUMBER: _builtins.int
+    KEEP_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    KEY_MAP_FIELD_NUMBER: _builtins.int
+    PARITY_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller to find the conversion in logs; may be empty."""
+    """Chosen by the caller: finds the conversion in logs and makes a retry safe; may be empty,
+    at most 200 characters.
+    """
     model: _builtins.str
     """Name of the model to publish: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
@@ -104,17 +281,60 @@ class ConvertCheckpointRequest(_message.Message):
     """Device kind that several towers are pinned to; a single tower has no pins."""
     moving_average: _manifest_pb2.MovingAverageMode.ValueType
     """Which values are restored."""
+    input_dtype: _builtins.str
+    """Element type of the images: `float32` (also when empty) or `uint8`, with the cast inside
+    the graph. For `META_GRAPH`, empty means the graph's own.
+    """
+    free_image_size: _builtins.bool
+    """Takes images of any size; not together with image_size."""
+    scope_prefix: _builtins.str
+    """Name scope of several towers, before `_<i>`; empty: `Card`."""
+    input_name: _builtins.str
+    """Name of a single input; empty: `input`."""
+    output_name: _builtins.str
+    """Name of a single output; empty: `probs`, or what the architecture calls it."""
+    device_pins: Global___DevicePins.ValueType
+    """Whether nodes keep their devices."""
+    freezing_route: Global___FreezingRoute.ValueType
+    """How variables become constants."""
+    keep_checkpoint: _builtins.bool
+    """Publishes the checkpoint with placeholders (`model.ckpt`, `multi_model.ckpt`) as well."""
+    parity: Global___ParityDemand.ValueType
+    """What the check must show."""
+    tolerance: _builtins.float
+    """Largest difference that passes, as a share of the answers' largest magnitude, which counts
+    as 1 when it is less; 0: 1e-5. At most 0.01.
+    """
     @_builtins.property
     def architecture(self) -> _manifest_pb2.ArchitectureSpec:
-        """What to build. Its parameters hold, for example, `classes`."""
+        """What to build. Its parameters hold, for example, `classes`. `META_GRAPH` takes the training
+        graph that lies in the checkpoint's `.meta`; its parameters are listed as those of the
+        architectures are.
+        """
 
     @_builtins.property
     def image_size(self) -> Global___ImageSize:
-        """Size of the images that will be sent; absent: the architecture's own."""
+        """Size of the images that will be sent; absent: the architecture's own. For `META_GRAPH` it
+        fixes dimensions that the graph leaves open.
+        """
 
     @_builtins.property
     def preprocessing(self) -> _manifest_pb2.Preprocessing:
-        """Arithmetic before the first layer; absent: none."""
+        """What is done to images before the first layer; absent: what the architecture does by
+        default, which is nothing for most.
+        """
+
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[Global___ExtraFormat.ValueType]:
+        """Formats to publish beside the frozen graph."""
+
+    @_builtins.property
+    def key_map(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRewrite]:
+        """Applied to the checkpoint's keys, in order, before they are matched; at most 32."""
+
+    @_builtins.property
+    def probe(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTensor]:
+        """A batch to compare on beside the fixed ones, one tensor an input; may be empty."""
 
     def __init__(
         self,
@@ -129,10 +349,23 @@ class ConvertCheckpointRequest(_message.Message):
         device_kind: Global___DeviceKind.ValueType = ...,
         moving_average: _manifest_pb2.MovingAverageMode.ValueType = ...,
         preprocessing: _manifest_pb2.Preprocessing | None = ...,
+        input_dtype: _builtins.str = ...,
+        free_image_size: _builtins.bool = ...,
+        scope_prefix: _builtins.str = ...,
+        input_name: _builtins.str = ...,
+        output_name: _builtins.str = ...,
+        device_pins: Global___DevicePins.ValueType = ...,
+        freezing_route: Global___FreezingRoute.ValueType = ...,
+        keep_checkpoint: _builtins.bool = ...,
+        formats: _abc.Iterable[Global___ExtraFormat.ValueType] | None = ...,
+        key_map: _abc.Iterable[Global___KeyRewrite] | None = ...,
+        parity: Global___ParityDemand.ValueType = ...,
+        tolerance: _builtins.float = ...,
+        probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "image_size", b"image_size", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "device_kind", b"device_kind", "image_size", b"image_size", "model", b"model", "moving_average", b"moving_average", "preprocessing", b"preprocessing", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "device_kind", b"device_kind", "device_pins", b"device_pins", "formats", b"formats", "free_image_size", b"free_image_size", "freezing_route", b"freezing_route", "image_size", b"image_size", "input_dtype", b"input_dtype", "input_name", b"input_name", "keep_checkpoint", b"keep_checkpoint", "key_map", b"key_map", "model", b"model", "moving_average", b"moving_average", "output_name", b"output_name", "parity", b"parity", "preprocessing", b"preprocessing", "probe", b"probe", "request_id", b"request_id", "scope_prefix", b"scope_prefix", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,6 +433,8 @@ class ConversionProgress(_message.Message):
         """The frozen graph is compared with the session that it came from."""
         STEP_PUBLISH: ConversionProgress._Step.ValueType  # 8
         """The artifact is written to the store."""
+        STEP_FORMAT: ConversionProgress._Step.ValueType  # 9
+        """Other formats are written from the frozen graph; comes before STEP_CHECK."""
 
     class Step(_Step, metaclass=_StepEnumTypeWrapper):
         """Steps in order; each is announced when it begins."""
@@ -222,6 +457,8 @@ class ConversionProgress(_message.Message):
     """The frozen graph is compared with the session that it came from."""
     STEP_PUBLISH: ConversionProgress.Step.ValueType  # 8
     """The artifact is written to the store."""
+    STEP_FORMAT: ConversionProgress.Step.ValueType  # 9
+    """Other formats are written from the frozen graph; comes before STEP_CHECK."""
 
     STEP_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
@@ -288,6 +525,9 @@ class InspectCheckpointResponse(_message.Message):
     OPTIMIZER_SLOT_COUNT_FIELD_NUMBER: _builtins.int
     SHADOW_COUNT_FIELD_NUMBER: _builtins.int
     FITTING_ARCHITECTURES_FIELD_NUMBER: _builtins.int
+    PARAMETER_BYTES_FIELD_NUMBER: _builtins.int
+    META_GRAPH_FIELD_NUMBER: _builtins.int
+    META_GRAPH_PROBLEM_FIELD_NUMBER: _builtins.int
     shard_count: _builtins.int
     """Number of data files (1 for V1)."""
     parameter_count: _builtins.int
@@ -296,6 +536,10 @@ class InspectCheckpointResponse(_message.Message):
     """Number of keys that are optimizer slots or counters."""
     shadow_count: _builtins.int
     """Number of variables that have a moving-average shadow."""
+    parameter_bytes: _builtins.int
+    """Bytes of the model variables."""
+    meta_graph_problem: _builtins.str
+    """Why the `.meta` could not be read; empty when it could, or is not there."""
     @_builtins.property
     def checkpoint(self) -> _manifest_pb2.CheckpointOrigin:
         """Path, step, format and digest."""
@@ -308,6 +552,10 @@ class InspectCheckpointResponse(_message.Message):
     def fitting_architectures(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.ArchitectureSpec]:
         """Architectures, with parameters, whose variables are all there with the right shapes."""
 
+    @_builtins.property
+    def meta_graph(self) -> Global___MetaGraphContents:
+        """What the `.meta` beside the checkpoint holds; absent when there is none."""
+
     def __init__(
         self,
         *,
@@ -318,14 +566,201 @@ class InspectCheckpointResponse(_message.Message):
         optimizer_slot_count: _builtins.int = ...,
         shadow_count: _builtins.int = ...,
         fitting_architectures: _abc.Iterable[_manifest_pb2.ArchitectureSpec] | None = ...,
+        parameter_bytes: _builtins.int = ...,
+        meta_graph: Global___MetaGraphContents | None = ...,
+        meta_graph_problem: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "meta_graph", b"meta_graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "fitting_architectures", b"fitting_architectures", "optimizer_slot_count", b"optimizer_slot_count", "parameter_count", b"parameter_count", "shadow_count", b"shadow_count", "shard_count", b"shard_count", "tensors", b"tensors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "fitting_architectures", b"fitting_architectures", "meta_graph", b"meta_graph", "meta_graph_problem", b"meta_graph_problem", "optimizer_slot_count", b"optimizer_slot_count", "parameter_bytes", b"parameter_bytes", "parameter_count", b"parameter_count", "shadow_count", b"shadow_count", "shard_count", b"shard_count", "tensors", b"tensors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InspectCheckpointResponse: _TypeAlias = InspectCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class MetaGraphContents(_message.Message):
+    """What a training graph holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class BatchNormsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NODE_COUNT_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    BATCH_NORMS_FIELD_NUMBER: _builtins.int
+    DROPOUT_COUNT_FIELD_NUMBER: _builtins.int
+    TOWERS_FIELD_NUMBER: _builtins.int
+    UNREGISTERED_OPS_FIELD_NUMBER: _builtins.int
+    AVERAGED_VARIABLES_FIELD_NUMBER: _builtins.int
+    node_count: _builtins.int
+    """Number of nodes."""
+    dropout_count: _builtins.int
+    """Number of dropouts."""
+    averaged_variables: _builtins.int
+    """Number of variables that have a moving average in the graph."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetaGraphInput]:
+        """Ports that bring values in, nearest to the outputs first."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetaGraphOutput]:
+        """Tensors that may be answers, the likeliest first."""
+
+    @_builtins.property
+    def batch_norms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """`fused, training`, `fused, inference`, `unfused, training`, ... -> number of batch norms."""
+
+    @_builtins.property
+    def towers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scopes of the copies of the net, such as `tower_0`; empty when there is only one."""
+
+    @_builtins.property
+    def unregistered_ops(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnregisteredOp]:
+        """Nodes whose op this TensorFlow does not have."""
+
+    def __init__(
+        self,
+        *,
+        node_count: _builtins.int = ...,
+        inputs: _abc.Iterable[Global___MetaGraphInput] | None = ...,
+        outputs: _abc.Iterable[Global___MetaGraphOutput] | None = ...,
+        batch_norms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        dropout_count: _builtins.int = ...,
+        towers: _abc.Iterable[_builtins.str] | None = ...,
+        unregistered_ops: _abc.Iterable[Global___UnregisteredOp] | None = ...,
+        averaged_variables: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["averaged_variables", b"averaged_variables", "batch_norms", b"batch_norms", "dropout_count", b"dropout_count", "inputs", b"inputs", "node_count", b"node_count", "outputs", b"outputs", "towers", b"towers", "unregistered_ops", b"unregistered_ops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetaGraphContents: _TypeAlias = MetaGraphContents  # noqa: Y015
+
+@_typing.final
+class MetaGraphInput(_message.Message):
+    """A port that brings values into a training graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENSOR_NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_RANK_FIELD_NUMBER: _builtins.int
+    REACHES_OUTPUT_FIELD_NUMBER: _builtins.int
+    tensor_name: _builtins.str
+    """The port."""
+    kind: _builtins.str
+    """Op type of its node."""
+    dtype: _builtins.str
+    """NumPy name of the element type; empty: not known."""
+    unknown_rank: _builtins.bool
+    """Whether the number of dimensions is unknown; then shape is empty."""
+    reaches_output: _builtins.bool
+    """Whether the likeliest output depends on it."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Dimensions, -1 for any."""
+
+    def __init__(
+        self,
+        *,
+        tensor_name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        unknown_rank: _builtins.bool = ...,
+        reaches_output: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "kind", b"kind", "reaches_output", b"reaches_output", "shape", b"shape", "tensor_name", b"tensor_name", "unknown_rank", b"unknown_rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetaGraphInput: _TypeAlias = MetaGraphInput  # noqa: Y015
+
+@_typing.final
+class MetaGraphOutput(_message.Message):
+    """A tensor of a training graph that may be an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENSOR_NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    tensor_name: _builtins.str
+    """The tensor."""
+    kind: _builtins.str
+    """What it is (`Softmax`, `logits of a loss`)."""
+    training: _builtins.bool
+    """Whether its net is in training mode, and would be switched."""
+    def __init__(
+        self,
+        *,
+        tensor_name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        training: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "tensor_name", b"tensor_name", "training", b"training"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetaGraphOutput: _TypeAlias = MetaGraphOutput  # noqa: Y015
+
+@_typing.final
+class UnregisteredOp(_message.Message):
+    """A node whose op this TensorFlow does not have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    OP_FIELD_NUMBER: _builtins.int
+    REACHES_OUTPUT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Name of the node."""
+    op: _builtins.str
+    """Its op type."""
+    reaches_output: _builtins.bool
+    """Whether the likeliest output depends on it; otherwise it is pruned."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        op: _builtins.str = ...,
+        reaches_output: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "op", b"op", "reaches_output", b"reaches_output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnregisteredOp: _TypeAlias = UnregisteredOp  # noqa: Y015
 
 @_typing.final
 class StoredTensor(_message.Message):
@@ -370,7 +805,7 @@ class VerifyArtifactRequest(_message.Message):
     model: _builtins.str
     """Name of the model."""
     version: _builtins.int
-    """Version of the model."""
+    """Version of the model; 0: the highest."""
     def __init__(
         self,
         *,
@@ -418,22 +853,52 @@ class AdoptGraphRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model to publish."""
     version: _builtins.int
     """Version to publish; absent or 0: the highest one plus 1."""
     graph: _builtins.str
     """Path of the frozen graph below a configured root."""
+    tolerance: _builtins.float
+    """As in ConvertCheckpointRequest."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Inputs of each tower, as names below its scope, or of the whole graph when it has one
+        tower: `x`, `x:0`, `alias=x:0`; empty: its placeholders.
+        """
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Outputs, written in the same way; empty: what nothing else in the tower takes."""
+
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[Global___ExtraFormat.ValueType]:
+        """As in ConvertCheckpointRequest."""
+
+    @_builtins.property
+    def probe(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTensor]:
+        """As in ConvertCheckpointRequest."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         graph: _builtins.str = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
+        outputs: _abc.Iterable[_builtins.str] | None = ...,
+        formats: _abc.Iterable[Global___ExtraFormat.ValueType] | None = ...,
+        tolerance: _builtins.float = ...,
+        probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,10 +1124,13 @@ class ArchitectureDescription(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     DEFAULT_IMAGE_SIZE_FIELD_NUMBER: _builtins.int
     PARAMETER_SCHEMA_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to use in an ArchitectureSpec."""
     summary: _builtins.str
     """One sentence."""
+    problem: _builtins.str
+    """Why it cannot be used, for plug-ins that do not load; empty: it can."""
     @_builtins.property
     def default_image_size(self) -> Global___ImageSize:
         """Image size used when the request names none."""
@@ -678,10 +1146,11 @@ class ArchitectureDescription(_message.Message):
         summary: _builtins.str = ...,
         default_image_size: Global___ImageSize | None = ...,
         parameter_schema: _struct_pb2.Struct | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_image_size", b"default_image_size", "parameter_schema", b"parameter_schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_image_size", b"default_image_size", "name", b"name", "parameter_schema", b"parameter_schema", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_image_size", b"default_image_size", "name", b"name", "parameter_schema", b"parameter_schema", "problem", b"problem", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,31 +95,39 @@ class ExporterServiceServicer(object):
         call stops the conversion; when the connection is lost at the very end, ListArtifacts
         tells whether it was published.
 
-        INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
-        fit the architecture, a required moving average is absent, or the check found a
+        A request_id makes a retry safe: a call with an id that has been used joins the conversion
+        that runs, or is answered with the artifact that it published.
+
+        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+        FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
+        be switched to inference, a required moving average is absent, or the check found a
         difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
-        is taken. ABORTED: the conversion's process ended before it was done.
+        is taken. ABORTED: the conversion's process ended before it was done. DEADLINE_EXCEEDED: it
+        took longer than the service allows. RESOURCE_EXHAUSTED: too many conversions wait, or it
+        needed more memory than the service allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InspectCheckpoint(self, request, context):
-        """Reads a checkpoint's keys and says what they fit. Nothing is written.
+        """Reads a checkpoint's keys and its training graph and says what they fit. Nothing is written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyArtifact(self, request, context):
-        """Runs the check of a published artifact again. UNIMPLEMENTED in this release.
+        """Runs the check of a published artifact again. DATA_LOSS: its files are not those that were
+        published any more. FAILED_PRECONDITION: its numbers are not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdoptGraph(self, request, context):
-        """Publishes an existing frozen graph with a manifest. UNIMPLEMENTED in this release.
+        """Finds the towers of an existing frozen graph, checks it and publishes it with a manifest.
+        FAILED_PRECONDITION: it has no obvious inputs and outputs, or fails the check.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

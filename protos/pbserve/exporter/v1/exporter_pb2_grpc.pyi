@@ -44,17 +44,27 @@ class ExporterServiceStub:
     call stops the conversion; when the connection is lost at the very end, ListArtifacts
     tells whether it was published.
 
-    INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
-    fit the architecture, a required moving average is absent, or the check found a
+    A request_id makes a retry safe: a call with an id that has been used joins the conversion
+    that runs, or is answered with the artifact that it published.
+
+    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+    FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
+    be switched to inference, a required moving average is absent, or the check found a
     difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
-    is taken. ABORTED: the conversion's process ended before it was done.
+    is taken. ABORTED: the conversion's process ended before it was done. DEADLINE_EXCEEDED: it
+    took longer than the service allows. RESOURCE_EXHAUSTED: too many conversions wait, or it
+    needed more memory than the service allows.
     """
     InspectCheckpoint: _grpc.UnaryUnaryMultiCallable[_exporter_pb2.InspectCheckpointRequest, _exporter_pb2.InspectCheckpointResponse]
-    """Reads a checkpoint's keys and says what they fit. Nothing is written."""
+    """Reads a checkpoint's keys and its training graph and says what they fit. Nothing is written."""
     VerifyArtifact: _grpc.UnaryUnaryMultiCallable[_exporter_pb2.VerifyArtifactRequest, _exporter_pb2.VerifyArtifactResponse]
-    """Runs the check of a published artifact again. UNIMPLEMENTED in this release."""
+    """Runs the check of a published artifact again. DATA_LOSS: its files are not those that were
+    published any more. FAILED_PRECONDITION: its numbers are not.
+    """
     AdoptGraph: _grpc.UnaryUnaryMultiCallable[_exporter_pb2.AdoptGraphRequest, _exporter_pb2.AdoptGraphResponse]
-    """Publishes an existing frozen graph with a manifest. UNIMPLEMENTED in this release."""
+    """Finds the towers of an existing frozen graph, checks it and publishes it with a manifest.
+    FAILED_PRECONDITION: it has no obvious inputs and outputs, or fails the check.
+    """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_exporter_pb2.ListArtifactsRequest, _exporter_pb2.ListArtifactsResponse]
     """Lists published artifacts, by model and version."""
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_exporter_pb2.GetArtifactRequest, _exporter_pb2.GetArtifactResponse]
@@ -80,17 +90,27 @@ class ExporterServiceAsyncStub(ExporterServiceStub):
     call stops the conversion; when the connection is lost at the very end, ListArtifacts
     tells whether it was published.
 
-    INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
-    fit the architecture, a required moving average is absent, or the check found a
+    A request_id makes a retry safe: a call with an id that has been used joins the conversion
+    that runs, or is answered with the artifact that it published.
+
+    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+    FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
+    be switched to inference, a required moving average is absent, or the check found a
     difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
-    is taken. ABORTED: the conversion's process ended before it was done.
+    is taken. ABORTED: the conversion's process ended before it was done. DEADLINE_EXCEEDED: it
+    took longer than the service allows. RESOURCE_EXHAUSTED: too many conversions wait, or it
+    needed more memory than the service allows.
     """
     InspectCheckpoint: _aio.UnaryUnaryMultiCallable[_exporter_pb2.InspectCheckpointRequest, _exporter_pb2.InspectCheckpointResponse]  # type: ignore[assignment]
-    """Reads a checkpoint's keys and says what they fit. Nothing is written."""
+    """Reads a checkpoint's keys and its training graph and says what they fit. Nothing is written."""
     VerifyArtifact: _aio.UnaryUnaryMultiCallable[_exporter_pb2.VerifyArtifactRequest, _exporter_pb2.VerifyArtifactResponse]  # type: ignore[assignment]
-    """Runs the check of a published artifact again. UNIMPLEMENTED in this release."""
+    """Runs the check of a published artifact again. DATA_LOSS: its files are not those that were
+    published any more. FAILED_PRECONDITION: its numbers are not.
+    """
     AdoptGraph: _aio.UnaryUnaryMultiCallable[_exporter_pb2.AdoptGraphRequest, _exporter_pb2.AdoptGraphResponse]  # type: ignore[assignment]
-    """Publishes an existing frozen graph with a manifest. UNIMPLEMENTED in this release."""
+    """Finds the towers of an existing frozen graph, checks it and publishes it with a manifest.
+    FAILED_PRECONDITION: it has no obvious inputs and outputs, or fails the check.
+    """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_exporter_pb2.ListArtifactsRequest, _exporter_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Lists published artifacts, by model and version."""
     GetArtifact: _aio.UnaryUnaryMultiCallable[_exporter_pb2.GetArtifactRequest, _exporter_pb2.GetArtifactResponse]  # type: ignore[assignment]
@@ -119,10 +139,16 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         call stops the conversion; when the connection is lost at the very end, ListArtifacts
         tells whether it was published.
 
-        INVALID_ARGUMENT: a field is out of range. FAILED_PRECONDITION: the checkpoint does not
-        fit the architecture, a required moving average is absent, or the check found a
+        A request_id makes a retry safe: a call with an id that has been used joins the conversion
+        that runs, or is answered with the artifact that it published.
+
+        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+        FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
+        be switched to inference, a required moving average is absent, or the check found a
         difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
-        is taken. ABORTED: the conversion's process ended before it was done.
+        is taken. ABORTED: the conversion's process ended before it was done. DEADLINE_EXCEEDED: it
+        took longer than the service allows. RESOURCE_EXHAUSTED: too many conversions wait, or it
+        needed more memory than the service allows.
         """
 
     @_abc_1.abstractmethod
@@ -131,7 +157,7 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exporter_pb2.InspectCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exporter_pb2.InspectCheckpointResponse, _abc.Awaitable[_exporter_pb2.InspectCheckpointResponse]]:
-        """Reads a checkpoint's keys and says what they fit. Nothing is written."""
+        """Reads a checkpoint's keys and its training graph and says what they fit. Nothing is written."""
 
     @_abc_1.abstractmethod
     def VerifyArtifact(
@@ -139,7 +165,9 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exporter_pb2.VerifyArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exporter_pb2.VerifyArtifactResponse, _abc.Awaitable[_exporter_pb2.VerifyArtifactResponse]]:
-        """Runs the check of a published artifact again. UNIMPLEMENTED in this release."""
+        """Runs the check of a published artifact again. DATA_LOSS: its files are not those that were
+        published any more. FAILED_PRECONDITION: its numbers are not.
+        """
 
     @_abc_1.abstractmethod
     def AdoptGraph(
@@ -147,7 +175,9 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exporter_pb2.AdoptGraphRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exporter_pb2.AdoptGraphResponse, _abc.Awaitable[_exporter_pb2.AdoptGraphResponse]]:
-        """Publishes an existing frozen graph with a manifest. UNIMPLEMENTED in this release."""
+        """Finds the towers of an existing frozen graph, checks it and publishes it with a manifest.
+        FAILED_PRECONDITION: it has no obvious inputs and outputs, or fails the check.
+        """
 
     @_abc_1.abstractmethod
     def ListArtifacts(

@@ -1,0 +1,336 @@
+"""`pbexport convert` and `pbexport adopt`: what makes artifacts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from exporter_service import tables
+from exporter_service.client import ConversionProgress, ExporterClient
+from exporter_service.conversion_order import (
+    TOLERANCE,
+    AdoptionRequest,
+    ConversionRequest,
+    DevicePins,
+    FreezingRoute,
+    ParityDemand,
+    TowerOptions,
+)
+from exporter_service.formats.extra_format import ExtraFormat
+from exporter_service.key_rewrites import parse_rewrites
+from exporter_service.options import (
+    DEFAULT_ADDRESS,
+    Address,
+    Augment,
+    Average,
+    Demand,
+    Device,
+    Dtype,
+    Format,
+    Json,
+    Model,
+    Pins,
+    Route,
+    image_size_of,
+    numbers_of,
+    probe_of,
+    settings_of,
+    shapes_of,
+)
+from service_kit import errors
+from service_kit.console import notices, one_line_errors, print_json, results
+from service_kit.manifest import (
+    ArchitectureSpec,
+    Augmentation,
+    Manifest,
+    MovingAverageMode,
+    Preprocessing,
+)
+
+_META, _DENSENET = "Training graph (META_GRAPH)", "DenseNet"
+_IMAGES, _FORM, _PROOF = "Images", "Form of the graph", "Proof"
+Version = Annotated[int | None, typer.Option(help="Version; default: the next.")]
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option("--format", help="Publish this format as well; may be repeated."),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(help="Largest difference that passes, relative.", rich_help_panel=_PROOF),
+]
+ProbeFile = Annotated[
+    Path | None,
+    typer.Option(help="Batch to compare on as well: .npy, or .npz by input.",
+                 rich_help_panel=_PROOF),
+]  # fmt: skip
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="Tensor to feed: NAME, NAME:PORT or ALIAS=NAME; may be repeated.",
+        rich_help_panel=_META,
+    ),
+]  # fmt: skip
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--output", help="Tensor to answer with; may be repeated.", rich_help_panel=_META),
+]
+
+
+def convert(
+    model: Model,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            help="Path below a checkpoint root: a directory with a state file, or a prefix."
+        ),
+    ],
+    architecture: Annotated[
+        str,
+        typer.Option(
+            help="See `pbexport architectures`; META_GRAPH: the graph in the checkpoint's .meta."
+        ),
+    ],
+    classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any parameter of the architecture, NAME=VALUE."),
+    ] = None,
+    cards: Annotated[int, typer.Option(help="Number of towers.")] = 1,
+    moving_average: Annotated[
+        Average, typer.Option(help="Which values to restore.")
+    ] = Average.AUTO,
+    key_map: Annotated[
+        list[str] | None,
+        typer.Option(help="Rewrite checkpoint keys, PATTERN=REPLACEMENT; may be repeated."),
+    ] = None,
+    version: Version = None,
+    format_: Formats = None,
+    request_id: Annotated[
+        str | None,
+        typer.Option(help="The same id again gives the same artifact; default: a new one."),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Side, or HEIGHTxWIDTH, in pixels.", rich_help_panel=_IMAGES),
+    ] = None,
+    free_image_size: Annotated[
+        bool, typer.Option("--free-image-size", help="Any size.", rich_help_panel=_IMAGES)
+    ] = False,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Subtracted from each channel: R,G,B.", rich_help_panel=_IMAGES),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Multiplies each channel after the mean.", rich_help_panel=_IMAGES),
+    ] = None,
+    augmentation: Annotated[
+        Augment | None,
+        typer.Option(help="`training`: random, as in training.", rich_help_panel=_IMAGES),
+    ] = None,
+    input_dtype: Annotated[
+        Dtype | None,
+        typer.Option(help="Element type of images; cast inside.", rich_help_panel=_IMAGES),
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="What several towers are pinned to.", rich_help_panel=_FORM)
+    ] = Device.GPU,
+    device_pins: Annotated[
+        Pins,
+        typer.Option(help="`recipe`: kept with several towers.", rich_help_panel=_FORM),
+    ] = Pins.RECIPE,
+    freezing_route: Annotated[
+        Route, typer.Option(help="Both give the same graph.", rich_help_panel=_FORM)
+    ] = Route.SESSION,
+    scope_prefix: Annotated[
+        str, typer.Option(help="Name scope of several towers.", rich_help_panel=_FORM)
+    ] = "Card",
+    input_name: Annotated[
+        str, typer.Option(help="Name of a single input.", rich_help_panel=_FORM)
+    ] = "",
+    output_name: Annotated[
+        str, typer.Option(help="Name of a single output.", rich_help_panel=_FORM)
+    ] = "",
+    keep_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--keep-checkpoint",
+            help="Publish the checkpoint with placeholder too.",
+            rich_help_panel=_FORM,
+        ),
+    ] = False,
+    input_: Inputs = None,
+    output: Outputs = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Dimensions of an input, NAME=-1,N,...", rich_help_panel=_META),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(help="Give a placeholder a value, NAME=VALUE.", rich_help_panel=_META),
+    ] = None,
+    keep_batch_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--keep-batch-statistics",
+            help="Leave batch norms in training mode.",
+            rich_help_panel=_META,
+        ),
+    ] = False,
+    compare_twin: Annotated[
+        bool,
+        typer.Option(
+            help="Compare with an evaluation copy in the same graph.", rich_help_panel=_META
+        ),
+    ] = True,
+    parity: Annotated[
+        Demand, typer.Option(help="What the check must show.", rich_help_panel=_PROOF)
+    ] = Demand.ANY,
+    tolerance: Tolerance = TOLERANCE,
+    probe: ProbeFile = None,
+    scope: Annotated[
+        str | None, typer.Option(help="Variable scope.", rich_help_panel=_DENSENET)
+    ] = None,
+    growth_rate: Annotated[int | None, typer.Option(rich_help_panel=_DENSENET)] = None,
+    initial_filters: Annotated[int | None, typer.Option(rich_help_panel=_DENSENET)] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Of each block, N,N,...", rich_help_panel=_DENSENET)
+    ] = None,
+    reduction: Annotated[float | None, typer.Option(rich_help_panel=_DENSENET)] = None,
+    data_format: Annotated[
+        str | None, typer.Option(help="NHWC or NCHW.", rich_help_panel=_DENSENET)
+    ] = None,
+    dropout_rate: Annotated[
+        float | None, typer.Option(help="As in training.", rich_help_panel=_DENSENET)
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Convert a checkpoint and publish it as the next version of MODEL."""
+    parameters: dict[str, Any] = {
+        "classes": classes,
+        "scope": scope,
+        "growth_rate": growth_rate,
+        "initial_filters": initial_filters,
+        "layers": layers and numbers_of("layers", layers, int),
+        "reduction": reduction,
+        "data_format": data_format,
+        "dropout_rate": dropout_rate,
+        "inputs": input_,
+        "outputs": output,
+        "shapes": shapes_of(shape or ()) or None,
+        "bindings": settings_of("bind", bind or ()) or None,
+        "keep_batch_statistics": keep_batch_statistics or None,
+        "compare_twin": None if compare_twin else False,
+        **settings_of("set", set_ or ()),
+    }
+    with one_line_errors(), ExporterClient(address) as client:
+        request = ConversionRequest(
+            model=model,
+            version=version,
+            checkpoint=checkpoint,
+            architecture=ArchitectureSpec(
+                architecture, {key: value for key, value in parameters.items() if value is not None}
+            ),
+            towers=TowerOptions(
+                cards=cards,
+                device_kind=device.value,
+                device_pins=DevicePins[device_pins.name],
+                scope_prefix=scope_prefix,
+                input_name=input_name,
+                output_name=output_name,
+                image_size=image_size_of(image_size),
+                free_image_size=free_image_size,
+                input_dtype=input_dtype.value if input_dtype else "",
+            ),
+            moving_average=MovingAverageMode[moving_average.name],
+            preprocessing=_preprocessing(mean, scale, augmentation),
+            freezing_route=FreezingRoute[freezing_route.name],
+            keep_checkpoint=keep_checkpoint,
+            formats=_formats(format_),
+            key_map=parse_rewrites(key_map or ()),
+            parity=ParityDemand[parity.name],
+            tolerance=tolerance,
+            probe=probe_of(probe),
+            request_id=request_id or uuid.uuid4().hex,
+        )
+        _print(_watched(client, request), as_json=as_json)
+
+
+def adopt(
+    model: Model,
+    graph: Annotated[str, typer.Option(help="Frozen graph (.pb), a path below a checkpoint root.")],
+    input_: Inputs = None,
+    output: Outputs = None,
+    version: Version = None,
+    format_: Formats = None,
+    tolerance: Tolerance = TOLERANCE,
+    probe: ProbeFile = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Check an existing frozen graph and publish it as the next version of MODEL."""
+    with one_line_errors(), ExporterClient(address) as client:
+        request = AdoptionRequest(
+            model=model,
+            version=version,
+            graph=graph,
+            inputs=tuple(input_ or ()),
+            outputs=tuple(output or ()),
+            formats=_formats(format_),
+            tolerance=tolerance,
+            probe=probe_of(probe),
+        )
+        _print(client.adopt(request), as_json=as_json)
+
+
+def _preprocessing(
+    mean: str | None, scale: str | None, augmentation: Augment | None
+) -> Preprocessing | None:
+    """Returns None when nothing is said, which leaves it to the architecture."""
+    if mean is None and scale is None and augmentation is None:
+        return None
+    return Preprocessing(
+        mean=tuple(numbers_of("mean", mean or None, float)),
+        scale=tuple(numbers_of("scale", scale or None, float)),
+        augmentation=Augmentation[(augmentation or Augment.NONE).name],
+    )
+
+
+def _formats(formats: Sequence[Format] | None) -> tuple[ExtraFormat, ...]:
+    return tuple(ExtraFormat[one.name] for one in formats or ())
+
+
+def _watched(client: ExporterClient, request: ConversionRequest) -> Manifest:
+    """Runs a conversion with a progress bar on standard error, or a line a step in a log."""
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=notices, disable=not notices.is_terminal) as bar:
+        task = bar.add_task("connects", total=1.0)
+        for event in client.convert(request):
+            if isinstance(event, Manifest):
+                bar.update(task, completed=1.0, description="done")
+                return event
+            text = _progress_text(event)
+            bar.update(task, completed=event.fraction, description=text)
+            if not notices.is_terminal:
+                notices.print(f"{event.elapsed:6.1f} s  {text}", markup=False, highlight=False)
+    raise errors.RemoteError("the exporter ended the conversion without a manifest")
+
+
+def _progress_text(event: ConversionProgress) -> str:
+    return f"{event.step.value}: {event.message}" if event.message else event.step.value
+
+
+def _print(manifest: Manifest, *, as_json: bool) -> None:
+    if as_json:
+        described: Mapping[str, Any] = tables.manifest_values(manifest)
+        print_json(described)
+    else:
+        results.print(tables.manifest_table(manifest))
+    for line in manifest.warnings:
+        notices.print(f"warning: {line}", markup=False, highlight=False)

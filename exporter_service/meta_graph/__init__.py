@@ -1,0 +1,1 @@
+"""From a `.meta` alone: a training graph becomes an inference graph, by data flow."""

@@ -1,0 +1,143 @@
+"""Which checkpoint key restores which variable of a training graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from exporter_service.checkpoint_contents import StoredTensor
+from exporter_service.checkpoint_match import mismatch
+from exporter_service.conversion_order import ConversionOrder
+from exporter_service.key_list import counted
+from exporter_service.meta_graph.node_graph import NodeGraph
+from exporter_service.meta_graph.op_defs import dtype_name
+from exporter_service.meta_graph.saver_keys import SavedAs, saver_keys
+from exporter_service.meta_graph.surgery import InferenceGraph
+from exporter_service.meta_graph.variables import (
+    REFERENCE,
+    RESOURCE,
+    GraphVariable,
+    graph_variable,
+    trainable_names,
+)
+from exporter_service.moving_average import SHADOW_SUFFIX, RestorePlan, VariableKeys, plan_keys
+
+_OUTPUT = ":0"
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """Where each variable's value comes from.
+
+    Attributes:
+        plan: variable -> key.
+        shapes: variable -> dimensions, for those whose node does not state them.
+        saved: variable -> the part of its key's tensor, for partitioned variables.
+    """
+
+    plan: RestorePlan
+    shapes: Mapping[str, tuple[int, ...]]
+    saved: Mapping[str, SavedAs]
+
+    def part_of(self, variable: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Returns a variable's value, given that of its key."""
+        saved = self.saved.get(variable)
+        return saved.of(value) if saved is not None else value
+
+
+def plan_variables(
+    net: InferenceGraph, meta: Any, tensors: Mapping[str, StoredTensor], order: ConversionOrder
+) -> Restoring:
+    """Chooses a key for every variable that the outputs need.
+
+    The graph's own saver says under which key it wrote a variable. Without one, or when the
+    checkpoint has no such key, the variable's name is the key, perhaps with `:0`.
+
+    Raises:
+        CheckpointMismatch: variables have no key, or one of another shape or type.
+        MovingAverageMissing: required averages are absent.
+    """
+    saved = saver_keys(NodeGraph(meta.graph_def), meta.saver_def.save_tensor_name)
+    trainable = trainable_names(meta)
+    variables = {
+        name: graph_variable(net.graph, name) for name in net.graph.of_op(*REFERENCE, *RESOURCE)
+    }
+    keys = {
+        name: VariableKeys(
+            own=_own_key(name, saved, tensors),
+            shadow=_shadow_key(name, net.shadow_of.get(name), saved, tensors),
+            trainable=name in trainable if trainable else variable.dtype_is_float,
+        )
+        for name, variable in variables.items()
+    }
+    plan = plan_keys(keys, tensors.keys(), order.moving_average)
+    parts = {name: one for name, one in saved.items() if one.part}
+    _check(variables, plan, tensors, parts, order)
+    return Restoring(
+        plan=plan,
+        shapes={
+            name: tensors[plan.key_of[name]].shape
+            for name, variable in variables.items()
+            if variable.shape is None
+        },
+        saved=parts,
+    )
+
+
+def _own_key(name: str, saved: Mapping[str, SavedAs], tensors: Mapping[str, StoredTensor]) -> str:
+    written = saved[name].key if name in saved else name
+    return next((key for key in (written, name, name + _OUTPUT) if key in tensors), written)
+
+
+def _shadow_key(
+    name: str,
+    shadow: str | None,
+    saved: Mapping[str, SavedAs],
+    tensors: Mapping[str, StoredTensor],
+) -> str | None:
+    """Returns the key of a moving average: by data flow, else by TensorFlow's naming."""
+    candidates = []
+    if shadow is not None:
+        candidates += [saved[shadow].key if shadow in saved else shadow, shadow, shadow + _OUTPUT]
+    candidates += [name + SHADOW_SUFFIX, name + SHADOW_SUFFIX + _OUTPUT]
+    return next((key for key in candidates if key in tensors), None)
+
+
+def _check(
+    variables: Mapping[str, GraphVariable],
+    plan: RestorePlan,
+    tensors: Mapping[str, StoredTensor],
+    parts: Mapping[str, SavedAs],
+    order: ConversionOrder,
+) -> None:
+    missing, misshapen = [], []
+    for name, variable in variables.items():
+        key = plan.key_of[name]
+        found = tensors.get(key)
+        if found is None:
+            missing.append(name if key == name else f"{name} (saved as {key})")
+            continue
+        if variable.shape is not None and name not in parts and found.shape != variable.shape:
+            misshapen.append(f"{key} is {list(found.shape)}, needs {list(variable.shape)}")
+        if _kind(found.dtype) != _kind(dtype_name(variable.dtype)):
+            misshapen.append(f"{key} holds {found.dtype}, needs {dtype_name(variable.dtype)}")
+    if missing or misshapen:
+        raise mismatch(
+            f"{order.checkpoint.prefix.name} lacks what its graph needs: missing "
+            f"{counted(missing)}; misshapen {counted(misshapen)}",
+            {name: one.shape for name, one in variables.items() if one.shape is not None},
+            tensors,
+            order.key_map,
+        )
+
+
+def _kind(dtype: str) -> str:
+    if dtype == "bfloat16":
+        return "f"
+    try:
+        return np.dtype(dtype).kind
+    except TypeError:
+        return dtype

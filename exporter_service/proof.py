@@ -1,0 +1,159 @@
+"""The proof: the stored file, in a fresh process, against everything it should equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from exporter_service.formats.extra_format import ExtraFormat
+from exporter_service.parity import answers, compared, one_by_one
+from exporter_service.progress import Progress, Report, Step
+from exporter_service.proof_file import PROOF_NAME, Proof, read_proof
+from exporter_service.session import reason, session_config
+from service_kit import errors
+from service_kit.digest import sha256_of
+from service_kit.manifest import (
+    ArtifactFileKind,
+    Conversion,
+    ParityComparison,
+    ParityReport,
+    Tower,
+)
+
+_FORMATS = {
+    ArtifactFileKind.SAVED_MODEL: ExtraFormat.SAVED_MODEL,
+    ArtifactFileKind.ONNX: ExtraFormat.ONNX,
+}
+
+
+def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
+    """Runs the graph file and its other formats, and compares their answers.
+
+    The frozen graph is compared with the session before freezing, every tower with tower 0, a
+    batch with its elements one by one (batch statistics would show), an answer with itself
+    (randomness would show), and with the evaluation copy in the training graph if there was one.
+
+    Args:
+        conversion: what was written; of its parity only the tolerance is read.
+        folder: holds the files.
+        report: is told when the check begins.
+
+    Raises:
+        ParityFailed: a difference is beyond what is allowed, or not a number.
+        Unconvertible: the graph cannot be run.
+        ArtifactCorrupt: the files are not those that the conversion wrote.
+    """
+    report(Progress(Step.CHECK, f"{conversion.graph.node_count} nodes"))
+    path = folder / conversion.graph.file_name
+    _check_files(conversion, folder)
+    proof = read_proof(folder / PROOF_NAME)
+    share = conversion.parity.tolerance
+    comparisons: list[ParityComparison] = []
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(tf.GraphDef.FromString(path.read_bytes()), name="")
+    with tf.Session(graph=graph, config=session_config()) as session:
+        for name in proof.probes:
+            comparisons.extend(_compared(session, conversion, proof, name, share))
+    for file in conversion.files:
+        if file.kind in _FORMATS:
+            comparisons.extend(_format(_FORMATS[file.kind], conversion, folder, proof, share))
+    checked = ParityReport(tuple(comparisons), share, tuple(_left_out(conversion, proof)))
+    if not checked.passed:
+        raise errors.ParityFailed(_failure(checked))
+    return checked
+
+
+def _compared(
+    session: Any, conversion: Conversion, proof: Proof, name: str, share: float
+) -> Iterator[ParityComparison]:
+    towers, probe = conversion.towers, proof.probes[name]
+    found = _run(answers, session, towers, probe, proof.behind, name=name)
+    again = _run(answers, session, towers, probe, proof.behind, name=name)
+    for tower, outputs, repeated, wanted in zip(
+        towers, found, again, proof.answers[name], strict=True
+    ):
+        label = _label(tower)
+        yield compared(f"{label} with session", name, outputs, wanted, share)
+        yield compared(f"{label} with itself", name, repeated, outputs, share)
+        if tower.index:
+            yield compared(f"{label} with {_label(towers[0])}", name, outputs, found[0], share)
+    if len(next(iter(probe.values()))) > 1 and not conversion.batch_matters:
+        singles = _run(one_by_one, session, towers[0], probe, proof.behind, name=name)
+        yield compared(f"{_label(towers[0])} in a batch with alone", name, found[0], singles, share)
+    if name in proof.twin:
+        subject = f"{_label(towers[0])} with the evaluation copy"
+        yield compared(subject, name, found[0], proof.twin[name], share)
+
+
+def _run(function: Any, *arguments: Any, name: str) -> Any:
+    try:
+        return function(*arguments)
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise errors.Unconvertible(
+            f"the frozen graph cannot be run on the probe {name!r} of the check: {reason(error)}; "
+            "a graph that is made for one size of batch or of image fails so: choose outputs "
+            "before the node that is named"
+        ) from error
+
+
+def _format(
+    kind: ExtraFormat, conversion: Conversion, folder: Path, proof: Proof, share: float
+) -> Iterator[ParityComparison]:
+    if proof.behind:
+        return
+    for name, probe in proof.probes.items():
+        found = kind.answers(folder, conversion.towers, probe)
+        for index, outputs in enumerate(found):
+            label = f"{kind.value} of {_label(conversion.towers[index])}"
+            yield compared(
+                f"{label} with session", name, outputs, proof.answers[name][index], share
+            )
+
+
+def _check_files(conversion: Conversion, folder: Path) -> None:
+    for file in conversion.all_files:
+        path = folder / file.file_name
+        if not path.is_file() or sha256_of(path) != file.sha256:
+            raise errors.ArtifactCorrupt(
+                f"{file.file_name} is not the file that was written: convert again"
+            )
+
+
+def _left_out(conversion: Conversion, proof: Proof) -> Iterator[str]:
+    if proof.behind:
+        yield (
+            "the augmentation: its answers are random by design; everything behind it was compared"
+        )
+        if any(file.kind in _FORMATS for file in conversion.files):
+            yield "the other formats, which cannot be fed behind the augmentation"
+    if conversion.batch_matters:
+        yield "a batch with its elements: batch statistics were kept as asked"
+
+
+def _label(tower: Tower) -> str:
+    return tower.scope or "frozen graph"
+
+
+def _failure(report: ParityReport) -> str:
+    failed: Sequence[ParityComparison] = [one for one in report.comparisons if not one.passed]
+    if not failed:
+        return "nothing could be compared; nothing was published"
+    worst = max(failed, key=lambda one: np.nan_to_num(one.max_absolute_difference, nan=np.inf))
+    reasons: Mapping[str, str] = {
+        "alone": "answers depend on the other elements of a batch, as with batch statistics",
+        "itself": "answers are random",
+        "copy": "the switched net differs from the evaluation copy in the training graph; set "
+        "compare_twin to false if the two are meant to differ",
+    }
+    last = worst.subject.rpartition(" ")[2]
+    why = f": {reasons[last]}" if last in reasons else ""
+    return (
+        f"the frozen graph's numbers differ: {worst.subject} on {worst.probe} by "
+        f"{worst.max_absolute_difference:g}, allowed are {worst.allowed_difference:g}{why}; "
+        "nothing was published"
+    )
