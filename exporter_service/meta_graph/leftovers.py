@@ -8,7 +8,7 @@ from typing import Any
 from exporter_service.key_list import counted
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
 from exporter_service.meta_graph.node_graph import NodeGraph
-from exporter_service.meta_graph.op_defs import is_stateful, registered
+from exporter_service.meta_graph.op_defs import is_stateful, registered, takes_reference
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
 from service_kit import errors
 
@@ -72,7 +72,11 @@ def _kind(node: Any) -> str | None:
     """Returns what is wrong with a node; None if nothing is."""
     if node.op in PLACEHOLDERS:
         return "a placeholder that is neither an input nor bound"
-    if node.op in _HARMLESS or node.op.startswith("TensorArray") or not is_stateful(node.op):
+    if node.op in _HARMLESS or node.op.startswith("TensorArray"):
+        return None
+    if takes_reference(node.op) and not node.op.startswith("Ref"):
+        return "an optimizer or an update"
+    if not is_stateful(node.op):
         return None
     for kind, beginnings in _KINDS.items():
         if node.op.startswith(beginnings):

@@ -19,6 +19,12 @@ def is_stateful(op: str) -> bool:
     return definition is not None and bool(definition.is_stateful)
 
 
+def takes_reference(op: str) -> bool:
+    """Whether the op takes a variable itself and not its value, as those do that change it."""
+    definition = op_def_registry.get(op)
+    return definition is not None and any(one.is_ref for one in definition.input_arg)
+
+
 def output_types(node: Any) -> list[int] | None:
     """Returns the type enum of each output of a node; None for an op that is not registered."""
     definition = op_def_registry.get(node.op)

@@ -35,9 +35,8 @@ class MetaGraphParameters(BaseModel):
         description="Tensors to answer with, written as the inputs are; empty: the one obvious "
         "softmax, sigmoid or logits.",
     )
-    shapes: dict[str, tuple[int, ...]] = Field(
+    shapes: dict[str, Annotated[tuple[int, ...], Field(strict=False)]] = Field(
         default_factory=dict,
-        strict=False,
         description="Input name -> its dimensions, batch first, -1 for any; for inputs whose "
         "shape the graph does not know.",
     )

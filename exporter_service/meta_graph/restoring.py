@@ -63,7 +63,8 @@ def plan_variables(
     saved = saver_keys(NodeGraph(meta.graph_def), meta.saver_def.save_tensor_name)
     trainable = trainable_names(meta)
     variables = {
-        name: graph_variable(net.graph, name) for name in net.graph.of_op(*REFERENCE, *RESOURCE)
+        name: graph_variable(net.graph, name)
+        for name in sorted(net.graph.of_op(*REFERENCE, *RESOURCE))
     }
     keys = {
         name: VariableKeys(

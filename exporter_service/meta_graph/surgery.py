@@ -174,7 +174,7 @@ def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[
         bound |= flags
         if not (fold_conditions(graph) or changed or flags):
             return bound
-    raise errors.MetaGraphUnusable("the graph's function calls do not come to an end")
+    raise errors.MetaGraphUnusable("the graph's functions call each other in a circle")
 
 
 def _inputs(graph: NodeGraph, outputs: Sequence[Port], chosen: Sequence[Port]) -> list[Feed]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exporter_service.conversion_order import TowerOptions
 from inference_service.engine.tensorflow import TensorFlowEngine
 from inference_service.loader import Loader
 from service_kit.artifact_store import ArtifactStore
@@ -45,4 +46,40 @@ def test_every_card_of_what_is_published_answers(
         answer = card.submit({"input": expected()["images"]}, 297).result(60)
         assert np.abs(answer.outputs["probs"] - golden).max() < PARITY
         assert answer.batch_size == 8
+    servable.close()
+
+
+def test_a_training_graph_for_images_of_any_size_in_bytes_is_served(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    order = digits_order(
+        architecture=SPEC,
+        towers=TowerOptions(cards=2, free_image_size=True, input_dtype="uint8"),
+    )
+    done = convert_and_prove(order, tmp_path)
+    store.publish("any-size", done, tmp_path / done.graph.file_name)
+    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load(
+        "any-size", 1
+    )
+    images = expected()["images"][:9].astype(np.uint8)
+    for card in servable.cards:
+        answer = card.submit({"input": images}, 9).result(60)
+        assert np.abs(answer.outputs["probs"] - expected()["probs_ema"][:9]).max() < PARITY
+        larger = card.submit({"input": np.ones((2, 40, 48, 3), np.uint8)}, 2).result(60)
+        assert larger.outputs["probs"].shape == (2, 10)
+    servable.close()
+
+
+def test_a_graph_from_the_meta_alone_is_served(store: ArtifactStore, tmp_path: Path) -> None:
+    order = digits_order(
+        architecture=ArchitectureSpec("META_GRAPH", {}),
+        towers=TowerOptions(cards=2),
+        preprocessing=None,
+    )
+    done = convert_and_prove(order, tmp_path)
+    store.publish("meta", done, tmp_path / done.graph.file_name)
+    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load("meta", 1)
+    for card in servable.cards:
+        answer = card.submit({"input": expected()["images"]}, 297).result(60)
+        assert np.abs(answer.outputs["probs"] - expected()["probs_ema"]).max() < PARITY
     servable.close()

@@ -10,69 +10,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, TowerOptions
-from exporter_service.session import session_config
 from service_kit import errors
-from service_kit.manifest import ArchitectureSpec, Conversion, MovingAverageMode
 from tests.support import training_graphs as zoo
-from tests.support.digits import convert_and_prove
-from tests.support.training_graphs import Saved, save
-
-IMAGES = np.random.default_rng(1).uniform(0, 1, (5, 8, 8, 3)).astype(np.float32)
-FLAT = np.random.default_rng(2).uniform(0, 1, (5, 12)).astype(np.float32)
-CLOSE = 1e-5
-
-
-def converted(
-    saved: Saved, folder: Path, cards: int = 1, moving_average: str = "AUTO", **parameters: Any
-) -> Conversion:
-    folder.mkdir(exist_ok=True)
-    order = ConversionOrder(
-        checkpoint=CheckpointRoots([saved.prefix.parent]).locate(saved.prefix.name),
-        architecture=ArchitectureSpec("META_GRAPH", parameters),
-        towers=TowerOptions(cards=cards),
-        moving_average=MovingAverageMode[moving_average],
-    )
-    return convert_and_prove(order, folder)
-
-
-def answered(done: Conversion, folder: Path, feeds: zoo.Feeds) -> list[dict[str, Any]]:
-    """Returns the outputs of each tower of the frozen file."""
-    with tf.Graph().as_default() as graph, tf.Session(config=session_config()) as session:
-        content = (folder / done.graph.file_name).read_bytes()
-        tf.import_graph_def(tf.GraphDef.FromString(content), name="")
-        assert not [op.type for op in graph.get_operations() if "Variable" in op.type]
-        return [
-            session.run(
-                {spec.name: spec.tensor_name for spec in tower.outputs},
-                {spec.tensor_name: feeds[spec.name] for spec in tower.inputs},
-            )
-            for tower in done.towers
-        ]
-
-
-def check(saved: Saved, folder: Path, feeds: zoo.Feeds, **parameters: Any) -> Conversion:
-    """Converts and compares every card's answers with the inference written by hand."""
-    done = converted(saved, folder, **parameters)
-    for outputs in answered(done, folder, feeds):
-        assert outputs.keys() == saved.wanted.keys()
-        for name, value in saved.wanted.items():
-            np.testing.assert_allclose(outputs[name], value, atol=CLOSE, rtol=CLOSE)
-    return done
-
-
-def batches(image: tuple[int, ...] = (8, 8, 3), dtype: Any = tf.float32, batch: int = 4) -> Any:
-    """What a training script takes from tf.data: images and labels."""
-    dataset = tf.data.Dataset.from_tensor_slices(
-        (np.zeros((16, *image), dtype.as_numpy_dtype), np.zeros(16, np.int32))
-    )
-    return tf.data.make_one_shot_iterator(dataset.repeat().batch(batch)).get_next()
-
-
-def images_placeholder(shape: tuple[int, ...] = (8, 8, 3), dtype: Any = tf.float32) -> Any:
-    return tf.placeholder(dtype, [None, *shape], name="input")
-
+from tests.support.meta_graph_conversions import (
+    FLAT,
+    IMAGES,
+    batches,
+    check,
+    converted,
+    images_placeholder,
+)
+from tests.support.training_graphs import save
 
 Norm = Callable[..., Any]
 
@@ -332,11 +280,11 @@ def test_two_inputs_and_several_outputs_have_names(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [spec.dtype for spec in done.towers[1].inputs] == ["float32", "int64"]
     with pytest.raises(errors.Unconvertible, match="which tensors are the inputs") as caught:
-        converted(saved, tmp_path / "other", outputs=["head/classes"])
+        converted(saved.prefix, tmp_path / "other", outputs=["head/classes"])
     assert "IteratorGetNext:0 (IteratorGetNext, float32 [4, 12])" in str(caught.value)
     assert "IteratorGetNext:1 (IteratorGetNext, int64 [4, 2])" in str(caught.value)
     with pytest.raises(errors.Unconvertible, match="also depend on 1: IteratorGetNext:1"):
-        converted(saved, tmp_path / "o", outputs=["head/age"], inputs=["IteratorGetNext:0"])
+        converted(saved.prefix, tmp_path / "o", outputs=["head/age"], inputs=["IteratorGetNext:0"])
 
 
 def named_keys() -> Any:
