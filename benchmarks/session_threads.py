@@ -35,14 +35,18 @@ def write_graph(folder: Path) -> None:
     """Converts a random checkpoint into a two-card graph."""
     from exporter_service.checkpoint_roots import CheckpointRoots
     from exporter_service.conversion import convert
-    from exporter_service.conversion_order import ConversionOrder
-    from service_kit.manifest import MovingAverageMode, Preprocessing
+    from exporter_service.conversion_order import ConversionOrder, TowerOptions
+    from service_kit.manifest import MovingAverageMode
     from tests.support.random_checkpoint import write_random_checkpoint
 
     architecture = write_random_checkpoint(folder, "densenet169")
     location = CheckpointRoots([folder]).locate(".")
-    mode, preprocessing = MovingAverageMode.OFF, Preprocessing()
-    order = ConversionOrder(location, architecture, (SIDE, SIDE), 2, "gpu", mode, preprocessing)
+    order = ConversionOrder(
+        checkpoint=location,
+        architecture=architecture,
+        towers=TowerOptions(cards=2, image_size=(SIDE, SIDE)),
+        moving_average=MovingAverageMode.OFF,
+    )
     convert(order, folder, lambda _: None)
 
 

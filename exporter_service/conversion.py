@@ -71,7 +71,8 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     keep = order.towers.keeps_pins
     name = MULTI_CHECKPOINT if order.towers.cards > 1 else SINGLE_CHECKPOINT
     files: list[ArtifactFile] = []
-    with tf.Session(graph=built.graph, config=session_config()) as session:
+    config = session_config(as_written=True)
+    with tf.Session(graph=built.graph, config=config) as session:
         _restore(session, values)
         wanted = {probe: _answered(session, built, batch, probe) for probe, batch in probes.items()}
         report(Progress(Step.FREEZE))
@@ -189,7 +190,8 @@ def _twin_answers(
     twin = built.twin
     if twin is None:
         return {}
-    with tf.Session(graph=twin.graph, config=session_config()) as session:
+    config = session_config(as_written=True)
+    with tf.Session(graph=twin.graph, config=config) as session:
         _restore(session, _values(twin, checkpoint, key_of))
         return {name: _answered(session, twin, probe, name)[0] for name, probe in probes.items()}
 

@@ -45,18 +45,25 @@ def answers(
 
 
 def one_by_one(
-    session: Any, tower: Tower, probe: Probe, behind: Mapping[int, str] | None = None
-) -> dict[str, Array]:
-    """Returns a tower's outputs when each element of the batch comes alone."""
+    session: Any,
+    towers: Sequence[Tower],
+    probe: Probe,
+    behind: Mapping[int, str] | None = None,
+) -> Answers:
+    """Returns every output of every tower when each element of the batch comes alone."""
     count = len(next(iter(probe.values())))
+    # All towers again: another set of tensors would be optimized and compiled anew.
     singles = [
-        answers(session, [tower], {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
+        answers(session, towers, {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
         for i in range(count)
     ]
-    return {
-        spec.name: np.concatenate([single[0][spec.name] for single in singles])
-        for spec in tower.outputs
-    }
+    return [
+        {
+            spec.name: np.concatenate([single[position][spec.name] for single in singles])
+            for spec in tower.outputs
+        }
+        for position, tower in enumerate(towers)
+    ]
 
 
 def compared(

@@ -56,7 +56,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(tf.GraphDef.FromString(path.read_bytes()), name="")
-    with tf.Session(graph=graph, config=session_config()) as session:
+    with tf.Session(graph=graph, config=session_config(as_written=True)) as session:
         for name in proof.probes:
             comparisons.extend(_compared(session, conversion, proof, name, share))
     for file in conversion.files:
@@ -73,18 +73,20 @@ def _compared(
 ) -> Iterator[ParityComparison]:
     towers, probe = conversion.towers, proof.probes[name]
     found = _run(answers, session, towers, probe, proof.behind, name=name)
-    again = _run(answers, session, towers, probe, proof.behind, name=name)
-    for tower, outputs, repeated, wanted in zip(
-        towers, found, again, proof.answers[name], strict=True
-    ):
+    for tower, outputs, wanted in zip(towers, found, proof.answers[name], strict=True):
         label = _label(tower)
         yield compared(f"{label} with session", name, outputs, wanted, share)
-        yield compared(f"{label} with itself", name, repeated, outputs, share)
         if tower.index:
             yield compared(f"{label} with {_label(towers[0])}", name, outputs, found[0], share)
-    if len(next(iter(probe.values()))) > 1 and not conversion.batch_matters:
-        singles = _run(one_by_one, session, towers[0], probe, proof.behind, name=name)
-        yield compared(f"{_label(towers[0])} in a batch with alone", name, found[0], singles, share)
+    if len(next(iter(probe.values()))) > 1:
+        again = _run(answers, session, towers, probe, proof.behind, name=name)
+        for tower, outputs, repeated in zip(towers, found, again, strict=True):
+            yield compared(f"{_label(tower)} with itself", name, repeated, outputs, share)
+        if not conversion.batch_matters:
+            singles = _run(one_by_one, session, towers, probe, proof.behind, name=name)
+            for tower, outputs, alone in zip(towers, found, singles, strict=True):
+                subject = f"{_label(tower)} in a batch with alone"
+                yield compared(subject, name, outputs, alone, share)
     if name in proof.twin:
         subject = f"{_label(towers[0])} with the evaluation copy"
         yield compared(subject, name, found[0], proof.twin[name], share)

@@ -28,9 +28,17 @@ def reason(error: Exception) -> str:
     return f"{words} (node {', '.join(nodes[:3])})" if nodes else words
 
 
-def session_config() -> Any:
+def session_config(*, as_written: bool = False) -> Any:
     """Returns the configuration of a conversion's sessions.
 
     They leave the cards to the services that serve; pins in the graph are soft.
+
+    Args:
+        as_written: run the graph without TensorFlow's optimizers: what it says is then the
+            reference for the optimized graph that is served, and is there sooner.
     """
-    return tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
+    config = tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
+    if as_written:
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    return config

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.conversion_order import TowerOptions
 from exporter_service.preprocessing import preprocessed
+from exporter_service.tower_copy import FirstTower
 from service_kit import errors
 from service_kit.manifest import Preprocessing, TensorSpec, Tower
 
@@ -46,16 +47,32 @@ def build_towers(
     size = (None, None) if options.free_image_size else image_size
     dtype = tf.as_dtype(options.input_dtype or _DEFAULT_DTYPE)
     name = options.input_name or INPUT
-    towers = []
+    towers: list[Tower] = []
+    first: FirstTower | None = None
     for index in range(options.cards):
         scope, device = options.scope(index), options.device(index)
         with inside(scope, device):
+            if first is not None:
+                towers.append(_copied(first, towers[0], index, scope, device))
+                continue
             images = tf.placeholder(dtype, [None, *size, _CHANNELS], name=name)
             made = _outputs(net(preprocessed(images, preprocessing)), output_name)
         specs = tuple(tensor_spec(one, tensor) for one, tensor in made.items())
         towers.append(Tower(index, scope, device, (tensor_spec(name, images),), specs))
+        if index == 0 and options.cards > 1:
+            made_first = FirstTower(towers[0])
+            first = made_first if made_first.can_be_copied else None
     _check_names(towers)
     return tuple(towers)
+
+
+def _copied(first: FirstTower, original: Tower, index: int, scope: str, device: str) -> Tower:
+    tensors = first.copy(scope)
+
+    def specs(of: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(tensor_spec(one.name, tensors[one.tensor_name]) for one in of)
+
+    return Tower(index, scope, device, specs(original.inputs), specs(original.outputs))
 
 
 @contextlib.contextmanager

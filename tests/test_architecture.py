@@ -40,6 +40,7 @@ WITH_TENSORFLOW = {
     "exporter_service.preprocessing",
     "exporter_service.proof",
     "exporter_service.session",
+    "exporter_service.tower_copy",
     "exporter_service.towers",
     "inference_service.engine.tensorflow",
 }

@@ -69,16 +69,13 @@ def test_equal_numbers_pass_and_everything_is_listed(tmp_path: Path) -> None:
     assert {(c.subject, c.probe) for c in report.comparisons} == {
         *(
             (subject, probe)
-            for subject in (
-                "Card_0 with session",
-                "Card_0 with itself",
-                "Card_1 with session",
-                "Card_1 with itself",
-                "Card_1 with Card_0",
-            )
+            for subject in ("Card_0 with session", "Card_1 with session", "Card_1 with Card_0")
             for probe in ("ones", "noise")
         ),
+        ("Card_0 with itself", "noise"),
+        ("Card_1 with itself", "noise"),
         ("Card_0 in a batch with alone", "noise"),
+        ("Card_1 in a batch with alone", "noise"),
     }
 
 
