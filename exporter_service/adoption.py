@@ -87,7 +87,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
         probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
-    with tf.Session(graph=imported, config=session_config()) as session:
+    with tf.Session(graph=imported, config=session_config(as_written=True)) as session:
         try:
             wanted = {name: answers(session, towers, probe) for name, probe in probes.items()}
         except (tf.errors.OpError, ValueError) as error:

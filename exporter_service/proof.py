@@ -18,6 +18,7 @@ from service_kit import errors
 from service_kit.digest import sha256_of
 from service_kit.manifest import (
     ArtifactFileKind,
+    CheckpointFormat,
     Conversion,
     ParityComparison,
     ParityReport,
@@ -75,7 +76,7 @@ def _compared(
     found = _run(answers, session, towers, probe, proof.behind, name=name)
     for tower, outputs, wanted in zip(towers, found, proof.answers[name], strict=True):
         label = _label(tower)
-        yield compared(f"{label} with session", name, outputs, wanted, share)
+        yield compared(f"{label} with {_reference(conversion)}", name, outputs, wanted, share)
         if tower.index:
             yield compared(f"{label} with {_label(towers[0])}", name, outputs, found[0], share)
     if len(next(iter(probe.values()))) > 1:
@@ -112,9 +113,8 @@ def _format(
         found = kind.answers(folder, conversion.towers, probe)
         for index, outputs in enumerate(found):
             label = f"{kind.value} of {_label(conversion.towers[index])}"
-            yield compared(
-                f"{label} with session", name, outputs, proof.answers[name][index], share
-            )
+            subject = f"{label} with {_reference(conversion)}"
+            yield compared(subject, name, outputs, proof.answers[name][index], share)
 
 
 def _check_files(conversion: Conversion, folder: Path) -> None:
@@ -135,6 +135,12 @@ def _left_out(conversion: Conversion, proof: Proof) -> Iterator[str]:
             yield "the other formats, which cannot be fed behind the augmentation"
     if conversion.batch_matters:
         yield "a batch with its elements: batch statistics were kept as asked"
+
+
+def _reference(conversion: Conversion) -> str:
+    """Returns where the answers in the proof come from."""
+    adopted = conversion.checkpoint.format is CheckpointFormat.FROZEN_GRAPH
+    return "a first run" if adopted else "session"
 
 
 def _label(tower: Tower) -> str:

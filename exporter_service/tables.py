@@ -209,4 +209,4 @@ def _training_graph(graph: MetaGraphContents) -> list[tuple[str, str]]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"

@@ -9,6 +9,7 @@ from exporter_service.meta_graph.batch_norm import FUSED, in_training
 from exporter_service.meta_graph.dropout import UNIFORM
 from exporter_service.meta_graph.feeds import FEEDS
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
+from exporter_service.meta_graph.op_defs import stated_shape
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
 
 _LOSSES = frozenset(
@@ -65,17 +66,28 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
         logits[source] = "logits of a loss"
     for name, node in graph.nodes.items():
         users = [graph.nodes[user] for user, _ in consumers.get(name, ())]
-        if node.op in _LINEAR and all(user.op in {"ArgMax", "InTopK", "TopKV2"} for user in users):
+        if (
+            node.op in _LINEAR
+            and not is_training(name)
+            and all(user.op in {"ArgMax", "InTopK", "TopKV2"} for user in users)
+        ):
             logits.setdefault(Port(name), "end of the net")
     found = []
     for name in graph.of_op(*_RANKS):
-        if not _is_training(name) and not _feeds_a_layer(graph, name, consumers):
+        if not is_training(name) and not _feeds_a_layer(graph, name, consumers):
             op = graph.nodes[name].op
             found.append(_head(graph, Port(name), op, _RANKS[op], trainable))
     for port, kind in logits.items():
-        if not _is_training(port.node):
+        if not is_training(port.node):
             found.append(_head(graph, port, kind, _LOGITS, trainable))
-    usable = [head for head in found if head.variables and _is_fed(graph, head.port)]
+    usable = [
+        head
+        for head in found
+        if head.variables
+        and _is_fed(graph, head.port)
+        # A single number is a loss or a metric.
+        and stated_shape(graph.node(head.port), head.port.number) != []
+    ]
     return sorted(usable, key=lambda head: (head.rank, head.trains, head.port))
 
 
@@ -92,7 +104,8 @@ def obvious_head(heads: list[Head]) -> Head | None:
     return best[0]
 
 
-def _is_training(name: str) -> bool:
+def is_training(name: str) -> bool:
+    """Whether a node lies where TensorFlow 1 puts gradients and savers; by its name."""
     return any(
         part.rstrip("_0123456789") in _TRAINING_SCOPES for part in name.split("/")[:-1]
     ) or name.startswith("save/")
@@ -105,7 +118,7 @@ def _feeds_a_layer(
     seen, waiting = set[str](), [name]
     while waiting:
         for user, _ in consumers.get(waiting.pop(), ()):
-            if user in seen or _is_training(user):
+            if user in seen or is_training(user):
                 continue
             seen.add(user)
             if graph.nodes[user].op in _WEIGHED:

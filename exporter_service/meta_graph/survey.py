@@ -15,7 +15,7 @@ from exporter_service.meta_graph.contents import (
 )
 from exporter_service.meta_graph.dropout import remove_dropouts
 from exporter_service.meta_graph.feeds import FEEDS, described
-from exporter_service.meta_graph.heads import find_heads
+from exporter_service.meta_graph.heads import find_heads, is_training
 from exporter_service.meta_graph.leftovers import unregistered
 from exporter_service.meta_graph.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
@@ -62,7 +62,8 @@ def _inputs(graph: NodeGraph, forward: set[str]) -> tuple[InputContents, ...]:
     taken: dict[Port, bool] = {}
     for users in graph.consumers().values():
         for user, port in users:
-            if graph.op(port) in FEEDS and graph.op(Port(user)) not in FEEDS:
+            fed = graph.op(port) in FEEDS and graph.op(Port(user)) not in FEEDS
+            if fed and not is_training(port.node):
                 taken[port] = taken.get(port, False) or user in forward
     found = []
     for port in sorted(taken, key=lambda one: (not taken[one], one)):
