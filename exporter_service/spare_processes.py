@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ class SpareProcesses:
         self._open = False
         self._idle: list[TaskProcess] = []
         self._lost = 0
+        self._waiting: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
         """Starts the spares, without waiting until they are warm."""
@@ -42,17 +44,35 @@ class SpareProcesses:
         else:
             self._idle.remove(taken)
         self._lost = 0
-        self._refill()
+        if taken.ready.is_set() or not self._modules:
+            self._refill()
+        else:
+            # Two that import at the same time would make this task wait twice as long.
+            waiting = asyncio.ensure_future(self._refill_after(taken))
+            self._waiting.add(waiting)
+            waiting.add_done_callback(self._waiting.discard)
         return taken
 
     async def close(self) -> None:
         """Ends the spares; those that were taken are their takers'."""
         self._open = False
+        for waiting in self._waiting:
+            waiting.cancel()
         idle, self._idle = self._idle, []
         for process in idle:
             process.kill()
         for process in idle:
             await process.end()
+
+    async def _refill_after(self, process: TaskProcess) -> None:
+        """Refills when a process has come up, or is gone."""
+        ready = asyncio.ensure_future(process.ready.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {ready, process.ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        self._refill()
 
     def _refill(self) -> None:
         while (
