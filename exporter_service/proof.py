@@ -56,7 +56,12 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     comparisons: list[ParityComparison] = []
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(tf.GraphDef.FromString(path.read_bytes()), name="")
+        try:
+            tf.import_graph_def(tf.GraphDef.FromString(path.read_bytes()), name="")
+        except (ValueError, TypeError, KeyError) as error:
+            raise errors.Unconvertible(
+                f"TensorFlow does not take the frozen graph: {error}"
+            ) from error
     with tf.Session(graph=graph, config=session_config(as_written=True)) as session:
         for name in proof.probes:
             comparisons.extend(_compared(session, conversion, proof, name, share))

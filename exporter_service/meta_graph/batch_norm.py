@@ -6,8 +6,11 @@ Which variable holds a statistic is known from the update that fills it (`moving
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,6 +27,12 @@ _BATCH_MEAN, _BATCH_VARIANCE = 1, 2
 _MEAN_INPUT, _VARIANCE_INPUT = 3, 4
 _SQUARES = frozenset(["SquaredDifference", "Square"])
 _PASSING = frozenset(["StopGradient", "Squeeze", "Identity", "Reshape"])
+_REDUCTIONS = frozenset(["Mean", "Sum"])
+_ELEMENTWISE = _PASSING | {
+    "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Square", "SquaredDifference", "Sqrt", "Rsqrt",
+    "Neg", "Cast", "ExpandDims", "Maximum", "Minimum", "Reciprocal", "Merge", "Switch", "Abs",
+    "Relu", "Pow", "AddN", "IdentityN",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -35,12 +44,14 @@ class Switched:
         unfused: statistics, such as moments, that were replaced one by one.
         statistics: variables that are taken now.
         stuck: nodes that still normalise by the batch, each with the reason.
+        ambiguous: statistics that several variables follow, and which of them was taken.
     """
 
     fused: list[str] = field(default_factory=list)
     unfused: list[str] = field(default_factory=list)
     statistics: set[str] = field(default_factory=set)
     stuck: dict[str, str] = field(default_factory=dict)
+    ambiguous: list[str] = field(default_factory=list)
 
 
 def in_training(graph: NodeGraph, name: str) -> bool:
@@ -49,29 +60,81 @@ def in_training(graph: NodeGraph, name: str) -> bool:
     return "is_training" not in node.attr or bool(node.attr["is_training"].b)
 
 
+def training_forward(graph: NodeGraph, outputs: Iterable[Port], cut: AbstractSet[Port]) -> set[str]:
+    """Returns the nodes that the outputs' values come from in training.
+
+    A fused batch norm in training mode is often given its moving statistics as well, and takes
+    no notice of them: they are not followed.
+    """
+    found: set[str] = set()
+    waiting = [port for port in outputs if port not in cut]
+    while waiting:
+        name = waiting.pop().node
+        if name in found or name not in graph.nodes:
+            continue
+        found.add(name)
+        inputs = graph.inputs(name)
+        if graph.nodes[name].op in FUSED and in_training(graph, name):
+            inputs = inputs[:_MEAN_INPUT]
+        waiting.extend(port for port in inputs if port not in cut)
+    return found
+
+
 def switch_batch_norms(
-    graph: NodeGraph, forward: set[str], updates: Sequence[MovingUpdate]
+    graph: NodeGraph, forward: set[str], fed: AbstractSet[str], updates: Sequence[MovingUpdate]
 ) -> Switched:
     """Switches, in place, every batch norm among `forward` to its moving statistics.
 
     Args:
         graph: the training graph.
-        forward: the nodes that the outputs are computed from.
+        forward: the nodes that the outputs are computed from, as in training.
+        fed: nodes whose values depend on an input.
         updates: all moving averages of the graph.
     """
     done = Switched()
     consumers = graph.consumers()
-    statistic_of = _by_source(graph, updates)
+    statistic_of = _by_source(graph, updates, done)
     for name in sorted(forward):
         if graph.nodes[name].op in FUSED and in_training(graph, name):
             _switch_fused(graph, name, statistic_of, consumers, done)
     for source, variable in statistic_of.items():
-        if graph.nodes[source.node].op not in FUSED and source.node in forward:
+        if (
+            graph.nodes[source.node].op not in FUSED
+            and source.node in forward & fed
+            and _is_batch_statistic(graph, source, fed)
+        ):
             _replace_statistic(graph, source, variable, consumers, done)
     return done
 
 
-def batch_statistics(graph: NodeGraph, names: set[str], fed: set[str]) -> list[str]:
+def _is_batch_statistic(graph: NodeGraph, source: Port, fed: AbstractSet[str]) -> bool:
+    """Whether everything that a tensor takes from the inputs has been reduced over the batch."""
+    seen, waiting = set[str](), [source]
+    while waiting:
+        port = waiting.pop()
+        if port.node in seen or port.node not in fed:
+            continue
+        seen.add(port.node)
+        op = graph.op(port)
+        if op in _REDUCTIONS:
+            axes = constant_value(graph, graph.inputs(port.node)[1])
+            if axes is None or not _has_batch(graph, graph.inputs(port.node)[0], axes):
+                return False
+        elif op in _ELEMENTWISE:
+            waiting.extend(graph.inputs(port.node))
+        else:
+            return False
+    return True
+
+
+def _has_batch(graph: NodeGraph, source: Port, axes: np.ndarray[Any, Any]) -> bool:
+    shape = stated_shape(graph.node(source), source.number)
+    return any(axis == 0 or (shape and axis == -len(shape)) for axis in axes.reshape(-1).tolist())
+
+
+def batch_statistics(
+    graph: NodeGraph, names: set[str], fed: set[str], batches: AbstractSet[int]
+) -> list[str]:
     """Returns what normalises by the batch among some nodes: a switched net has none.
 
     That is a fused batch norm in training mode, and a mean over the batch that a variance is
@@ -81,23 +144,28 @@ def batch_statistics(graph: NodeGraph, names: set[str], fed: set[str]) -> list[s
         graph: holds the nodes.
         names: nodes to look at.
         fed: nodes whose values depend on the inputs.
+        batches: first dimensions of the inputs, -1: any.
     """
     consumers = graph.consumers()
     return [
         name
         for name in sorted(names & fed)
         if (graph.nodes[name].op in FUSED and in_training(graph, name))
-        or (graph.nodes[name].op == "Mean" and _is_moment(graph, name, names, consumers))
+        or (graph.nodes[name].op == "Mean" and _is_moment(graph, name, names, consumers, batches))
     ]
 
 
-def _is_moment(graph: NodeGraph, name: str, names: set[str], consumers: Consumers) -> bool:
+def _is_moment(
+    graph: NodeGraph, name: str, names: set[str], consumers: Consumers, batches: AbstractSet[int]
+) -> bool:
     source, axes = graph.inputs(name)[:2]
     value = constant_value(graph, axes)
     shape = stated_shape(graph.node(source), source.number)
-    if value is None or not any(
-        axis == 0 or (shape and axis == -len(shape)) for axis in value.reshape(-1).tolist()
-    ):
+    # What has another first dimension than the inputs, or several open ones, may have time or
+    # an example's own rows there. The proof will tell.
+    if value is None or not shape or shape[0] not in batches or -1 in shape[1:]:
+        return False
+    if not _has_batch(graph, source, value) or _in_loop(graph, source):
         return False
     if graph.op(source) in _SQUARES:
         return True
@@ -111,13 +179,33 @@ def _is_moment(graph: NodeGraph, name: str, names: set[str], consumers: Consumer
     return False
 
 
-def _by_source(graph: NodeGraph, updates: Sequence[MovingUpdate]) -> dict[Port, str]:
-    found: dict[Port, str] = {}
+def _in_loop(graph: NodeGraph, port: Port) -> bool:
+    ops = {graph.nodes[name].op for name in graph.ancestors([port])}
+    return bool(ops & {"LoopCond", "TensorArrayReadV3", "TensorArrayRead", "TensorArrayReadV2"})
+
+
+def _shared_scopes(one: str, other: str) -> int:
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _by_source(
+    graph: NodeGraph, updates: Sequence[MovingUpdate], done: Switched
+) -> dict[Port, str]:
+    """Returns statistic -> variable that follows it; of several, the one in the layer's scope."""
+    candidates: dict[Port, list[str]] = {}
     for update in updates:
         if graph.nodes[update.source.node].op not in REFERENCE | RESOURCE:
-            # Several averages of one statistic: the first is the layer's own.
-            found.setdefault(update.source, update.variable)
-    return found
+            found = candidates.setdefault(update.source, [])
+            if update.variable not in found:
+                found.append(update.variable)
+    chosen = {}
+    for source, variables in candidates.items():
+        best = max(variables, key=lambda name: _shared_scopes(name, source.node))
+        chosen[source] = best
+        if len(variables) > 1:
+            done.ambiguous.append(f"{source} is followed by {', '.join(variables)}: took {best}")
+    return chosen
 
 
 def _switch_fused(

@@ -1,4 +1,4 @@
-"""Placeholders and flags that have one value in inference get it for good."""
+"""Placeholders and flags that the user, or a dropout, gives one value for good."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from exporter_service.meta_graph.constants import constant_value, set_constant
+from exporter_service.meta_graph.dropout import Dropout
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
-from exporter_service.meta_graph.node_graph import NodeGraph, Port
-from exporter_service.meta_graph.op_defs import output_types, stated_shape
+from exporter_service.meta_graph.node_graph import NodeGraph
+from exporter_service.meta_graph.op_defs import output_types
 from exporter_service.meta_graph.tensor_names import find_port, parse_name
-from exporter_service.meta_graph.variables import REFERENCE
 from service_kit import errors
-
-_BOOL = tf.bool.as_datatype_enum
 
 
 def bind(graph: NodeGraph, wanted: Mapping[str, Any]) -> dict[str, str]:
@@ -38,53 +36,25 @@ def bind(graph: NodeGraph, wanted: Mapping[str, Any]) -> dict[str, str]:
     return done
 
 
-def bind_phases(graph: NodeGraph, forward: set[str], inputs: set[str]) -> dict[str, str]:
-    """Binds, in place, every scalar flag among `forward` to False: inference is no training.
+def bind_rates(graph: NodeGraph, forward: set[str], dropouts: list[Dropout]) -> dict[str, str]:
+    """Gives, in place, a placeholder that dropouts were told their rate by the value for none.
 
-    A flag is a boolean placeholder or variable. Returns name -> value as text.
+    Only those that still reach the outputs by another way are bound: the dropouts are gone. A
+    keep probability becomes 1 and a rate 0, whichever the arithmetic shows it to be.
     """
     done = {}
-    for name in sorted(forward - inputs):
-        node = graph.nodes[name]
-        if node.op not in PLACEHOLDERS | REFERENCE or node.attr["dtype"].type != _BOOL:
-            continue
-        if stated_shape(node, 0) in ([], None):
-            set_constant(graph, name, value=False, dtype=_BOOL)
-            done[name] = "False"
-    for name in sorted(forward - inputs):
-        node = graph.nodes[name]
-        if node.op == "ReadVariableOp" and node.attr["dtype"].type == _BOOL:
-            handle = graph.inputs(name)[0].node
-            set_constant(graph, name, value=False, dtype=_BOOL)
-            done[handle] = "False"
+    for dropout in dropouts:
+        for name in sorted(graph.ancestors([dropout.threshold]) & forward):
+            if graph.nodes[name].op not in PLACEHOLDERS:
+                continue
+            for value in (1.0, 0.0):
+                found = constant_value(graph, dropout.threshold, {name: _typed(graph, name, value)})
+                if found is not None and found.size == 1 and float(found) == dropout.nothing:
+                    set_constant(graph, name, value, graph.nodes[name].attr["dtype"].type)
+                    done[name] = str(value)
+                    break
     return done
 
 
-def bind_defaults(graph: NodeGraph, forward: set[str], inputs: set[str]) -> dict[str, str]:
-    """Gives, in place, every scalar placeholder with a constant default that default."""
-    done = {}
-    for name in sorted(forward - inputs):
-        node = graph.nodes[name]
-        if node.op != "PlaceholderWithDefault":
-            continue
-        value = constant_value(graph, graph.inputs(name)[0])
-        if value is not None and value.size == 1:
-            dtype = node.attr["dtype"].type
-            graph.become_identity(name, graph.inputs(name)[0], dtype)
-            done[name] = str(value.item())
-    return done
-
-
-def bind_rates(graph: NodeGraph, forward: set[str], thresholds: list[Port]) -> dict[str, str]:
-    """Gives, in place, placeholders that dropouts took as keep probability the value 1.
-
-    Only those that still reach the outputs by another way are bound; the dropouts are gone.
-    """
-    done = {}
-    for threshold in thresholds:
-        for name in sorted(graph.ancestors([threshold]) & forward):
-            node = graph.nodes[name]
-            if node.op in PLACEHOLDERS:
-                set_constant(graph, name, 1.0, node.attr["dtype"].type)
-                done[name] = "1.0"
-    return done
+def _typed(graph: NodeGraph, name: str, value: float) -> Any:
+    return tf.as_dtype(graph.nodes[name].attr["dtype"].type).as_numpy_dtype(value)

@@ -14,7 +14,7 @@ from exporter_service.meta_graph.feeds import Feed
 from exporter_service.meta_graph.meta_file import read_meta
 from exporter_service.meta_graph.parameters import META_GRAPH, MetaGraphParameters, parse_parameters
 from exporter_service.meta_graph.replication import import_tower, import_variables
-from exporter_service.meta_graph.restoring import plan_variables
+from exporter_service.meta_graph.restoring import followers, plan_variables
 from exporter_service.meta_graph.shapes import input_shape
 from exporter_service.meta_graph.surgery import DefaultNames, InferenceGraph, operate
 from exporter_service.meta_graph.twin import find_twin
@@ -101,7 +101,7 @@ def _towers(
             bound=net.bound,
         ),
         batch_matters=parameters.keep_batch_statistics,
-        warnings=(*restoring.plan.warnings, *net.warnings),
+        warnings=(*restoring.plan.warnings, *net.warnings, *followers(net)),
     )
 
 

@@ -6,10 +6,13 @@ functions. Both are resolved here once their predicate depends on constants alon
 
 from __future__ import annotations
 
-from exporter_service.meta_graph.constants import constant_bool
+import tensorflow.compat.v1 as tf
+
+from exporter_service.meta_graph.constants import constant_bool, set_constant
 from exporter_service.meta_graph.inlining import inline_call
 from exporter_service.meta_graph.node_graph import NodeGraph, Port, port_of
 
+_INITIALIZED = ("IsVariableInitialized", "VarIsInitializedOp")
 _SWITCHES = ("Switch", "RefSwitch")
 _MERGES = ("Merge", "RefMerge")
 _IFS = ("If", "StatelessIf")
@@ -19,6 +22,10 @@ _SELECTS = ("Select", "SelectV2")
 def fold_conditions(graph: NodeGraph) -> int:
     """Resolves, in place, every condition with a fixed predicate; returns how many nodes."""
     folded = 0
+    for name in graph.of_op(*_INITIALIZED):
+        # Inference begins with restored values.
+        set_constant(graph, name, value=True, dtype=tf.bool.as_datatype_enum)
+        folded += 1
     while changed := _fold_functions(graph) + _fold_switches(graph) + _fold_selects(graph):
         folded += changed
     return folded

@@ -32,10 +32,10 @@ def constant_value(
     given = given or {}
     if graph.op(port) == "Const" and port.node not in given:
         return np.asarray(tf.make_ndarray(graph.node(port).attr["value"].tensor))
-    names = graph.ancestors([port], stop=lambda one: one.node in given)
-    needed = {name: value for name, value in given.items() if name in graph.nodes}
-    if len(names) > _MOST_NODES or any(graph.nodes[name].op not in _PURE for name in names):
+    names = _pure_cone(graph, port, given)
+    if names is None:
         return None
+    needed = {name: value for name, value in given.items() if name in graph.nodes}
     definition = tf.GraphDef()
     definition.versions.CopyFrom(graph.definition.versions)
     for name in names:
@@ -58,6 +58,22 @@ def constant_value(
         # Whatever is wrong with it, it is not a constant that can be had here.
         except (ValueError, TypeError, tf.errors.OpError):
             return None
+
+
+def _pure_cone(graph: NodeGraph, port: Port, given: dict[str, Any]) -> set[str] | None:
+    """Returns the nodes that a port is computed from; None as soon as they are many or not pure."""
+    found: set[str] = set()
+    waiting = [port.node] if port.node not in given else []
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        node = graph.nodes.get(name)
+        if node is None or node.op not in _PURE or len(found) >= _MOST_NODES:
+            return None
+        found.add(name)
+        waiting.extend(one.node for one in graph.inputs(name) if one.node not in given)
+    return found
 
 
 def constant_bool(graph: NodeGraph, port: Port) -> bool | None:

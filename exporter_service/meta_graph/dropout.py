@@ -8,6 +8,7 @@ the keep probability to the noise and takes the floor.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,26 +19,32 @@ UNIFORM = frozenset(
     ["RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2",
      "StatefulUniform"]
 )  # fmt: skip
-_COMPARISONS = ("GreaterEqual", "Greater", "Less", "LessEqual")
-_PASSING = frozenset(["Identity", "Cast", "StopGradient", "CheckNumerics"])
+# Whether noise on the left of a comparison keeps an element by being the greater.
+_COMPARISONS = {"GreaterEqual": True, "Greater": True, "Less": False, "LessEqual": False}
+_PASSING = frozenset(["Identity", "Cast", "StopGradient", "CheckNumerics", "Enter", "RefEnter"])
 _SUMS = frozenset(["Add", "AddV2"])
-_NOISE = frozenset(["Add", "AddV2", "Mul", "Sub", "Identity", "Cast"])
+_NOISE = frozenset(["Add", "AddV2", "Mul", "Sub", "Identity", "Cast", "Enter"])
 _SELECTS = frozenset(["Select", "SelectV2"])
 _DIVISIONS = frozenset(["RealDiv", "Div"])
 # A scale is computed from a rate by few operations.
 _MOST_SCALE_NODES = 20
 
 
-def remove_dropouts(graph: NodeGraph, forward: set[str]) -> tuple[list[str], list[Port]]:
-    """Lets, in place, every dropout among some nodes pass its input on.
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """A dropout: its last node, where its rate comes from, and the rate that drops nothing."""
+
+    node: str
+    threshold: Port
+    nothing: float
+
+
+def remove_dropouts(graph: NodeGraph, forward: set[str]) -> list[Dropout]:
+    """Lets, in place, every dropout among some nodes pass its input on, and returns them.
 
     What looks like noise and is not understood stays, and is refused later by its name.
-
-    Returns:
-        The dropouts' nodes, and the ports that their rates or keep probabilities came by.
     """
-    removed: list[str] = []
-    thresholds: list[Port] = []
+    removed: list[Dropout] = []
     for name in sorted(forward):
         node = graph.nodes[name]
         found = None
@@ -48,61 +55,72 @@ def remove_dropouts(graph: NodeGraph, forward: set[str]) -> tuple[list[str], lis
         elif node.op in _DIVISIONS:
             found = _divided_after(graph, name)
         if found is not None:
-            source, threshold = found
+            source, mask = found
             graph.become_identity(name, source, node.attr["T"].type)
-            removed.append(name)
-            thresholds.append(threshold)
-    return removed, thresholds
+            removed.append(Dropout(name, mask.threshold, mask.nothing))
+    return removed
 
 
-def _multiplied(graph: NodeGraph, name: str) -> tuple[Port, Port] | None:
-    """Returns x, and the mask's threshold, of `x * scale * mask`."""
+def _multiplied(graph: NodeGraph, name: str) -> tuple[Port, _Mask] | None:
+    """Returns x, and the mask, of `x * scale * mask`."""
     left, right = graph.inputs(name)
-    for scaled, mask in ((left, right), (right, left)):
-        threshold = _threshold(graph, mask)
-        source = threshold and _unscaled(graph, scaled, threshold)
-        if threshold and source:
-            return source, threshold
+    for scaled, port in ((left, right), (right, left)):
+        mask = _mask(graph, port)
+        source = mask and _unscaled(graph, scaled, mask.threshold)
+        if mask and source:
+            return source, mask
     return None
 
 
-def _selected(graph: NodeGraph, name: str) -> tuple[Port, Port] | None:
-    """Returns x, and the mask's threshold, of `select(mask, x * scale, 0)`."""
-    mask, kept, dropped = graph.inputs(name)
-    threshold = _threshold(graph, mask)
-    if threshold is None or not _is_zero(graph, dropped):
+def _selected(graph: NodeGraph, name: str) -> tuple[Port, _Mask] | None:
+    """Returns x, and the mask, of `select(mask, x * scale, 0)`."""
+    port, kept, dropped = graph.inputs(name)
+    mask = _mask(graph, port)
+    if mask is None or not _is_zero(graph, dropped):
         return None
-    source = _unscaled(graph, kept, threshold)
-    return (source, threshold) if source else None
+    source = _unscaled(graph, kept, mask.threshold)
+    return (source, mask) if source else None
 
 
-def _divided_after(graph: NodeGraph, name: str) -> tuple[Port, Port] | None:
-    """Returns x, and the mask's threshold, of `(x * mask) / keep`."""
+def _divided_after(graph: NodeGraph, name: str) -> tuple[Port, _Mask] | None:
+    """Returns x, and the mask, of `(x * mask) / keep`."""
     product, divisor = graph.inputs(name)
     if graph.op(product) != "Mul":
         return None
     left, right = graph.inputs(product.node)
-    for source, mask in ((left, right), (right, left)):
-        threshold = _threshold(graph, mask)
-        if threshold is not None and _is_made_from(graph, divisor, threshold):
-            return source, threshold
+    for source, port in ((left, right), (right, left)):
+        mask = _mask(graph, port)
+        if mask is not None and _is_made_from(graph, divisor, mask.threshold):
+            return source, mask
     return None
 
 
-def _threshold(graph: NodeGraph, mask: Port) -> Port | None:
-    """Returns the rate or keep probability that a mask compares noise with; None: no mask."""
-    mask = graph.through(mask, _PASSING)
-    op = graph.op(mask)
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    """What noise is compared with, and the value of it that keeps everything."""
+
+    threshold: Port
+    nothing: float
+
+
+def _mask(graph: NodeGraph, port: Port) -> _Mask | None:
+    port = graph.through(port, _PASSING)
+    op = graph.op(port)
     if op == "Floor":
-        mask = graph.through(graph.inputs(mask.node)[0], _PASSING)
-        if graph.op(mask) not in _SUMS:
+        port = graph.through(graph.inputs(port.node)[0], _PASSING)
+        if graph.op(port) not in _SUMS:
             return None
-    elif op not in _COMPARISONS:
+        left, right = graph.inputs(port.node)
+        if _is_noise(graph, left):
+            return _Mask(right, 1.0)
+        return _Mask(left, 1.0) if _is_noise(graph, right) else None
+    if op not in _COMPARISONS:
         return None
-    left, right = graph.inputs(mask.node)
+    left, right = graph.inputs(port.node)
+    # Noise that must be the greater keeps everything above 0, one that must be less below 1.
     if _is_noise(graph, left):
-        return right
-    return left if _is_noise(graph, right) else None
+        return _Mask(right, 0.0 if _COMPARISONS[op] else 1.0)
+    return _Mask(left, 1.0 if _COMPARISONS[op] else 0.0) if _is_noise(graph, right) else None
 
 
 def _is_noise(graph: NodeGraph, port: Port) -> bool:
@@ -152,8 +170,7 @@ def _is_made_from(graph: NodeGraph, scale: Port, threshold: Port) -> bool:
     else:
         roots = {root.node}
     roots = {name for name in roots if graph.nodes[name].op != "Const" or name == root.node}
-    cone = graph.ancestors([scale])
-    if len(cone) <= _MOST_SCALE_NODES and roots & cone:
+    if roots & _small_cone(graph, scale):
         return True
     rate, factor = constant_value(graph, threshold), constant_value(graph, scale)
     if rate is None or factor is None or rate.size != 1 or factor.size != 1:
@@ -162,6 +179,20 @@ def _is_made_from(graph: NodeGraph, scale: Port, threshold: Port) -> bool:
     # The scale multiplies or divides, the threshold is a rate or a keep probability.
     kept = [one for one in (value, 1 - value) if one > 0]
     return any(np.isclose(by, one) or np.isclose(by, 1 / one) for one in kept)
+
+
+def _small_cone(graph: NodeGraph, port: Port) -> set[str]:
+    """Returns what a port is computed from; nothing if that is much, and so no scale."""
+    found: set[str] = set()
+    waiting = [port.node]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in graph.nodes:
+            found.add(name)
+            waiting.extend(one.node for one in graph.inputs(name))
+        if len(found) > _MOST_SCALE_NODES:
+            return set()
+    return found
 
 
 def _is_zero(graph: NodeGraph, port: Port) -> bool:

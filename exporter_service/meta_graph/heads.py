@@ -22,6 +22,7 @@ _LOGITS = 3
 _LINEAR = frozenset(["BiasAdd", "Add", "AddV2", "MatMul", "Conv2D", "Mean", "Squeeze", "Reshape"])
 # Names that TensorFlow 1 gives by itself to what training adds. Only a ranking depends on them.
 _TRAINING_SCOPES = frozenset(["gradients", "save", "report_uninitialized_variables"])
+_PRODUCTS = frozenset(["Mul", "BatchMatMul", "BatchMatMulV2", "Einsum"])
 _WEIGHED = frozenset(["MatMul", "Conv2D", "BatchMatMul", "BatchMatMulV2", "DepthwiseConv2dNative",
                       "Conv1D", "Conv3D", "Conv2DBackpropInput", "BiasAdd"])  # fmt: skip
 
@@ -64,6 +65,11 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
         # The loss flattens what it compares.
         source = graph.through(source, frozenset(["Reshape", "Identity"]))
         logits[source] = "logits of a loss"
+    # What the logits of a loss come from lies inside the net: a gate, an attention.
+    trained = _depending_on_weights(graph, trainable)
+    inside = graph.ancestors([*logits, *_sigmoid_losses(graph)])
+    for port in _sigmoid_losses(graph):
+        logits.setdefault(port, "logits of a loss")
     for name, node in graph.nodes.items():
         users = [graph.nodes[user] for user, _ in consumers.get(name, ())]
         if (
@@ -74,7 +80,9 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
             logits.setdefault(Port(name), "end of the net")
     found = []
     for name in graph.of_op(*_RANKS):
-        if not is_training(name) and not _feeds_a_layer(graph, name, consumers):
+        if is_training(name) or name in inside:
+            continue
+        if not _feeds_a_layer(graph, name, consumers, trained):
             op = graph.nodes[name].op
             found.append(_head(graph, Port(name), op, _RANKS[op], trainable))
     for port, kind in logits.items():
@@ -111,17 +119,48 @@ def is_training(name: str) -> bool:
     ) or name.startswith("save/")
 
 
+def _sigmoid_losses(graph: NodeGraph) -> list[Port]:
+    """Returns the logits of sigmoid cross entropies, which TensorFlow writes out in small ops.
+
+    They are max(x, 0) - x z + log(1 + exp(-|x|)).
+    """
+    passing = frozenset(["Exp", "Neg", "Abs", "Identity"])
+    found = []
+    for name in graph.of_op("Log1p"):
+        port = graph.through(graph.inputs(name)[0], passing)
+        if graph.op(port) in {"Select", "SelectV2"}:
+            port = graph.through(graph.inputs(port.node)[2], passing)
+        port = graph.through(port, frozenset(["Reshape", "Identity"]))
+        if not is_training(name) and port.node in graph.nodes:
+            found.append(port)
+    return found
+
+
+def _depending_on_weights(graph: NodeGraph, trainable: AbstractSet[str]) -> set[str]:
+    weights = trainable or set(graph.of_op(*REFERENCE, *RESOURCE))
+    return graph.dependents_of_nodes(weights)
+
+
 def _feeds_a_layer(
-    graph: NodeGraph, name: str, consumers: dict[str, list[tuple[str, Port]]]
+    graph: NodeGraph,
+    name: str,
+    consumers: dict[str, list[tuple[str, Port]]],
+    trained: AbstractSet[str],
 ) -> bool:
     """Whether a layer with weights comes after: then it is a gate or an attention."""
     seen, waiting = set[str](), [name]
     while waiting:
-        for user, _ in consumers.get(waiting.pop(), ()):
+        before = waiting.pop()
+        for user, _ in consumers.get(before, ()):
             if user in seen or is_training(user):
                 continue
             seen.add(user)
-            if graph.nodes[user].op in _WEIGHED:
+            op = graph.nodes[user].op
+            if op in _WEIGHED:
+                return True
+            # An attention multiplies what it attends to.
+            others = [port.node for port in graph.inputs(user) if port.node != before]
+            if op in _PRODUCTS and any(other in trained for other in others):
                 return True
             waiting.append(user)
     return False

@@ -87,16 +87,16 @@ class NodeGraph:
         """Returns every node whose value depends on one of the ports."""
         consumers = self.consumers()
         wanted = set(ports)
-        found: set[str] = set()
-        waiting = [
-            user for port in wanted for user, taken in consumers.get(port.node, ()) if taken == port
-        ]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting.extend(user for user, _ in consumers.get(name, ()))
-        return found
+        return _reached(
+            consumers,
+            [user for port in wanted for user, taken in consumers.get(port.node, ())
+             if taken == port],
+        )  # fmt: skip
+
+    def dependents_of_nodes(self, names: Iterable[str]) -> set[str]:
+        """Returns every node whose value depends on an output of one of the nodes."""
+        consumers = self.consumers()
+        return _reached(consumers, [u for name in names for u, _ in consumers.get(name, ())])
 
     def consumers(self) -> Consumers:
         """Returns node -> (consumer, port taken) for all data inputs of the graph."""
@@ -149,3 +149,13 @@ class NodeGraph:
         """Yields the names of all nodes of some op types."""
         wanted = set(ops)
         return (name for name, node in list(self.nodes.items()) if node.op in wanted)
+
+
+def _reached(consumers: Consumers, waiting: list[str]) -> set[str]:
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(user for user, _ in consumers.get(name, ()))
+    return found

@@ -13,6 +13,13 @@ from service_kit import errors
 # Control inputs from these are no order of execution: they say which frame or branch a node
 # without data inputs belongs to.
 _PIVOTS = frozenset(["Switch", "RefSwitch", "Merge", "RefMerge", "LoopCond", "Enter", "RefEnter"])
+# Ops on variables themselves, whose values are constants soon, and ops of the first releases.
+_TODAYS = {
+    "Variable": "VariableV2", "RefIdentity": "Identity", "RefEnter": "Enter",
+    "RefSwitch": "Switch", "RefMerge": "Merge", "RefExit": "Exit",
+    "RefNextIteration": "NextIteration",
+}  # fmt: skip
+_TALKING = frozenset(["Print", "CheckNumerics", "CheckNumericsV2"])
 # Attributes for the runtime; the rest of those with an underscore described the training.
 _KEPT = frozenset(["_lower_using_switch_merge"])
 
@@ -98,8 +105,9 @@ def _cleaned(graph: NodeGraph, node: Any, names: set[str]) -> Any:
     copy.device = ""
     for key in [key for key in copy.attr if key.startswith("_") and key not in _KEPT]:
         del copy.attr[key]
-    if copy.op == "Print":
-        # It prints and passes its first input on.
+    copy.op = _TODAYS.get(copy.op, copy.op)
+    if copy.op in _TALKING:
+        # They print or raise, and pass their first input on.
         dtype = copy.attr["T"].type
         copy.op = "Identity"
         del copy.input[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def plan_variables(
     keys = {
         name: VariableKeys(
             own=_own_key(name, saved, tensors),
-            shadow=_shadow_key(name, net.shadow_of.get(name), saved, tensors),
+            shadow=_shadow_key(name, net.averages_of.get(name, ()), saved, tensors),
             trainable=name in trainable if trainable else variable.dtype_is_float,
         )
         for name, variable in variables.items()
@@ -95,16 +95,44 @@ def _own_key(name: str, saved: Mapping[str, SavedAs], tensors: Mapping[str, Stor
 
 def _shadow_key(
     name: str,
-    shadow: str | None,
+    averages: Sequence[str],
     saved: Mapping[str, SavedAs],
     tensors: Mapping[str, StoredTensor],
 ) -> str | None:
-    """Returns the key of a moving average: by data flow, else by TensorFlow's naming."""
-    candidates = []
-    if shadow is not None:
-        candidates += [saved[shadow].key if shadow in saved else shadow, shadow, shadow + _OUTPUT]
-    candidates += [name + SHADOW_SUFFIX, name + SHADOW_SUFFIX + _OUTPUT]
+    """Returns the key of a variable's moving average.
+
+    By TensorFlow's naming first; else the average that the graph computes, if it is a slot of
+    the variable: other nets that follow a variable, as target networks do, are no shadows.
+    """
+    candidates = [name + SHADOW_SUFFIX, name + SHADOW_SUFFIX + _OUTPUT]
+    for average in (one for one in averages if _is_slot(one, name)):
+        written = saved[average].key if average in saved else average
+        # The standard name stays first, wherever the saver put it.
+        place = 0 if average.endswith(SHADOW_SUFFIX) else len(candidates)
+        candidates[place:place] = [written, average, average + _OUTPUT]
     return next((key for key in candidates if key in tensors), None)
+
+
+def _is_slot(average: str, name: str) -> bool:
+    """Whether a variable is named after another one, as TensorFlow names slots."""
+    return f"/{name}/" in f"/{average}"
+
+
+def followers(net: InferenceGraph) -> list[str]:
+    """Returns a warning about averages of the weights that are not taken for their names."""
+    others = [
+        f"{average} of {name}"
+        for name, averages in sorted(net.averages_of.items())
+        for average in averages
+        if name in net.graph.nodes and not _is_slot(average, name)
+    ]
+    if not others:
+        return []
+    warning = (
+        f"the graph keeps averages that are not named as slots and were not taken: "
+        f"{counted(others)}; use key_map if the outputs should come from them"
+    )
+    return [warning]
 
 
 def _check(

@@ -11,10 +11,15 @@ from typing import Any
 
 from exporter_service.key_list import counted
 from exporter_service.meta_graph import bindings
-from exporter_service.meta_graph.batch_norm import Switched, batch_statistics, switch_batch_norms
+from exporter_service.meta_graph.batch_norm import (
+    Switched,
+    batch_statistics,
+    switch_batch_norms,
+    training_forward,
+)
 from exporter_service.meta_graph.conditions import fold_conditions
 from exporter_service.meta_graph.dropout import remove_dropouts
-from exporter_service.meta_graph.feeds import Feed, find_feeds
+from exporter_service.meta_graph.feeds import FEEDS, Feed, find_feeds
 from exporter_service.meta_graph.fixed_batch import free_reshapes
 from exporter_service.meta_graph.heads import find_heads, obvious_head
 from exporter_service.meta_graph.inlining import inline_calls
@@ -22,6 +27,7 @@ from exporter_service.meta_graph.leftovers import refuse_leftovers
 from exporter_service.meta_graph.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.parameters import MetaGraphParameters
+from exporter_service.meta_graph.phases import bind_defaults, bind_phases
 from exporter_service.meta_graph.pruning import pruned
 from exporter_service.meta_graph.tensor_names import find_port, parse_name, semantic_names
 from exporter_service.meta_graph.variables import trainable_names
@@ -40,7 +46,7 @@ class InferenceGraph:
         input_names: their names in requests.
         outputs: the ports to answer with.
         output_names: their names in requests.
-        shadow_of: variable -> the variable that is its moving average.
+        averages_of: variable -> the variables that are moving averages of it.
         statistics: variables that batch norms take since they were switched.
         batch_norms: number of batch norms (fused) and batch statistics (unfused) switched.
         dropouts: number of dropouts removed.
@@ -53,7 +59,7 @@ class InferenceGraph:
     input_names: tuple[str, ...]
     outputs: tuple[Port, ...]
     output_names: tuple[str, ...]
-    shadow_of: Mapping[str, str]
+    averages_of: Mapping[str, Sequence[str]]
     statistics: frozenset[str]
     batch_norms: int
     dropouts: int
@@ -90,21 +96,22 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
     bound = bindings.bind(graph, parameters.bindings)
     bound |= _resolve(graph, outputs, cut)
 
-    forward = graph.ancestors(outputs, stop=cut.__contains__)
+    forward = training_forward(graph, outputs, cut)
     updates = moving_updates(graph, forward)
     switched = Switched()
     if not parameters.keep_batch_statistics:
-        switched = switch_batch_norms(graph, forward, updates)
-    dropouts, thresholds = remove_dropouts(graph, graph.ancestors(outputs, stop=cut.__contains__))
+        fed = graph.dependents_of_nodes(graph.of_op(*FEEDS)) | graph.dependents(cut)
+        switched = switch_batch_norms(graph, forward, fed, updates)
+    dropouts = remove_dropouts(graph, graph.ancestors(outputs, stop=cut.__contains__))
     forward = graph.ancestors(outputs, stop=cut.__contains__)
-    bound |= bindings.bind_rates(graph, forward, thresholds)
-    bound |= bindings.bind_defaults(graph, forward, {port.node for port in cut})
+    bound |= bindings.bind_rates(graph, forward, dropouts)
+    bound |= bind_defaults(graph, forward, {port.node for port in cut})
 
     feeds = _inputs(graph, outputs, chosen)
     cut = {feed.port for feed in feeds}
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     if not parameters.keep_batch_statistics:
-        _refuse_batch_statistics(graph, forward, cut, switched)
+        _refuse_batch_statistics(graph, forward, feeds, switched)
     freed = _free_batch(graph, forward, feeds)
     small = pruned(graph, outputs, cut)
     refuse_leftovers(small)
@@ -118,12 +125,12 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
         output_names=tuple(
             semantic_names(aliases, outputs, names.output or _sole_name(graph, outputs[0]))
         ),
-        shadow_of=shadows(graph, updates),
+        averages_of=shadows(graph, updates),
         statistics=frozenset(switched.statistics),
         batch_norms=len(switched.fused) + len(switched.unfused),
         dropouts=len(dropouts),
         bound=bound,
-        warnings=_warnings(parameters, freed),
+        warnings=(*_warnings(parameters, freed), *switched.ambiguous),
     )
 
 
@@ -165,14 +172,12 @@ def _named(graph: NodeGraph, texts: Sequence[str], what: str) -> tuple[list[str]
 def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[str, str]:
     """Binds flags, inlines calls and folds conditions until nothing changes any more."""
     bound: dict[str, str] = {}
-    inputs = {port.node for port in cut}
     for _ in range(_MOST_ROUNDS):
-        forward = graph.ancestors(outputs, stop=cut.__contains__)
-        changed = inline_calls(graph, forward)
-        forward = graph.ancestors(outputs, stop=cut.__contains__)
-        flags = bindings.bind_phases(graph, forward, inputs)
+        changed = inline_calls(graph, graph.ancestors(outputs, stop=cut.__contains__))
+        folded = fold_conditions(graph)
+        flags = bind_phases(graph, outputs, cut)
         bound |= flags
-        if not (fold_conditions(graph) or changed or flags):
+        if not (folded or changed or flags):
             return bound
     raise errors.MetaGraphUnusable("the graph's functions call each other in a circle")
 
@@ -203,10 +208,11 @@ def _inputs(graph: NodeGraph, outputs: Sequence[Port], chosen: Sequence[Port]) -
 
 
 def _refuse_batch_statistics(
-    graph: NodeGraph, forward: set[str], cut: set[Port], switched: Switched
+    graph: NodeGraph, forward: set[str], feeds: Sequence[Feed], switched: Switched
 ) -> None:
-    fed = graph.dependents(cut)
-    left = batch_statistics(graph, forward, fed)
+    fed = graph.dependents(cut_ports(feeds))
+    sizes = {feed.shape[0] for feed in feeds if feed.shape}
+    left = batch_statistics(graph, forward, fed, sizes)
     if not left:
         return
     reasons = [

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from exporter_service.meta_graph.batch_norm import FUSED, in_training
+from exporter_service.meta_graph.batch_norm import FUSED, in_training, training_forward
 from exporter_service.meta_graph.contents import (
     InputContents,
     MetaGraphContents,
@@ -34,7 +34,8 @@ def survey(meta: Any) -> MetaGraphContents:
     heads = find_heads(graph, trainable_names(meta))
     forward = graph.ancestors([head.port for head in heads[:1]])
     everything = set(graph.nodes)
-    averaged = shadows(graph, moving_updates(graph, _forward_of_all(graph, heads)))
+    trained = training_forward(graph, [head.port for head in heads], frozenset())
+    averaged = shadows(graph, moving_updates(graph, trained))
     return MetaGraphContents(
         node_count=len(meta.graph_def.node),
         inputs=_inputs(graph, forward),
@@ -50,12 +51,8 @@ def survey(meta: Any) -> MetaGraphContents:
         ),
         averaged_variables=len(averaged),
         # Last, because it takes them out of this copy.
-        dropout_count=len(remove_dropouts(graph, everything)[0]),
+        dropout_count=len(remove_dropouts(graph, everything)),
     )
-
-
-def _forward_of_all(graph: NodeGraph, heads: list[Any]) -> set[str]:
-    return graph.ancestors(head.port for head in heads)
 
 
 def _inputs(graph: NodeGraph, forward: set[str]) -> tuple[InputContents, ...]:

@@ -44,7 +44,9 @@ def find_twin(
         except errors.PbserveError:
             # What cannot be converted by itself is no measure for the other.
             continue
-        if _takes_the_same(twin, net):
+        # One that had to be switched itself is another training tower, and no measure.
+        switched_too = twin.batch_norms or twin.dropouts
+        if not switched_too and _takes_the_same(twin, net):
             return twin
     return None
 

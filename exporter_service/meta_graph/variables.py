@@ -13,7 +13,9 @@ from exporter_service.meta_graph.op_defs import stated_shape
 
 REFERENCE = frozenset(["VariableV2", "Variable"])
 RESOURCE = frozenset(["VarHandleOp"])
-_PASSING = frozenset(["Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch"])
+_PASSING = frozenset(
+    ["Identity", "RefIdentity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch"]
+)
 
 
 @dataclass(frozen=True, slots=True)
