@@ -165,6 +165,8 @@ def _failure(report: ParityReport) -> str:
     }
     last = worst.subject.rpartition(" ")[2]
     why = f": {reasons[last]}" if last in reasons else ""
+    if np.isnan(worst.max_absolute_difference):
+        why = ": an answer is not a number (NaN), as with a variance below 0 or a logarithm of 0"
     return (
         f"the frozen graph's numbers differ: {worst.subject} on {worst.probe} by "
         f"{worst.max_absolute_difference:g}, allowed are {worst.allowed_difference:g}{why}; "

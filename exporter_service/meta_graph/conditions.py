@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
-from exporter_service.meta_graph.constants import constant_bool, set_constant
+from exporter_service.meta_graph.constants import constant_bool, constant_value, set_constant
 from exporter_service.meta_graph.inlining import inline_call
 from exporter_service.meta_graph.node_graph import NodeGraph, Port, port_of
 
@@ -16,6 +16,7 @@ _INITIALIZED = ("IsVariableInitialized", "VarIsInitializedOp")
 _SWITCHES = ("Switch", "RefSwitch")
 _MERGES = ("Merge", "RefMerge")
 _IFS = ("If", "StatelessIf")
+_SUMS = ("Add", "AddV2")
 _SELECTS = ("Select", "SelectV2")
 
 
@@ -26,9 +27,34 @@ def fold_conditions(graph: NodeGraph) -> int:
         # Inference begins with restored values.
         set_constant(graph, name, value=True, dtype=tf.bool.as_datatype_enum)
         folded += 1
-    while changed := _fold_functions(graph) + _fold_switches(graph) + _fold_selects(graph):
+    while changed := (
+        _fold_functions(graph) + _fold_switches(graph) + _fold_selects(graph) + _fold_zeros(graph)
+    ):
         folded += changed
     return folded
+
+
+def _fold_zeros(graph: NodeGraph) -> int:
+    """Lets sums pass on what is not multiplied by 0: `t * batch + (1 - t) * moving` with t = 0."""
+    zeros = {
+        name
+        for name in graph.of_op("Mul")
+        if any(_is_zero(graph, port) for port in graph.inputs(name))
+    }
+    folded = 0
+    for name in graph.of_op(*_SUMS):
+        left, right = graph.inputs(name)
+        if left.node in zeros and right.node not in zeros:
+            left, right = right, left
+        if right.node in zeros and left.node not in zeros:
+            graph.become_identity(name, left, graph.nodes[name].attr["T"].type)
+            folded += 1
+    return folded
+
+
+def _is_zero(graph: NodeGraph, port: Port) -> bool:
+    value = constant_value(graph, port)
+    return value is not None and value.size == 1 and not value.any()
 
 
 def _fold_functions(graph: NodeGraph) -> int:

@@ -14,7 +14,7 @@ _PURE = frozenset(
     ["Const", "Identity", "LogicalNot", "LogicalAnd", "LogicalOr", "Equal", "NotEqual", "Greater",
      "GreaterEqual", "Less", "LessEqual", "Cast", "Squeeze", "Reshape", "ExpandDims", "Add",
      "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Neg", "StopGradient", "Pack",
-     "All", "Any", "Select", "SelectV2", "Floor", "Rank"]
+     "All", "Any", "Select", "SelectV2", "Floor", "Rank", "ConcatV2"]
 )  # fmt: skip
 _MOST_NODES = 100
 
@@ -30,6 +30,8 @@ def constant_value(
         given: values to assume for some nodes, by name.
     """
     given = given or {}
+    if port.node in given:
+        return np.asarray(given[port.node])
     if graph.op(port) == "Const" and port.node not in given:
         return np.asarray(tf.make_ndarray(graph.node(port).attr["value"].tensor))
     names = _pure_cone(graph, port, given)

@@ -8,7 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
-from exporter_service.meta_graph.op_defs import dtype_name, output_types, stated_shape
+from exporter_service.meta_graph.op_defs import (
+    dtype_name,
+    element_shape,
+    output_types,
+    stated_shape,
+)
 
 PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2", "PlaceholderWithDefault"])
 _ITERATORS = frozenset(
@@ -68,6 +73,8 @@ def described(graph: NodeGraph, port: Port) -> Feed:
     node = graph.node(port)
     types = output_types(node)
     shape = stated_shape(node, port.number)
+    if shape is None and node.op.startswith("QueueDequeue"):
+        shape = _queued_shape(graph, port)
     return Feed(
         port=port,
         kind=str(node.op),
@@ -75,6 +82,16 @@ def described(graph: NodeGraph, port: Port) -> Feed:
         shape=tuple(shape) if shape is not None else None,
         upstream=_upstream(graph, port),
     )
+
+
+def _queued_shape(graph: NodeGraph, port: Port) -> list[int] | None:
+    """Returns what the queue itself states of its elements, batched as the op takes them."""
+    queue = graph.through(graph.inputs(port.node)[0], frozenset(["Identity", "RefIdentity"]))
+    element = element_shape(graph.node(queue), port.number) if queue.node in graph.nodes else None
+    if element is None:
+        return None
+    batched = graph.op(port).startswith(("QueueDequeueMany", "QueueDequeueUpTo"))
+    return [-1, *element] if batched else element
 
 
 def _upstream(graph: NodeGraph, port: Port) -> dict[str, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from exporter_service.meta_graph.batch_norm import FUSED, in_training
 from exporter_service.meta_graph.dropout import UNIFORM
 from exporter_service.meta_graph.feeds import FEEDS
+from exporter_service.meta_graph.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import stated_shape
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE

@@ -20,6 +20,9 @@ _CLOSE = 1e-6
 # So large that n / (n - 1), the correction of a variance, is 1.
 _SIZE = 1e12
 _SIZES = frozenset(["Shape", "ShapeN", "Size", "Rank"])
+_OF_SIZES = frozenset(
+    ["StridedSlice", "Slice", "GatherV2", "Prod", "Cast", "Identity", "Squeeze", "Reshape"]
+)
 _FIRST = frozenset(
     ["Identity", "IdentityN", "Cast", "Squeeze", "Reshape", "ExpandDims", "StopGradient", "Switch",
      "RefSwitch", "RefIdentity", "Enter", "RefEnter", "Exit", "CheckNumerics", "ReadVariableOp",
@@ -69,6 +72,11 @@ _DEEPEST = 200
 
 class _Undefined(Exception):
     pass
+
+
+def is_size(graph: NodeGraph, port: Port) -> bool:
+    """Whether a port is made from sizes alone: `tf.cast(tf.shape(x)[0], tf.float32)`."""
+    return graph.op(graph.through(port, _OF_SIZES)) in _SIZES
 
 
 def is_average(graph: NodeGraph, update: str, variable: str, source: Port) -> bool:
@@ -169,7 +177,7 @@ class _Trial:
         if read is not None:
             return self.variable(read)
         op = self._graph.op(port)
-        if op in _SIZES:
+        if is_size(self._graph, port):
             return _SIZE
         if op == "Const":
             return self._constant(port)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from exporter_service.meta_graph.mixture import ARITHMETIC, is_average, is_corrected
+from exporter_service.meta_graph.mixture import ARITHMETIC, is_average, is_corrected, is_size
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE, variable_of
 
@@ -19,9 +19,8 @@ _ASSIGNS = (
     "Assign", "AssignAdd", "AssignSub",
     "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp",
 )  # fmt: skip
-# Their values are sizes or settings, not statistics.
-_SIZES = frozenset(["Shape", "ShapeN", "Size", "Rank", "Const", "Placeholder",
-                    "PlaceholderWithDefault", "ZerosLike", "OnesLike"])  # fmt: skip
+# Their values are settings, not statistics.
+_SETTINGS = frozenset(["Const", "Placeholder", "PlaceholderWithDefault", "ZerosLike", "OnesLike"])
 # Of these only the first input is a value that is passed on.
 _FIRST_INPUT = frozenset(["Reshape", "Switch", "RefSwitch", "Cast", "Squeeze", "ExpandDims"])
 _DIVISIONS = frozenset(["RealDiv", "Div", "Reciprocal"])
@@ -119,7 +118,7 @@ def _before(
         if read in forward:
             cone.sources.add(Port(read))
         return []
-    if op in _SIZES:
+    if op in _SETTINGS or is_size(graph, port):
         return []
     if port.node in forward:
         cone.sources.add(port)

@@ -51,11 +51,19 @@ def stated_shape(node: Any, index: int) -> list[int] | None:
 
     Savers write `_output_shapes`; placeholders, iterators and queues state theirs themselves.
     """
-    for name in ("_output_shapes", "output_shapes", "shapes"):
+    # A queue's `shapes` are those of its elements, and not of the queue.
+    for name in ("_output_shapes", "output_shapes"):
         if name in node.attr and index < len(node.attr[name].list.shape):
             return _dimensions(node.attr[name].list.shape[index])
     if "shape" in node.attr and node.attr["shape"].HasField("shape"):
         return _dimensions(node.attr["shape"].shape)
+    return None
+
+
+def element_shape(node: Any, number: int) -> list[int] | None:
+    """Returns the dimensions of one component of a queue's elements; None: unknown."""
+    if "shapes" in node.attr and number < len(node.attr["shapes"].list.shape):
+        return _dimensions(node.attr["shapes"].list.shape[number])
     return None
 
 

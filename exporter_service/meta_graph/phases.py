@@ -8,17 +8,18 @@ a variable keeps its trained value, a placeholder its default or the user's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from exporter_service.meta_graph.batch_norm import FUSED, in_training
 from exporter_service.meta_graph.conditions import fold_conditions
 from exporter_service.meta_graph.constants import constant_value, set_constant
 from exporter_service.meta_graph.dropout import UNIFORM
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
+from exporter_service.meta_graph.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import stated_shape
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
@@ -27,6 +28,7 @@ _BOOL = tf.bool.as_datatype_enum
 _CONDITIONS = frozenset(["Switch", "RefSwitch", "If", "StatelessIf", "Select", "SelectV2"])
 _PREDICATE_FIRST = frozenset(["If", "StatelessIf", "Select", "SelectV2"])
 _RANDOM = UNIFORM | {"RandomStandardNormal", "TruncatedNormal", "StatelessRandomNormal"}
+_MODE = re.compile(r"train|phase|test|infer|eval|valid|predict|determin|mode")
 # Each is tried with both of its values; nets have one or two.
 _MOST_FLAGS = 16
 
@@ -124,11 +126,15 @@ def _dtype(graph: NodeGraph, name: str) -> int:
 def bind_defaults(
     graph: NodeGraph, forward: AbstractSet[str], inputs: AbstractSet[str]
 ) -> dict[str, Any]:
-    """Gives, in place, every scalar placeholder with a constant default that default."""
+    """Gives, in place, every scalar placeholder with a constant default that default.
+
+    Not one that is called after a mode: its default may well be that of training, so it stays
+    and the user is asked.
+    """
     done = {}
     for name in sorted(forward - inputs):
         node = graph.nodes[name]
-        if node.op != "PlaceholderWithDefault":
+        if node.op != "PlaceholderWithDefault" or _MODE.search(name.rpartition("/")[2].lower()):
             continue
         value = constant_value(graph, graph.inputs(name)[0])
         if value is not None and value.size == 1:

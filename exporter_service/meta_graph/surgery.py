@@ -13,15 +13,16 @@ from exporter_service.key_list import counted
 from exporter_service.meta_graph import bindings
 from exporter_service.meta_graph.batch_norm import (
     Switched,
-    batch_statistics,
     switch_batch_norms,
     training_forward,
 )
+from exporter_service.meta_graph.batch_statistics import batch_statistics
 from exporter_service.meta_graph.conditions import fold_conditions
 from exporter_service.meta_graph.dropout import remove_dropouts
 from exporter_service.meta_graph.feeds import FEEDS, Feed, find_feeds
-from exporter_service.meta_graph.fixed_batch import free_reshapes
+from exporter_service.meta_graph.fixed_batch import free_batch
 from exporter_service.meta_graph.heads import find_heads, obvious_head
+from exporter_service.meta_graph.hidden_flow import refuse_hidden_flow
 from exporter_service.meta_graph.inlining import inline_calls
 from exporter_service.meta_graph.leftovers import refuse_leftovers
 from exporter_service.meta_graph.moving_updates import moving_updates, shadows
@@ -98,9 +99,10 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
 
     forward = training_forward(graph, outputs, cut)
     updates = moving_updates(graph, forward)
+    fed = graph.dependents_of_nodes(graph.of_op(*FEEDS)) | graph.dependents(cut)
+    refuse_hidden_flow(graph, forward, fed, {update.variable for update in updates})
     switched = Switched()
     if not parameters.keep_batch_statistics:
-        fed = graph.dependents_of_nodes(graph.of_op(*FEEDS)) | graph.dependents(cut)
         switched = switch_batch_norms(graph, forward, fed, updates)
     dropouts = remove_dropouts(graph, graph.ancestors(outputs, stop=cut.__contains__))
     forward = graph.ancestors(outputs, stop=cut.__contains__)
@@ -219,17 +221,18 @@ def _refuse_batch_statistics(
         f"{name} ({switched.stuck.get(name, 'it takes a mean over the batch')})" for name in left
     ]
     raise errors.Unconvertible(
-        f"answers would depend on the other images of a batch: {counted(reasons)}. Choose "
-        "outputs before, or keep_batch_statistics if the model is meant so"
+        f"answers would depend on the other images of a batch: {counted(reasons)}. "
+        + "".join(f"{one}. " for one in switched.ambiguous)
+        + "Choose outputs before, or keep_batch_statistics if the model is meant so"
     )
 
 
 def _free_batch(graph: NodeGraph, forward: set[str], feeds: Sequence[Feed]) -> list[str]:
-    sizes = {feed.shape[0] for feed in feeds if feed.shape}
     freed: list[str] = []
-    for size in sorted(sizes):
-        if size > 0:
-            freed += free_reshapes(graph, forward, size)
+    for feed in feeds[:1]:
+        # One image at a time is what any graph can be served with: nothing to be freed from.
+        if feed.shape and feed.shape[0] > 1:
+            freed += free_batch(graph, forward, feed.port, feed.shape[0])
     return freed
 
 

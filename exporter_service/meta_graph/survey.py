@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from exporter_service.meta_graph.batch_norm import FUSED, in_training, training_forward
+from exporter_service.meta_graph.batch_norm import training_forward
 from exporter_service.meta_graph.contents import (
     InputContents,
     MetaGraphContents,
@@ -15,6 +15,7 @@ from exporter_service.meta_graph.contents import (
 )
 from exporter_service.meta_graph.dropout import remove_dropouts
 from exporter_service.meta_graph.feeds import FEEDS, described
+from exporter_service.meta_graph.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.heads import find_heads, is_training
 from exporter_service.meta_graph.leftovers import unregistered
 from exporter_service.meta_graph.moving_updates import moving_updates, shadows
