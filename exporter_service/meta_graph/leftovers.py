@@ -18,7 +18,14 @@ _HARMLESS = (
     | RESOURCE
     | {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape",
        "If", "While", "Case", "PartitionedCall", "StatefulPartitionedCall",
-       "StackV2", "StackPushV2", "StackPopV2", "PrintV2", "Assert"}
+       "StackV2", "StackPushV2", "StackPopV2", "Assert"}
+)  # fmt: skip
+# TensorFlow does not count all of these as stateful.
+_FILES = frozenset(
+    ["ReadFile", "WriteFile", "MatchingFiles", "ImmutableConst", "Save", "SaveSlices", "SaveV2",
+     "Restore", "RestoreSlice", "RestoreV2", "MergeV2Checkpoints", "LoadAndRemapMatrix", "PrintV2",
+     "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "DebugIdentity",
+     "DebugIdentityV2", "DebugIdentityV3"]
 )  # fmt: skip
 _KINDS = {
     "an iterator": ("Iterator", "Dataset", "OptionalGetValue"),
@@ -72,16 +79,20 @@ def _kind(node: Any) -> str | None:
     """Returns what is wrong with a node; None if nothing is."""
     if node.op in PLACEHOLDERS:
         return "a placeholder that is neither an input nor bound"
-    if node.op in _HARMLESS or node.op.startswith("TensorArray"):
+    if node.op in _FILES:
+        return "reads or writes files"
+    changes = takes_reference(node.op) and not node.op.startswith("Ref")
+    if _is_harmless(node.op) or not (changes or is_stateful(node.op)):
         return None
-    if takes_reference(node.op) and not node.op.startswith("Ref"):
+    if changes:
         return "an optimizer or an update"
-    if not is_stateful(node.op):
-        return None
-    for kind, beginnings in _KINDS.items():
-        if node.op.startswith(beginnings):
-            return kind
-    return "stateful"
+    return next(
+        (kind for kind, beginnings in _KINDS.items() if node.op.startswith(beginnings)), "stateful"
+    )
+
+
+def _is_harmless(op: str) -> bool:
+    return op in _HARMLESS or op.startswith("TensorArray")
 
 
 def _advice(left: list[str]) -> str:

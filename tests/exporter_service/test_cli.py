@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -81,6 +82,90 @@ def test_list_inspect_delete_and_architectures_speak_both_languages(
     assert {"META_GRAPH", "densenet169"} <= named
     assert "deleted version 1 of cli-life" in run("delete", "cli-life", "1", *address).stdout
     assert json.loads(run("list", "cli-life", *address, "--json").stdout) == []
+
+
+def meta(exporter: RunningExporter, model: str, *options: str) -> Any:
+    return run(
+        "convert", model, "--checkpoint", "ckpt_ema", "--architecture", "META_GRAPH",
+        "--address", exporter.address, *options,
+    )  # fmt: skip
+
+
+def test_a_training_graph_is_converted_as_its_options_say(exporter: RunningExporter) -> None:
+    done = meta(
+        exporter, "cli-meta", "--cards", "2", "--input", "pixels=IteratorGetNext:0",
+        "--output", "answer=densenet_digits/predictions/Softmax", "--scope-prefix", "Lane",
+        "--input-dtype", "uint8", "--no-compare-twin", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    tower = document["towers"][1]
+    assert tower["inputs"][0]["tensor_name"] == "Lane_1/pixels:0"
+    assert tower["inputs"][0]["dtype"] == "uint8"
+    assert tower["outputs"][0]["name"] == "answer"
+    assert document["meta_graph"]["batch_norms_switched"] == 24
+    table = meta(exporter, "cli-meta")
+    assert "input takes the place of IteratorGetNext:0" in " ".join(table.stdout.split())
+    assert "24 batch norms or statistics, 0 dropouts taken out" in " ".join(table.stdout.split())
+
+
+def test_adopt_and_verify_speak_both_languages(exporter: RunningExporter) -> None:
+    address = ("--address", exporter.address)
+    adopted = run("adopt", "cli-adopted", "--graph", "multi.pb", *address)
+    assert adopted.exit_code == 0
+    assert "Card_1/probs:0" in adopted.stdout
+    verified = json.loads(run("verify", "cli-adopted", *address, "--json").stdout)
+    assert verified["passed"] is True
+    table = run("verify", "cli-adopted", "1", *address)
+    assert "Card_1 with Card_0" in table.stdout
+    missing = run("verify", "cli-unheard", *address)
+    assert missing.exit_code == 1
+    assert "no model cli-unheard" in missing.stderr
+
+
+def test_a_probe_comes_from_a_file(exporter: RunningExporter, tmp_path: Path) -> None:
+    np.save(tmp_path / "probe.npy", np.zeros((2, 32, 32, 3), np.float32))
+    np.savez(tmp_path / "wrong.npz", other=np.zeros((2, 32, 32, 3), np.float32))
+    done = convert(exporter, "cli-probe", "--probe", str(tmp_path / "probe.npy"), "--json")
+    probes = {one["probe"] for one in json.loads(done.stdout)["parity"]["comparisons"]}
+    assert "caller" in probes
+    wrong = convert(exporter, "cli-probe", "--probe", str(tmp_path / "wrong.npz"))
+    assert wrong.exit_code == 1
+    assert "the probe has other: the graph takes input" in wrong.stderr
+    none = convert(exporter, "cli-probe", "--probe", str(tmp_path / "none.npy"))
+    assert none.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--output", "prob"), "no tensor prob:0 to take as output"),
+        (("--input", "a b"), "inputs.0"),
+        (("--bind", "nowhere=1"), "no tensor nowhere:0"),
+        (("--key-map", "a(b=c"), "position 1"),
+        (("--key-map", "nothing"), "has no `=`"),
+        (("--set", "nonsense=1"), "it takes bindings"),
+        (("--augmentation", "training"), "a training graph brings its own"),
+        (
+            ("--augmentation", "training", "--parity", "end-to-end"),
+            "another answer on every call",
+        ),
+        (("--tolerance", "2"), "tolerance is 2.0"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_one_line(
+    exporter: RunningExporter, options: tuple[str, ...], words: str
+) -> None:
+    done = meta(exporter, "cli-error", *options)
+    assert done.exit_code == 1
+    assert words in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", [("--bind", "x"), ("--shape", "x"), ("--set", "=1")])
+def test_a_setting_without_a_value_is_a_usage_error(
+    exporter: RunningExporter, option: tuple[str, str]
+) -> None:
+    assert meta(exporter, "cli-usage", *option).exit_code == 2
 
 
 @pytest.mark.parametrize(

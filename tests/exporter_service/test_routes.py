@@ -189,6 +189,19 @@ def test_a_hostile_meta_costs_its_own_request_alone(
         assert (client.inspect(name).meta_graph_problem == "") is (name == "circle")
 
 
+def test_a_deadline_that_passes_ends_the_conversion(hostile: Hostile) -> None:
+    shutil.copytree(GOLDEN / "ckpt_noema", hostile.root / "deadline", dirs_exist_ok=True)
+    request = digits_request(model="deadline", checkpoint="deadline")
+    with ExporterClient(hostile.address) as client:
+        # Without a spare, TensorFlow alone takes longer to come up.
+        with pytest.raises(errors.PbserveError, match=r"(?i)deadline"):
+            list(client.convert(request, timeout=0.3))
+        # Its place is free again.
+        *_, manifest = client.convert(request)
+    assert isinstance(manifest, Manifest)
+    assert manifest.version == 1
+
+
 def test_a_store_that_takes_no_more_is_a_clear_error(tmp_path: Path) -> None:
     import resource
 

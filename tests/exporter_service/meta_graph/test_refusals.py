@@ -307,3 +307,13 @@ def test_parameters_that_do_not_fit_are_named(
     with pytest.raises(errors.PbserveError) as caught:
         converted(prefix, tmp_path / "out", **parameters)
     assert words in str(caught.value)
+
+
+def test_a_file_that_is_read_in_the_graph_is_refused(tmp_path: Path) -> None:
+    def reading(x: Any, probs: Any) -> None:
+        text = tf.io.read_file("/etc/passwd")
+        number = tf.cast(tf.strings.length(text), tf.float32)
+        tf.add(probs, number, name="with_file")
+
+    words = refused(saved(tmp_path, reading).prefix, tmp_path / "out", outputs=["with_file"])
+    assert "ReadFile (ReadFile, reads or writes files)" in words
