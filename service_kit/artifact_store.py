@@ -7,14 +7,10 @@ a manifest does not exist for readers, and a version never changes once it is pu
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -29,14 +25,10 @@ from service_kit.manifest import (
     Manifest,
     published_as,
 )
-from service_kit.model_name import checked_model_name, is_model_name
+from service_kit.model_name import checked_model_name
 from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
+from service_kit.store_listing import HIGHEST_VERSION, StoreListing
 
-_VERSION = re.compile(r"[1-9][0-9]{0,18}")
-# Versions travel as int64.
-_HIGHEST_VERSION = 2**63 - 1
-# Looks at a folder that changes under them, before it counts as one that cannot be read.
-_LISTINGS = 10
 # Versions that a retried request is looked for in.
 _RECENT = 20
 
@@ -66,6 +58,7 @@ class ArtifactStore:
         # Each file system checks its URL, and raises, in its own way.
         except Exception as error:
             raise errors.StoreUnavailable(f"cannot open the store {url}: {error}") from error
+        self._listing = StoreListing(self._fs, self._root)
         self._clock = clock
         self._publisher: Publisher = (
             LocalPublisher(Path(self._root))
@@ -96,14 +89,14 @@ class ArtifactStore:
             ArtifactCorrupt: a file is not the one that `conversion` describes.
         """
         checked_model_name(model)
-        if version is not None and not 1 <= version <= _HIGHEST_VERSION:
+        if version is not None and not 1 <= version <= HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
         _check_files(graph.parent, conversion)
         with self._reaching(f"publish model {model} in"):
             while True:
                 self._fs.invalidate_cache()
-                number = version or max(self._claimed(model), default=0) + 1
-                if number > _HIGHEST_VERSION:
+                number = version or max(self._listing.claimed(model), default=0) + 1
+                if number > HIGHEST_VERSION:
                     raise errors.VersionTaken(f"model {model} has no higher version left")
                 document = published_as(conversion, model, number, self._clock())
                 try:
@@ -129,22 +122,14 @@ class ArtifactStore:
         The fingerprint changes when a version was deleted and its number used again.
         """
         with self._reaching("list"):
-            self._fs.invalidate_cache()
-            if self._fs.isfile(self._root):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            found: dict[str, dict[int, str]] = {}
-            for model in filter(is_model_name, self._names(self._root, must_exist=True)):
-                versions = self._versions(model)
-                if versions:
-                    found[model] = versions
-            return found
+            return self._listing.published()
 
     def versions(self, model: str) -> list[int]:
         """Returns a model's published versions in order; none for an unknown model."""
         checked_model_name(model)
         with self._reaching("list"):
             self._fs.invalidate_cache()
-            return sorted(self._versions(model))
+            return sorted(self._listing.versions(model))
 
     def manifest(self, model: str, version: int) -> Manifest:
         """Reads one manifest.
@@ -235,43 +220,6 @@ class ArtifactStore:
         with self._reaching("delete from"):
             self._publisher.remove(model, version)
 
-    def _versions(self, model: str) -> dict[int, str]:
-        found = {}
-        for version in self._claimed(model):
-            files = self._files(f"{self._root}/{model}/{version}")
-            if any(_last(file["name"]) == MANIFEST_NAME for file in files):
-                found[version] = " ".join(sorted(map(_fingerprint, files)))
-        return found
-
-    def _claimed(self, model: str) -> list[int]:
-        """Returns every version number that has a folder, published or not."""
-        names = filter(_VERSION.fullmatch, self._names(f"{self._root}/{model}"))
-        return [number for number in map(int, names) if number <= _HIGHEST_VERSION]
-
-    def _names(self, folder: str, *, must_exist: bool = False) -> list[str]:
-        # Without details: what vanishes while it is listed cannot make the listing fail.
-        return [_last(path) for path in self._list(folder, must_exist=must_exist, detail=False)]
-
-    def _files(self, folder: str) -> list[dict[str, Any]]:
-        return self._list(folder, must_exist=False, detail=True)
-
-    def _list(self, folder: str, *, must_exist: bool, detail: bool) -> list[Any]:
-        """Lists a folder; one that is not there is empty, one that cannot be read is an error.
-
-        The difference matters: what is not published any more is unloaded.
-        """
-        for _ in range(_LISTINGS):
-            try:
-                listed: list[Any] = self._fs.ls(folder, detail=detail)
-            except (FileNotFoundError, NotADirectoryError) as error:
-                if not must_exist and not self._fs.isdir(folder):
-                    return []
-                # It, or something in it, came or went between the two looks: look again.
-                problem = error
-            else:
-                return listed
-        raise problem
-
     def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
         known = self.published()
         if model not in known:
@@ -308,12 +256,3 @@ def _check_files(folder: Path, conversion: Conversion) -> None:
             raise errors.ArtifactCorrupt(
                 f"{file.file_name} changed between conversion and publication; convert again"
             )
-
-
-def _last(path: str) -> str:
-    return path.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _fingerprint(entry: Mapping[str, object]) -> str:
-    keys = ("name", "size", "ETag", "etag", "LastModified", "updated", "created", "mtime", "ino")
-    return " ".join(f"{key}={entry[key]}" for key in keys if key in entry)
