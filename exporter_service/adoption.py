@@ -6,7 +6,6 @@ Runs in a process of its own, as conversions do.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from exporter_service.graph_file import (
 )
 from exporter_service.key_list import counted
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
-from exporter_service.meta_graph.leftovers import refuse_leftovers
+from exporter_service.meta_graph.leftovers import refuse_everywhere, refuse_leftovers
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.pruning import pruned
 from exporter_service.meta_graph.tensor_names import find_port, parse_name, semantic_names
@@ -34,7 +33,7 @@ from exporter_service.probes import CALLER, checked_probe, standard_probes
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.proof_file import Proof, write_proof
 from exporter_service.session import reason, session_config
-from exporter_service.towers import tensor_spec
+from exporter_service.towers import INPUT, check_servable, tensor_spec
 from service_kit import errors
 from service_kit.digest import sha256_of
 from service_kit.manifest import (
@@ -69,8 +68,10 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
     """
     request = order.request
     report(Progress(Step.READ, order.graph.name))
-    definition = _read(order.graph)
+    content = _content(order.graph)
+    definition = _parsed(content, order.graph.name)
     graph = NodeGraph(definition)
+    refuse_everywhere(graph)
     found = _towers(graph, request)
     report(Progress(Step.BUILD, f"{len(found)} card(s)"))
     imported = tf.Graph()
@@ -81,9 +82,11 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
             raise errors.Unconvertible(f"TensorFlow does not take the graph: {error}") from error
     towers = tuple(
         Tower(index, scope, graph.nodes[outputs[0].node].device if scope else "",
-              _specs(imported, request.inputs, inputs), _specs(imported, request.outputs, outputs))
+              _specs(imported, request.inputs, inputs, INPUT),
+              _specs(imported, request.outputs, outputs, ""))
         for index, (scope, inputs, outputs) in enumerate(found)
     )  # fmt: skip
+    check_servable(towers)
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
         probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
@@ -93,7 +96,13 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
         except (tf.errors.OpError, ValueError) as error:
             raise errors.Unconvertible(f"the graph cannot be run: {reason(error)}") from error
     path = folder / (MULTI_NAME if len(towers) > 1 else SINGLE_NAME)
-    shutil.copyfile(order.graph, path)
+    try:
+        # What was checked, whatever the file holds by now.
+        path.write_bytes(content)
+    except OSError as error:
+        raise errors.ScratchUnavailable(
+            f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
+        ) from error
     proof = write_proof(Proof(probes, wanted), folder)
     files = [file_described(proof, ArtifactFileKind.PROOF)]
     files += write_formats(request.formats, definition, towers, folder, report)
@@ -113,24 +122,27 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
     )
 
 
-def _read(path: Path) -> Any:
+def _content(path: Path) -> bytes:
     if path.stat().st_size > LARGEST_BYTES:
         raise errors.Unconvertible(f"{path.name} is larger than a graph can be, 2 GiB")
-    content = path.read_bytes()
+    return path.read_bytes()
+
+
+def _parsed(content: bytes, name: str) -> Any:
     definition = tf.GraphDef()
     try:
         definition.ParseFromString(content)
     # protobuf's DecodeError differs between its implementations.
     except Exception as error:
         raise errors.Unconvertible(
-            f"{path.name} is no frozen graph, or is cut off ({len(content)} bytes): {error}"
+            f"{name} is no frozen graph, or is cut off ({len(content)} bytes): {error}"
         ) from error
     if not definition.node or any(not node.op for node in definition.node):
-        raise errors.Unconvertible(f"{path.name} is no frozen graph: it has no nodes")
+        raise errors.Unconvertible(f"{name} is no frozen graph: it has no nodes")
     left = [node.name for node in definition.node if node.op in REFERENCE | RESOURCE]
     if left:
         raise errors.Unconvertible(
-            f"{path.name} is not frozen: it has variables without values, {counted(left)}; convert "
+            f"{name} is not frozen: it has variables without values, {counted(left)}; convert "
             "the checkpoint instead"
         )
     return definition
@@ -193,9 +205,11 @@ def _ends(graph: NodeGraph, inputs: list[Port], prefix: str) -> list[Port]:
     return [Port(name) for name in ends]
 
 
-def _specs(imported: Any, texts: Sequence[str], ports: list[Port]) -> tuple[TensorSpec, ...]:
+def _specs(
+    imported: Any, texts: Sequence[str], ports: list[Port], sole: str
+) -> tuple[TensorSpec, ...]:
     aliases = [parse_name(text)[0] for text in texts] or [""] * len(ports)
-    names = semantic_names(aliases, ports, ports[0].node.rpartition("/")[2])
+    names = semantic_names(aliases, ports, sole or ports[0].node.rpartition("/")[2])
     specs = []
     for name, port in zip(names, ports, strict=True):
         tensor = imported.get_tensor_by_name(port.tensor_name)

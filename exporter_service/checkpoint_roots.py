@@ -20,6 +20,8 @@ from service_kit.manifest import CheckpointFormat
 _STATE_PATH = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 # TensorFlow's reader takes a path for a pattern.
 _PATTERN = re.compile(r"[*?\[\]\\]")
+# Characters of a path in a message.
+_SHOWN = 300
 _STEP = re.compile(r"-(\d+)$")
 _STATE_FILE_LIMIT_BYTES = 1 << 20
 
@@ -82,14 +84,18 @@ class CheckpointRoots:
         """
         if not requested or "\0" in requested:
             raise errors.InvalidRequest("graph is empty or holds a zero byte: give a path")
-        below_roots = [root / requested for root in self._roots]
-        inside = [path for path in (*below_roots, Path(requested)) if self._is_inside(path)]
-        for path in inside:
-            if path.is_file():
-                return path.resolve()
+        shown = requested if len(requested) <= _SHOWN else f"{requested[:_SHOWN]}..."
+        try:
+            below_roots = [root / requested for root in self._roots]
+            inside = [path for path in (*below_roots, Path(requested)) if self._is_inside(path)]
+            for path in inside:
+                if path.is_file():
+                    return path.resolve()
+        except OSError as error:
+            raise errors.CheckpointNotFound(f"{shown} cannot be read: {error.strerror}") from error
         if not inside:
-            raise self._outside(requested)
-        raise errors.CheckpointNotFound(f"there is no file {requested}")
+            raise self._outside(shown)
+        raise errors.CheckpointNotFound(f"there is no file {shown}")
 
     def _locate(self, requested: str) -> CheckpointLocation:
         below_roots = [root / requested for root in self._roots]

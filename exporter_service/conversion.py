@@ -36,6 +36,7 @@ from exporter_service.progress import Progress, Report, Step
 from exporter_service.proof_file import Proof, write_proof
 from exporter_service.session import reason, session_config
 from exporter_service.tower_graph import TowerGraph
+from exporter_service.towers import check_servable
 from service_kit import __version__, errors
 from service_kit.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
 
@@ -64,6 +65,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     built = build(order, tensors, report)
     outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
+    check_servable(built.towers)
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
     check_size(built.graph, values)

@@ -135,10 +135,11 @@ class Exporter:
             PbserveError: see `ExporterService.VerifyArtifact` in the contract.
         """
         manifest = await self.artifact(model, version)
-        with scratch_folder() as folder:
-            await asyncio.to_thread(self._store.fetch, manifest, folder)
-            task = Task(_PROVE, (manifest, folder))
-            report: ParityReport = await self._inspections.run(task, lambda _: None)
+        # Copied only when its turn has come: many copies would fill the disk.
+        async with self._inspections.place(lambda _: None) as run:
+            with scratch_folder() as folder:
+                await asyncio.to_thread(self._store.fetch, manifest, folder)
+                report: ParityReport = await run(Task(_PROVE, (manifest, folder)))
         return report
 
     async def _proven_and_published(

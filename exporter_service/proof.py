@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.parity import answers, compared, one_by_one
 from exporter_service.progress import Progress, Report, Step
-from exporter_service.proof_file import PROOF_NAME, Proof, read_proof
+from exporter_service.proof_file import PROOF_NAME, Proof, check_proof, read_proof
 from exporter_service.session import reason, session_config
 from service_kit import errors
 from service_kit.digest import sha256_of
@@ -52,12 +52,13 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     path = folder / conversion.graph.file_name
     _check_files(conversion, folder)
     proof = read_proof(folder / PROOF_NAME)
+    check_proof(proof, conversion.towers)
     share = conversion.parity.tolerance
     comparisons: list[ParityComparison] = []
     graph = tf.Graph()
     with graph.as_default():
         try:
-            tf.import_graph_def(tf.GraphDef.FromString(path.read_bytes()), name="")
+            tf.import_graph_def(_parsed(path), name="")
         except (ValueError, TypeError, KeyError) as error:
             raise errors.Unconvertible(
                 f"TensorFlow does not take the frozen graph: {error}"
@@ -72,6 +73,14 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     if not checked.passed:
         raise errors.ParityFailed(_failure(checked))
     return checked
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return tf.GraphDef.FromString(path.read_bytes())
+    # protobuf's DecodeError differs between its implementations.
+    except Exception as error:
+        raise errors.ArtifactCorrupt(f"{path.name} is no graph: {error}") from error
 
 
 def _compared(
@@ -114,8 +123,18 @@ def _format(
 ) -> Iterator[ParityComparison]:
     if proof.behind:
         return
+    if not (folder / kind.file_name).is_file():
+        raise errors.ArtifactCorrupt(f"{kind.file_name} is not among the artifact's files")
     for name, probe in proof.probes.items():
-        found = kind.answers(folder, conversion.towers, probe)
+        try:
+            found = kind.answers(folder, conversion.towers, probe)
+        except errors.PbserveError:
+            raise
+        # Each runtime raises classes of its own for a file that it cannot read.
+        except Exception as error:
+            raise errors.ArtifactCorrupt(
+                f"{kind.file_name} cannot be loaded: {reason(error)}"
+            ) from error
         for index, outputs in enumerate(found):
             label = f"{kind.value} of {_label(conversion.towers[index])}"
             subject = f"{label} with {_reference(conversion)}"
@@ -155,7 +174,7 @@ def _label(tower: Tower) -> str:
 def _failure(report: ParityReport) -> str:
     failed: Sequence[ParityComparison] = [one for one in report.comparisons if not one.passed]
     if not failed:
-        return "nothing could be compared; nothing was published"
+        return "nothing could be compared"
     worst = max(failed, key=lambda one: np.nan_to_num(one.max_absolute_difference, nan=np.inf))
     reasons: Mapping[str, str] = {
         "alone": "answers depend on the other elements of a batch, as with batch statistics",
@@ -169,6 +188,5 @@ def _failure(report: ParityReport) -> str:
         why = ": an answer is not a number (NaN), as with a variance below 0 or a logarithm of 0"
     return (
         f"the frozen graph's numbers differ: {worst.subject} on {worst.probe} by "
-        f"{worst.max_absolute_difference:g}, allowed are {worst.allowed_difference:g}{why}; "
-        "nothing was published"
+        f"{worst.max_absolute_difference:g}, allowed are {worst.allowed_difference:g}{why}"
     )

@@ -6,7 +6,7 @@ NumPy's npz, without pickles. The same content always gives the same bytes.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from exporter_service.parity import Answers
 from exporter_service.probes import Probe
 from service_kit import errors
+from service_kit.manifest import Tower
 
 PROOF_NAME = "parity.npz"
 _PROBE, _ANSWER, _TWIN, _BEHIND = "probe", "answer", "twin", "behind"
@@ -96,3 +97,24 @@ def read_proof(path: Path) -> Proof:
     except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise errors.ArtifactCorrupt(f"{path.name} is not a proof: {error!r}") from error
     return Proof(probes, listed, twin, behind)
+
+
+def check_proof(proof: Proof, towers: Sequence[Tower]) -> None:
+    """Checks that a proof is one of these towers.
+
+    Raises:
+        ArtifactCorrupt: it has no probes, or other inputs, outputs or towers.
+    """
+    inputs = {spec.name for spec in towers[0].inputs}
+    outputs = [{spec.name for spec in tower.outputs} for tower in towers]
+    fits = (
+        bool(proof.probes)
+        and proof.answers.keys() == proof.probes.keys()
+        and proof.twin.keys() <= proof.probes.keys()
+        and all(probe.keys() == inputs for probe in proof.probes.values())
+        and all([set(one) for one in answers] == outputs for answers in proof.answers.values())
+        and all(set(values) == outputs[0] for values in proof.twin.values())
+        and (not proof.behind or proof.behind.keys() == set(range(len(towers))))
+    )
+    if not fits:
+        raise errors.ArtifactCorrupt(f"{PROOF_NAME} is the proof of another graph")

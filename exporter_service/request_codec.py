@@ -41,6 +41,12 @@ _CHANNELS = 3
 _LONGEST_ID = 200
 _LARGEST_TOLERANCE = 0.01
 _MOST_PROBE_ELEMENTS = 2**24
+_MOST_PROBE_DIMENSIONS = 16
+_PROBE_DTYPES = frozenset(
+    ["bool", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+_MOST_NAMES, _LONGEST_NAME = 64, 1000
 _INPUT_DTYPES = ("", "float32", "uint8")
 # What can be one node of TensorFlow's; a scope may have several parts.
 _NODE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]{0,99}")
@@ -115,8 +121,8 @@ def adoption_request(message: pb.AdoptGraphRequest) -> AdoptionRequest:
         model=checked_model_name(message.model),
         version=_version(message.version),
         graph=message.graph,
-        inputs=tuple(message.inputs),
-        outputs=tuple(message.outputs),
+        inputs=_names("inputs", message.inputs),
+        outputs=_names("outputs", message.outputs),
         formats=_formats(message.formats),
         tolerance=_tolerance(message.tolerance),
         probe=_probe(message.probe),
@@ -262,20 +268,36 @@ def _probe(messages: Sequence[pb.ProbeTensor]) -> dict[str, Array]:
 
 
 def _array(message: pb.ProbeTensor) -> Array:
-    name, shape = message.name or "tensor", tuple(message.shape)
-    try:
-        dtype = np.dtype(message.dtype).newbyteorder("<")
-    except TypeError:
+    name = message.name or "tensor"
+    if message.dtype not in _PROBE_DTYPES:
         raise errors.InvalidRequest(
-            f"the probe's {name} has dtype {message.dtype!r}: give NumPy's name of a number type"
-        ) from None
-    if dtype.kind not in "fiub" or min(shape, default=0) < 1:
-        raise errors.InvalidRequest(f"the probe's {name} is {message.dtype} {list(shape)}: give "
-                                    "numbers, with the batch as first dimension")  # fmt: skip
-    elements = math.prod(shape)
+            f"the probe's {name} has dtype {message.dtype[:40]!r}: one of "
+            f"{', '.join(sorted(_PROBE_DTYPES))} is possible"
+        )
+    dtype = np.dtype(message.dtype).newbyteorder("<")
+    # Before anything is multiplied: a message has room for very many very large dimensions.
+    if not 1 <= len(message.shape) <= _MOST_PROBE_DIMENSIONS or not all(
+        1 <= size <= _MOST_PROBE_ELEMENTS for size in message.shape
+    ):
+        raise errors.InvalidRequest(
+            f"the probe's {name} has {len(message.shape)} dimensions, or one out of range: 1 to "
+            f"{_MOST_PROBE_DIMENSIONS} are possible, each at least 1, with the batch as first"
+        )
+    elements = math.prod(message.shape)
     if elements > _MOST_PROBE_ELEMENTS or len(message.content) != elements * dtype.itemsize:
         raise errors.InvalidRequest(
-            f"the probe's {name} has {len(message.content)} bytes: {message.dtype} {list(shape)} "
-            f"needs {elements * dtype.itemsize}, and at most {_MOST_PROBE_ELEMENTS} elements"
+            f"the probe's {name} has {len(message.content)} bytes: {message.dtype} "
+            f"{list(message.shape)} needs {elements * dtype.itemsize}, and at most "
+            f"{_MOST_PROBE_ELEMENTS} elements"
         )
-    return np.frombuffer(message.content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    values = np.frombuffer(message.content, dtype).reshape(tuple(message.shape))
+    return values.astype(dtype.newbyteorder("="))
+
+
+def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
+    if len(values) > _MOST_NAMES or any(len(value) > _LONGEST_NAME for value in values):
+        raise errors.InvalidRequest(
+            f"{field} has {len(values)} names: at most {_MOST_NAMES} are possible, of "
+            f"{_LONGEST_NAME} characters"
+        )
+    return tuple(values)

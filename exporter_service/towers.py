@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -13,6 +13,7 @@ from exporter_service.preprocessing import preprocessed
 from exporter_service.tower_copy import FirstTower
 from service_kit import errors
 from service_kit.manifest import Preprocessing, TensorSpec, Tower
+from service_kit.manifest_check import problem_of_towers
 
 INPUT = "input"
 _CHANNELS = 3
@@ -90,7 +91,18 @@ def inside(scope: str, device: str) -> Iterator[None]:
 def tensor_spec(name: str, tensor: Any) -> TensorSpec:
     """Returns the description of a tensor at a tower's border."""
     shape = tuple(-1 if size is None else int(size) for size in tensor.shape.as_list())
-    return TensorSpec(name, tensor.name, tensor.dtype.as_numpy_dtype.__name__, shape)
+    return TensorSpec(name, tensor.name, tensor.dtype.name, shape)
+
+
+def check_servable(towers: Sequence[Tower]) -> None:
+    """Refuses tensors that no inference service could feed or fetch, before they are tried.
+
+    Raises:
+        Unconvertible: a dtype, a number of dimensions or a size.
+    """
+    problem = problem_of_towers(towers)
+    if problem:
+        raise errors.Unconvertible(f"it cannot be served: {problem}; choose other tensors")
 
 
 def _outputs(result: Any, output_name: str) -> dict[str, Any]:

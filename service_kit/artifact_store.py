@@ -25,6 +25,7 @@ from service_kit.manifest import (
     Manifest,
     published_as,
 )
+from service_kit.manifest_check import check_usable
 from service_kit.model_name import checked_model_name
 from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
 from service_kit.store_listing import HIGHEST_VERSION, StoreListing
@@ -86,7 +87,8 @@ class ArtifactStore:
         Raises:
             InvalidRequest: the model's name or the version is not allowed.
             VersionTaken: `version` is there already.
-            ArtifactCorrupt: a file is not the one that `conversion` describes.
+            ArtifactCorrupt: a file is not the one that `conversion` describes, or no reader could
+                use what it describes.
         """
         checked_model_name(model)
         if version is not None and not 1 <= version <= HIGHEST_VERSION:
@@ -99,6 +101,7 @@ class ArtifactStore:
                 if number > HIGHEST_VERSION:
                     raise errors.VersionTaken(f"model {model} has no higher version left")
                 document = published_as(conversion, model, number, self._clock())
+                check_usable(document, f"version {number} of model {model}")
                 try:
                     self._publisher.publish(document, graph.parent)
                 except Claimed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from service_kit import errors, manifest
 from service_kit.model_name import is_model_name
@@ -45,10 +46,15 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
     ):
         problem = "a tower has two tensors of one name"
     else:
-        specs = [s for tower in document.towers for s in (*tower.inputs, *tower.outputs)]
-        problem = next(filter(None, map(_problem_of, specs)), None)
+        problem = problem_of_towers(document.towers)
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
+
+
+def problem_of_towers(towers: Sequence[manifest.Tower]) -> str | None:
+    """Returns what readers would refuse about the tensors of some towers; None if nothing."""
+    specs = [spec for tower in towers for spec in (*tower.inputs, *tower.outputs)]
+    return next(filter(None, map(_problem_of, specs)), None)
 
 
 def _is_file_name(name: str) -> bool:

@@ -36,6 +36,7 @@ WITH_TENSORFLOW = {
     "exporter_service.meta_graph.fixed_batch",
     "exporter_service.meta_graph.inlining",
     "exporter_service.meta_graph.meta_file",
+    "exporter_service.meta_graph.op_allowance",
     "exporter_service.meta_graph.op_defs",
     "exporter_service.meta_graph.pruning",
     "exporter_service.meta_graph.replication",

@@ -6,6 +6,8 @@ functions. Both are resolved here once their predicate depends on constants alon
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import tensorflow.compat.v1 as tf
 
 from exporter_service.meta_graph.constants import constant_bool, constant_value, set_constant
@@ -20,26 +22,35 @@ _SUMS = ("Add", "AddV2")
 _SELECTS = ("Select", "SelectV2")
 
 
-def fold_conditions(graph: NodeGraph) -> int:
-    """Resolves, in place, every condition with a fixed predicate; returns how many nodes."""
+def fold_conditions(graph: NodeGraph, forward: AbstractSet[str]) -> int:
+    """Resolves, in place, every condition with a fixed predicate; returns how many nodes.
+
+    Args:
+        graph: the training graph.
+        forward: the nodes of the outputs, where variables count as initialised and products
+            with 0 as nothing. Elsewhere nobody would thank us for the search.
+    """
     folded = 0
-    for name in graph.of_op(*_INITIALIZED):
+    for name in set(graph.of_op(*_INITIALIZED)) & forward:
         # Inference begins with restored values.
         set_constant(graph, name, value=True, dtype=tf.bool.as_datatype_enum)
         folded += 1
     while changed := (
-        _fold_functions(graph) + _fold_switches(graph) + _fold_selects(graph) + _fold_zeros(graph)
+        _fold_functions(graph)
+        + _fold_switches(graph)
+        + _fold_selects(graph)
+        + _fold_zeros(graph, forward)
     ):
         folded += changed
     return folded
 
 
-def _fold_zeros(graph: NodeGraph) -> int:
+def _fold_zeros(graph: NodeGraph, forward: AbstractSet[str]) -> int:
     """Lets sums pass on what is not multiplied by 0: `t * batch + (1 - t) * moving` with t = 0."""
     zeros = {
         name
         for name in graph.of_op("Mul")
-        if any(_is_zero(graph, port) for port in graph.inputs(name))
+        if name in forward and any(_is_zero(graph, port) for port in graph.inputs(name))
     }
     folded = 0
     for name in graph.of_op(*_SUMS):
@@ -100,11 +111,13 @@ def _fold_switches(graph: NodeGraph) -> int:
         live = [p for p in graph.inputs(name) if p not in dead_ports and p.node not in dead]
         if len(live) == 1 and len(graph.inputs(name)) > 1:
             graph.become_identity(name, live[0], graph.nodes[name].attr["T"].type)
+    consumers = graph.consumers()
     for name, truth in taken.items():
         source = graph.inputs(name)[0]
         graph.become_identity(name, source, graph.nodes[name].attr["T"].type)
         if truth:
-            graph.replace(Port(name, 1), Port(name))
+            users = [user for user, _ in consumers.get(name, ()) if user in graph.nodes]
+            graph.replace(Port(name, 1), Port(name), inside=users)
     for name in dead:
         del graph.nodes[name]
     return len(taken)

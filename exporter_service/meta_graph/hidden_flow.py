@@ -10,19 +10,23 @@ from collections.abc import Set as AbstractSet
 
 from exporter_service.key_list import counted
 from exporter_service.meta_graph.node_graph import NodeGraph
-from exporter_service.meta_graph.variables import variable_of
+from exporter_service.meta_graph.op_defs import takes_reference
+from exporter_service.meta_graph.variables import RESOURCE, variable_of
 from service_kit import errors
 
-_ASSIGNS = frozenset(
-    ["Assign", "AssignAdd", "AssignSub", "AssignVariableOp", "AssignAddVariableOp",
-     "AssignSubVariableOp"]
+# They take a variable and leave it as it is.
+_READS = frozenset(
+    ["Identity", "RefIdentity", "ReadVariableOp", "ResourceGather", "ResourceGatherNd",
+     "VariableShape", "VarIsInitializedOp", "IsVariableInitialized", "Switch", "RefSwitch", "Enter",
+     "RefEnter"]
 )  # fmt: skip
-_READS = frozenset(["Identity", "ReadVariableOp"])
-_MOST_CONTROLS = 200
 
 
 def refuse_hidden_flow(
-    graph: NodeGraph, forward: AbstractSet[str], fed: AbstractSet[str], averages: AbstractSet[str]
+    graph: NodeGraph,
+    forward: AbstractSet[str],
+    fed: AbstractSet[str],
+    others: AbstractSet[str],
 ) -> None:
     """Checks the reads of variables among the nodes of the outputs.
 
@@ -30,21 +34,24 @@ def refuse_hidden_flow(
         graph: the training graph.
         forward: the nodes that the outputs are computed from.
         fed: nodes whose values depend on an input.
-        averages: variables whose updates are moving averages, which inference must not run.
+        others: variables that only training changes: its moving averages, and the weights.
 
     Raises:
         Unconvertible: names reads that must see what was assigned from an input.
     """
     found = []
     for name in sorted(forward):
-        node = graph.nodes[name]
-        if node.op not in _READS or not graph.controls(name):
+        if not graph.controls(name):
             continue
-        variable = variable_of(graph, graph.inputs(name)[0])
-        if variable is None or variable in averages:
+        read = {variable_of(graph, port) for port in graph.inputs(name)} - {None, *others}
+        if not read:
             continue
-        if any(_assigns(graph, one, variable, fed) for one in _waited_for(graph, name)):
-            found.append(f"{name} (of {variable})")
+        waited_for = _waited_for(graph, name)
+        found += [
+            f"{name} (of {variable})"
+            for variable in sorted(map(str, read))
+            if any(_changes(graph, one, variable, fed) for one in waited_for)
+        ]
     if found:
         raise errors.Unconvertible(
             f"values pass from the input through a variable: {counted(found)} must see what was "
@@ -54,22 +61,29 @@ def refuse_hidden_flow(
 
 
 def _waited_for(graph: NodeGraph, name: str) -> set[str]:
-    """Returns what a node waits for, through groups of nothing else."""
+    """Returns everything that has run when a node's control inputs are satisfied."""
     found: set[str] = set()
     waiting = graph.controls(name)
-    while waiting and len(found) < _MOST_CONTROLS:
+    while waiting:
         one = waiting.pop()
-        if one in found or one not in graph.nodes:
-            continue
-        found.add(one)
-        if graph.nodes[one].op in {"NoOp", "Identity"}:
+        if one not in found and one in graph.nodes:
+            found.add(one)
             waiting += graph.controls(one)
             waiting += [port.node for port in graph.inputs(one)]
     return found
 
 
-def _assigns(graph: NodeGraph, name: str, variable: str, fed: AbstractSet[str]) -> bool:
-    if graph.nodes[name].op not in _ASSIGNS:
+def _changes(graph: NodeGraph, name: str, variable: str, fed: AbstractSet[str]) -> bool:
+    """Whether a node takes a variable, is no read, and takes something from the input, too."""
+    if graph.nodes[name].op in _READS:
         return False
-    target, value = graph.inputs(name)[:2]
-    return variable_of(graph, target) == variable and value.node in fed
+    inputs = graph.inputs(name)
+    takes = takes_reference(graph.nodes[name].op) or any(
+        graph.op(port) in RESOURCE for port in inputs[:1]
+    )
+    return (
+        takes
+        and bool(inputs)
+        and variable_of(graph, inputs[0]) == variable
+        and any(port.node in fed for port in inputs[1:])
+    )

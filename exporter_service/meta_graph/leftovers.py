@@ -8,6 +8,7 @@ from typing import Any
 from exporter_service.key_list import counted
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
 from exporter_service.meta_graph.node_graph import NodeGraph
+from exporter_service.meta_graph.op_allowance import reaches_out
 from exporter_service.meta_graph.op_defs import is_stateful, registered, takes_reference
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
 from service_kit import errors
@@ -19,13 +20,6 @@ _HARMLESS = (
     | {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape",
        "If", "While", "Case", "PartitionedCall", "StatefulPartitionedCall",
        "StackV2", "StackPushV2", "StackPopV2", "Assert"}
-)  # fmt: skip
-# TensorFlow does not count all of these as stateful.
-_FILES = frozenset(
-    ["ReadFile", "WriteFile", "MatchingFiles", "ImmutableConst", "Save", "SaveSlices", "SaveV2",
-     "Restore", "RestoreSlice", "RestoreV2", "MergeV2Checkpoints", "LoadAndRemapMatrix", "PrintV2",
-     "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "DebugIdentity",
-     "DebugIdentityV2", "DebugIdentityV3"]
 )  # fmt: skip
 _KINDS = {
     "an iterator": ("Iterator", "Dataset", "OptionalGetValue"),
@@ -75,19 +69,44 @@ def _known(graph: NodeGraph, node: Any) -> bool:
     return registered(node.op) or node.op in graph.library
 
 
+def refuse_everywhere(graph: NodeGraph) -> None:
+    """Checks every node and function of a graph that is published as it is.
+
+    What the outputs do not need may still run: by control inputs.
+
+    Raises:
+        Unconvertible: names each node that keeps state or reaches out of the graph.
+    """
+    named = [(node.name, node) for node in graph.nodes.values()]
+    named += [
+        (f"{inner.name} in function {name}", inner)
+        for name, definition in graph.library.items()
+        for inner in definition.node_def
+    ]
+    left = [
+        f"{name} ({node.op}, {kind})"
+        for name, node in named
+        if node.op not in PLACEHOLDERS and (kind := _kind(node)) is not None
+    ]
+    if left:
+        raise errors.Unconvertible(
+            f"the graph has what cannot be served: {counted(left)}; freeze it without them"
+        )
+
+
 def _kind(node: Any) -> str | None:
     """Returns what is wrong with a node; None if nothing is."""
     if node.op in PLACEHOLDERS:
         return "a placeholder that is neither an input nor bound"
-    if node.op in _FILES:
-        return "reads or writes files"
     changes = takes_reference(node.op) and not node.op.startswith("Ref")
-    if _is_harmless(node.op) or not (changes or is_stateful(node.op)):
+    outside = reaches_out(node.op)
+    if not outside and (_is_harmless(node.op) or not (changes or is_stateful(node.op))):
         return None
     if changes:
         return "an optimizer or an update"
     return next(
-        (kind for kind, beginnings in _KINDS.items() if node.op.startswith(beginnings)), "stateful"
+        (kind for kind, beginnings in _KINDS.items() if node.op.startswith(beginnings)),
+        "reaches files or processes" if outside else "stateful",
     )
 
 

@@ -46,6 +46,9 @@ def parse_meta(path: Path) -> Any:
         MetaGraphUnusable: the file is absent, too large, or no meta graph with nodes.
     """
     try:
+        if path.exists() and not path.is_file():
+            # A pipe would never end, and a device is no graph.
+            raise errors.MetaGraphUnusable(f"{path.name} is no regular file")
         if path.stat().st_size > LARGEST_BYTES:
             raise errors.MetaGraphUnusable(f"{path.name} is larger than a graph can be, 2 GiB")
         content = path.read_bytes()

@@ -22,6 +22,7 @@ from exporter_service.meta_graph.feeds import PLACEHOLDERS
 from exporter_service.meta_graph.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import stated_shape
+from exporter_service.meta_graph.pruning import needed
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
 
 _BOOL = tf.bool.as_datatype_enum
@@ -40,7 +41,7 @@ def bind_phases(
 
     Returns name -> value as text.
     """
-    forward = graph.ancestors(outputs, stop=cut.__contains__)
+    forward = needed(graph, outputs, set(cut))
     bound: dict[str, str] = {}
     inputs = {port.node for port in cut}
     for name in _flags(graph, forward - inputs)[:_MOST_FLAGS]:
@@ -88,7 +89,7 @@ def _training_marks(
     definition.CopyFrom(graph.definition)
     trial = NodeGraph(definition)
     _bind(trial, flag, value)
-    fold_conditions(trial)
+    fold_conditions(trial, needed(trial, outputs, set(cut)))
     nodes = [trial.nodes[n] for n in trial.ancestors(outputs, stop=cut.__contains__)]
     marks = 0
     for node in nodes:

@@ -29,7 +29,7 @@ from exporter_service.meta_graph.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.parameters import MetaGraphParameters
 from exporter_service.meta_graph.phases import bind_defaults, bind_phases
-from exporter_service.meta_graph.pruning import pruned
+from exporter_service.meta_graph.pruning import needed, pruned
 from exporter_service.meta_graph.tensor_names import find_port, parse_name, semantic_names
 from exporter_service.meta_graph.variables import trainable_names
 from service_kit import errors
@@ -100,7 +100,8 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
     forward = training_forward(graph, outputs, cut)
     updates = moving_updates(graph, forward)
     fed = graph.dependents_of_nodes(graph.of_op(*FEEDS)) | graph.dependents(cut)
-    refuse_hidden_flow(graph, forward, fed, {update.variable for update in updates})
+    trained = {update.variable for update in updates} | trainable_names(meta)
+    refuse_hidden_flow(graph, forward, fed, trained)
     switched = Switched()
     if not parameters.keep_batch_statistics:
         switched = switch_batch_norms(graph, forward, fed, updates)
@@ -176,7 +177,8 @@ def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[
     bound: dict[str, str] = {}
     for _ in range(_MOST_ROUNDS):
         changed = inline_calls(graph, graph.ancestors(outputs, stop=cut.__contains__))
-        folded = fold_conditions(graph)
+        # With the pivots: a branch of constants depends on its condition by control alone.
+        folded = fold_conditions(graph, needed(graph, outputs, cut))
         flags = bind_phases(graph, outputs, cut)
         bound |= flags
         if not (folded or changed or flags):

@@ -95,6 +95,21 @@ def random() -> None:
     tf.add(x, tf.random_normal(tf.shape(x)), name="y")
 
 
+def writing() -> None:
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    # Only a control input leads to it; it would run all the same.
+    with tf.control_dependencies([tf.io.write_file("never-written.txt", "x")]):
+        tf.multiply(x, 2.0, name="y")
+
+
+def huge() -> None:
+    tf.identity(tf.placeholder(tf.uint8, [None, 2**14, 2**14], name="x"), name="y")
+
+
+def complex_numbers() -> None:
+    tf.identity(tf.placeholder(tf.complex64, [None, 3], name="x"), name="y")
+
+
 def by_batch() -> None:
     x = tf.placeholder(tf.float32, [None, 3], name="x")
     tf.subtract(x, tf.reduce_mean(x, 0), name="y")
@@ -110,6 +125,9 @@ def without_input() -> None:
         (unlike, errors.ParityFailed, "Card_1 with Card_0"),
         (unfrozen, errors.Unconvertible, "is not frozen: it has variables without values, 1: w"),
         (random, errors.Unconvertible, "RandomStandardNormal, random"),
+        (writing, errors.Unconvertible, "WriteFile, reaches files or processes"),
+        (huge, errors.Unconvertible, "cannot be served: tensor 'x:0' has shape"),
+        (complex_numbers, errors.Unconvertible, "has dtype 'complex64'"),
         (by_batch, errors.ParityFailed, "in a batch with alone"),
         (without_input, errors.Unconvertible, "no placeholder: name its inputs"),
     ],

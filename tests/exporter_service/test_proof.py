@@ -16,6 +16,7 @@ from exporter_service.proof import prove
 from exporter_service.proof_file import Proof, read_proof, write_proof
 from exporter_service.session import session_config
 from service_kit import errors
+from service_kit.digest import sha256_of
 from service_kit.manifest import (
     ArchitectureSpec,
     ArtifactFileKind,
@@ -159,3 +160,28 @@ def test_what_is_no_proof_is_corrupt(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "parity.npz").write_bytes(content)
     with pytest.raises(errors.ArtifactCorrupt, match="is not a proof"):
         read_proof(tmp_path / "parity.npz")
+
+
+def test_a_proof_of_another_graph_is_corrupt(tmp_path: Path) -> None:
+    done = written(tmp_path, mean)
+    probes = standard_probes(done.towers[0].inputs, pixels=True)
+    for proof in (
+        Proof({}, {}),
+        Proof(probes, {name: [] for name in probes}),
+        Proof(probes, {name: [{"other": np.zeros(1)}] for name in probes}),
+        Proof(
+            probes, {name: [{"probs": np.zeros((1, 3))}] for name in probes}, behind={5: "input:0"}
+        ),
+    ):
+        file = file_described(write_proof(proof, tmp_path), ArtifactFileKind.PROOF)
+        with pytest.raises(errors.ArtifactCorrupt, match="the proof of another graph"):
+            proven(tmp_path, replace(done, files=(file,)))
+
+
+def test_a_graph_that_does_not_parse_is_corrupt(tmp_path: Path) -> None:
+    done = written(tmp_path, mean)
+    noise = tmp_path / done.graph.file_name
+    noise.write_bytes(b"\xff" * 100)
+    graph = replace(done.graph, sha256=sha256_of(noise), size_bytes=100)
+    with pytest.raises(errors.ArtifactCorrupt, match="is no graph"):
+        proven(tmp_path, replace(done, graph=graph))

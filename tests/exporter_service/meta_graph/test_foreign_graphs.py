@@ -265,11 +265,24 @@ def test_an_attention_is_no_answer(tmp_path: Path) -> None:
     check(saved, tmp_path / "out", {"input": FLAT})
 
 
-def test_values_that_pass_through_a_variable_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("route", ["itself", "product", "constant", "scatter"])
+def test_values_that_pass_through_a_variable_are_refused(tmp_path: Path, route: str) -> None:
     def train(x: Any) -> Any:
         state = tf.get_variable("state", [9], use_resource=True, trainable=False)
         hidden = zoo.dense(x, 9, "a")
-        with tf.control_dependencies([state.assign(tf.reduce_mean(hidden, 0))]):
+        value = tf.reduce_mean(hidden, 0)
+        if route == "scatter":
+            assigned = tf.raw_ops.ResourceScatterUpdate(
+                resource=state.handle, indices=list(range(9)), updates=value
+            )
+        else:
+            assigned = state.assign(value).op
+        with tf.control_dependencies([assigned]):
+            after = {
+                "product": lambda: tf.multiply(state.read_value(), 2.0),
+                "constant": lambda: tf.constant(1.0),
+            }.get(route, lambda: assigned)()
+        with tf.control_dependencies([after]):
             return zoo.dense(hidden * state.read_value(), 3, "b")
 
     asked(tmp_path, train, "values pass from the input through a variable: 1: .*of state")

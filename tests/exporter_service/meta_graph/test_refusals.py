@@ -316,4 +316,4 @@ def test_a_file_that_is_read_in_the_graph_is_refused(tmp_path: Path) -> None:
         tf.add(probs, number, name="with_file")
 
     words = refused(saved(tmp_path, reading).prefix, tmp_path / "out", outputs=["with_file"])
-    assert "ReadFile (ReadFile, reads or writes files)" in words
+    assert "ReadFile (ReadFile, reaches files or processes)" in words

@@ -98,7 +98,8 @@ class ExporterServiceServicer(object):
         A request_id makes a retry safe: a call with an id that has been used joins the conversion
         that runs, or is answered with the artifact that it published.
 
-        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request
+        for the same model.
         FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
         be switched to inference, a required moving average is absent, or the check found a
         difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version

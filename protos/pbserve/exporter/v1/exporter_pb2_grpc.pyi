@@ -47,7 +47,8 @@ class ExporterServiceStub:
     A request_id makes a retry safe: a call with an id that has been used joins the conversion
     that runs, or is answered with the artifact that it published.
 
-    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request
+    for the same model.
     FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
     be switched to inference, a required moving average is absent, or the check found a
     difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
@@ -93,7 +94,8 @@ class ExporterServiceAsyncStub(ExporterServiceStub):
     A request_id makes a retry safe: a call with an id that has been used joins the conversion
     that runs, or is answered with the artifact that it published.
 
-    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+    INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request
+    for the same model.
     FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
     be switched to inference, a required moving average is absent, or the check found a
     difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
@@ -142,7 +144,8 @@ class ExporterServiceServicer(metaclass=_abc_1.ABCMeta):
         A request_id makes a retry safe: a call with an id that has been used joins the conversion
         that runs, or is answered with the artifact that it published.
 
-        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request.
+        INVALID_ARGUMENT: a field is out of range, or the request_id was used for another request
+        for the same model.
         FAILED_PRECONDITION: the checkpoint does not fit the architecture, a training graph cannot
         be switched to inference, a required moving average is absent, or the check found a
         difference. DATA_LOSS: the checkpoint's files are damaged. ALREADY_EXISTS: the version
