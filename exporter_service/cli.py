@@ -7,8 +7,9 @@ from typing import Annotated, Optional
 import typer
 
 from exporter_service import tables
+from exporter_service.adopt_command import adopt
 from exporter_service.client import ExporterClient
-from exporter_service.convert_command import adopt, convert
+from exporter_service.convert_command import convert
 from exporter_service.options import DEFAULT_ADDRESS, Address, Json, Model
 from exporter_service.serve_command import serve
 from service_kit.console import notices, one_line_errors, plain, print_json, results

@@ -1,27 +1,34 @@
-"""`pbexport convert` and `pbexport adopt`: what makes artifacts."""
+"""`pbexport convert`: every option of a conversion, and its progress."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from exporter_service import tables
+from exporter_service.artifact_options import (
+    META_PANEL,
+    PROOF_PANEL,
+    Formats,
+    Inputs,
+    Outputs,
+    ProbeFile,
+    Tolerance,
+    Version,
+    formats_of,
+    print_manifest,
+)
 from exporter_service.client import ConversionProgress, ExporterClient
 from exporter_service.conversion_order import (
     TOLERANCE,
-    AdoptionRequest,
     ConversionRequest,
     DevicePins,
     FreezingRoute,
     ParityDemand,
     TowerOptions,
 )
-from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.key_rewrites import parse_rewrites
 from exporter_service.options import (
     DEFAULT_ADDRESS,
@@ -31,7 +38,6 @@ from exporter_service.options import (
     Demand,
     Device,
     Dtype,
-    Format,
     Json,
     Model,
     Pins,
@@ -43,7 +49,7 @@ from exporter_service.options import (
     shapes_of,
 )
 from service_kit import errors
-from service_kit.console import notices, one_line_errors, print_json, results
+from service_kit.console import notices, one_line_errors
 from service_kit.manifest import (
     ArchitectureSpec,
     Augmentation,
@@ -52,33 +58,8 @@ from service_kit.manifest import (
     Preprocessing,
 )
 
-_META, _DENSENET = "Training graph (META_GRAPH)", "DenseNet"
-_IMAGES, _FORM, _PROOF = "Images", "Form of the graph", "Proof"
-Version = Annotated[int | None, typer.Option(help="Version; default: the next.")]
-Formats = Annotated[
-    list[Format] | None,
-    typer.Option("--format", help="Publish this format as well; may be repeated."),
-]
-Tolerance = Annotated[
-    float,
-    typer.Option(help="Largest difference that passes, relative.", rich_help_panel=_PROOF),
-]
-ProbeFile = Annotated[
-    Path | None,
-    typer.Option(help="Batch to compare on as well: .npy, or .npz by input.",
-                 rich_help_panel=_PROOF),
-]  # fmt: skip
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input", help="Tensor to feed: NAME, NAME:PORT or ALIAS=NAME; may be repeated.",
-        rich_help_panel=_META,
-    ),
-]  # fmt: skip
-Outputs = Annotated[
-    list[str] | None,
-    typer.Option("--output", help="Tensor to answer with; may be repeated.", rich_help_panel=_META),
-]
+_DENSENET = "DenseNet"
+_IMAGES, _FORM = "Images", "Form of the graph"
 
 
 def convert(
@@ -168,28 +149,28 @@ def convert(
     output: Outputs = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(help="Dimensions of an input, NAME=-1,N,...", rich_help_panel=_META),
+        typer.Option(help="Dimensions of an input, NAME=-1,N,...", rich_help_panel=META_PANEL),
     ] = None,
     bind: Annotated[
         list[str] | None,
-        typer.Option(help="Give a placeholder a value, NAME=VALUE.", rich_help_panel=_META),
+        typer.Option(help="Give a placeholder a value, NAME=VALUE.", rich_help_panel=META_PANEL),
     ] = None,
     keep_batch_statistics: Annotated[
         bool,
         typer.Option(
             "--keep-batch-statistics",
             help="Leave batch norms in training mode.",
-            rich_help_panel=_META,
+            rich_help_panel=META_PANEL,
         ),
     ] = False,
     compare_twin: Annotated[
         bool,
         typer.Option(
-            help="Compare with an evaluation copy in the same graph.", rich_help_panel=_META
+            help="Compare with an evaluation copy in the same graph.", rich_help_panel=META_PANEL
         ),
     ] = True,
     parity: Annotated[
-        Demand, typer.Option(help="What the check must show.", rich_help_panel=_PROOF)
+        Demand, typer.Option(help="What the check must show.", rich_help_panel=PROOF_PANEL)
     ] = Demand.ANY,
     tolerance: Tolerance = TOLERANCE,
     probe: ProbeFile = None,
@@ -252,41 +233,14 @@ def convert(
             preprocessing=_preprocessing(mean, scale, augmentation),
             freezing_route=FreezingRoute[freezing_route.name],
             keep_checkpoint=keep_checkpoint,
-            formats=_formats(format_),
+            formats=formats_of(format_),
             key_map=parse_rewrites(key_map or ()),
             parity=ParityDemand[parity.name],
             tolerance=tolerance,
             probe=probe_of(probe),
             request_id=request_id or uuid.uuid4().hex,
         )
-        _print(_watched(client, request), as_json=as_json)
-
-
-def adopt(
-    model: Model,
-    graph: Annotated[str, typer.Option(help="Frozen graph (.pb), a path below a checkpoint root.")],
-    input_: Inputs = None,
-    output: Outputs = None,
-    version: Version = None,
-    format_: Formats = None,
-    tolerance: Tolerance = TOLERANCE,
-    probe: ProbeFile = None,
-    address: Address = DEFAULT_ADDRESS,
-    as_json: Json = False,
-) -> None:
-    """Check an existing frozen graph and publish it as the next version of MODEL."""
-    with one_line_errors(), ExporterClient(address) as client:
-        request = AdoptionRequest(
-            model=model,
-            version=version,
-            graph=graph,
-            inputs=tuple(input_ or ()),
-            outputs=tuple(output or ()),
-            formats=_formats(format_),
-            tolerance=tolerance,
-            probe=probe_of(probe),
-        )
-        _print(client.adopt(request), as_json=as_json)
+        print_manifest(_watched(client, request), as_json=as_json)
 
 
 def _preprocessing(
@@ -300,10 +254,6 @@ def _preprocessing(
         scale=tuple(numbers_of("scale", scale or None, float)),
         augmentation=Augmentation[(augmentation or Augment.NONE).name],
     )
-
-
-def _formats(formats: Sequence[Format] | None) -> tuple[ExtraFormat, ...]:
-    return tuple(ExtraFormat[one.name] for one in formats or ())
 
 
 def _watched(client: ExporterClient, request: ConversionRequest) -> Manifest:
@@ -324,13 +274,3 @@ def _watched(client: ExporterClient, request: ConversionRequest) -> Manifest:
 
 def _progress_text(event: ConversionProgress) -> str:
     return f"{event.step.value}: {event.message}" if event.message else event.step.value
-
-
-def _print(manifest: Manifest, *, as_json: bool) -> None:
-    if as_json:
-        described: Mapping[str, Any] = tables.manifest_values(manifest)
-        print_json(described)
-    else:
-        results.print(tables.manifest_table(manifest))
-    for line in manifest.warnings:
-        notices.print(f"warning: {line}", markup=False, highlight=False)

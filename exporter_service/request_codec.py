@@ -22,7 +22,8 @@ from exporter_service.conversion_order import (
 )
 from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.key_rewrites import MAX_REWRITES, KeyRewrite
-from exporter_service.probes import Array
+from exporter_service.meta_graph.parameters import TENSOR_NAME
+from exporter_service.probe_codec import probe_arrays
 from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit import errors, manifest_codec
@@ -40,12 +41,6 @@ _LARGEST_SIDE = 8192
 _CHANNELS = 3
 _LONGEST_ID = 200
 _LARGEST_TOLERANCE = 0.01
-_MOST_PROBE_ELEMENTS = 2**24
-_MOST_PROBE_DIMENSIONS = 16
-_PROBE_DTYPES = frozenset(
-    ["bool", "float16", "float32", "float64"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
 _MOST_NAMES, _LONGEST_NAME = 64, 1000
 _INPUT_DTYPES = ("", "float32", "uint8")
 # What can be one node of TensorFlow's; a scope may have several parts.
@@ -106,7 +101,7 @@ def conversion_request(message: pb.ConvertCheckpointRequest) -> ConversionReques
         key_map=_key_map(message.key_map),
         parity=demand,
         tolerance=_tolerance(message.tolerance),
-        probe=_probe(message.probe),
+        probe=probe_arrays(message.probe),
         request_id=message.request_id,
     )
 
@@ -125,7 +120,7 @@ def adoption_request(message: pb.AdoptGraphRequest) -> AdoptionRequest:
         outputs=_names("outputs", message.outputs),
         formats=_formats(message.formats),
         tolerance=_tolerance(message.tolerance),
-        probe=_probe(message.probe),
+        probe=probe_arrays(message.probe),
     )
 
 
@@ -258,46 +253,15 @@ def _tolerance(value: float) -> float:
     return value or TOLERANCE
 
 
-def _probe(messages: Sequence[pb.ProbeTensor]) -> dict[str, Array]:
-    probe: dict[str, Array] = {}
-    for message in messages:
-        if message.name in probe:
-            raise errors.InvalidRequest(f"the probe has two tensors called {message.name!r}")
-        probe[message.name] = _array(message)
-    return probe
-
-
-def _array(message: pb.ProbeTensor) -> Array:
-    name = message.name or "tensor"
-    if message.dtype not in _PROBE_DTYPES:
-        raise errors.InvalidRequest(
-            f"the probe's {name} has dtype {message.dtype[:40]!r}: one of "
-            f"{', '.join(sorted(_PROBE_DTYPES))} is possible"
-        )
-    dtype = np.dtype(message.dtype).newbyteorder("<")
-    # Before anything is multiplied: a message has room for very many very large dimensions.
-    if not 1 <= len(message.shape) <= _MOST_PROBE_DIMENSIONS or not all(
-        1 <= size <= _MOST_PROBE_ELEMENTS for size in message.shape
-    ):
-        raise errors.InvalidRequest(
-            f"the probe's {name} has {len(message.shape)} dimensions, or one out of range: 1 to "
-            f"{_MOST_PROBE_DIMENSIONS} are possible, each at least 1, with the batch as first"
-        )
-    elements = math.prod(message.shape)
-    if elements > _MOST_PROBE_ELEMENTS or len(message.content) != elements * dtype.itemsize:
-        raise errors.InvalidRequest(
-            f"the probe's {name} has {len(message.content)} bytes: {message.dtype} "
-            f"{list(message.shape)} needs {elements * dtype.itemsize}, and at most "
-            f"{_MOST_PROBE_ELEMENTS} elements"
-        )
-    values = np.frombuffer(message.content, dtype).reshape(tuple(message.shape))
-    return values.astype(dtype.newbyteorder("="))
-
-
 def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
     if len(values) > _MOST_NAMES or any(len(value) > _LONGEST_NAME for value in values):
         raise errors.InvalidRequest(
             f"{field} has {len(values)} names: at most {_MOST_NAMES} are possible, of "
             f"{_LONGEST_NAME} characters"
+        )
+    wrong = [value for value in values if not re.fullmatch(TENSOR_NAME, value)]
+    if wrong:
+        raise errors.InvalidRequest(
+            f"{field} has {wrong[0]!r}: write NAME, NAME:PORT or ALIAS=NAME:PORT"
         )
     return tuple(values)

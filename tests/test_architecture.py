@@ -66,6 +66,7 @@ WITH_PROTOBUF = {
     "exporter_service.client_codec",
     "exporter_service.codec",
     "exporter_service.meta_graph.meta_file",  # a .meta as text
+    "exporter_service.probe_codec",
     "exporter_service.request_codec",
     "exporter_service.servicer",
     "inference_service.__main__",

@@ -13,7 +13,9 @@ from service_kit import errors
 META_GRAPH = "META_GRAPH"
 # As TensorFlow writes a tensor: a node's path, and perhaps the number of its output.
 _TENSOR = r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*(?::\d{1,5})?"
-TensorName = Annotated[str, Field(pattern=rf"^(?:[A-Za-z][A-Za-z0-9_]*=)?{_TENSOR}$")]
+# Perhaps with an alias before it.
+TENSOR_NAME = rf"^(?:[A-Za-z][A-Za-z0-9_]*=)?{_TENSOR}$"
+TensorName = Annotated[str, Field(pattern=TENSOR_NAME)]
 
 
 class MetaGraphParameters(BaseModel):

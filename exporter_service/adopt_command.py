@@ -1,0 +1,49 @@
+"""`pbexport adopt`: a frozen graph that exists already becomes an artifact."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exporter_service.artifact_options import (
+    Formats,
+    Inputs,
+    Outputs,
+    ProbeFile,
+    Tolerance,
+    Version,
+    formats_of,
+    print_manifest,
+)
+from exporter_service.client import ExporterClient
+from exporter_service.conversion_order import TOLERANCE, AdoptionRequest
+from exporter_service.options import DEFAULT_ADDRESS, Address, Json, Model, probe_of
+from service_kit.console import one_line_errors
+
+
+def adopt(
+    model: Model,
+    graph: Annotated[str, typer.Option(help="Frozen graph (.pb), a path below a checkpoint root.")],
+    input_: Inputs = None,
+    output: Outputs = None,
+    version: Version = None,
+    format_: Formats = None,
+    tolerance: Tolerance = TOLERANCE,
+    probe: ProbeFile = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Check an existing frozen graph and publish it as the next version of MODEL."""
+    with one_line_errors(), ExporterClient(address) as client:
+        request = AdoptionRequest(
+            model=model,
+            version=version,
+            graph=graph,
+            inputs=tuple(input_ or ()),
+            outputs=tuple(output or ()),
+            formats=formats_of(format_),
+            tolerance=tolerance,
+            probe=probe_of(probe),
+        )
+        print_manifest(client.adopt(request), as_json=as_json)
