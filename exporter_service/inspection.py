@@ -7,7 +7,7 @@ from exporter_service.checkpoint import Checkpoint
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.checkpoint_roots import CheckpointLocation
 from exporter_service.meta_graph.contents import MetaGraphContents
-from exporter_service.meta_graph.meta_file import meta_path, parse_meta
+from exporter_service.meta_graph.meta_file import malformed_named, meta_path, parse_meta
 from exporter_service.meta_graph.survey import survey
 from exporter_service.progress import Progress, Report, Step
 from service_kit import errors
@@ -25,7 +25,8 @@ def inspect_checkpoint(location: CheckpointLocation, report: Report) -> Checkpoi
     problem = ""
     if meta_path(location).exists():
         try:
-            graph = survey(parse_meta(meta_path(location)))
+            with malformed_named():
+                graph = survey(parse_meta(meta_path(location)))
         except errors.PbserveError as error:
             problem = str(error)
     return CheckpointContents(

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from exporter_service.checkpoint_contents import StoredTensor
 from exporter_service.conversion_order import ConversionOrder
 from exporter_service.meta_graph.feeds import Feed
-from exporter_service.meta_graph.meta_file import read_meta
+from exporter_service.meta_graph.meta_file import malformed_named, read_meta
 from exporter_service.meta_graph.parameters import META_GRAPH, MetaGraphParameters, parse_parameters
 from exporter_service.meta_graph.replication import import_tower, import_variables
 from exporter_service.meta_graph.restoring import followers, plan_variables
@@ -53,11 +53,12 @@ def meta_graph_towers(
     parameters = parse_parameters(order.architecture.parameters)
     meta = read_meta(order.checkpoint, tensors)
     report(Progress(Step.BUILD, f"{len(meta.graph_def.node)} nodes, {order.towers.cards} card(s)"))
-    names = DefaultNames(order.towers.input_name or INPUT, order.towers.output_name)
-    net = operate(meta, parameters, names)
     preprocessing = order.preprocessing or Preprocessing()
-    built = _towers(net, meta, tensors, order, parameters, preprocessing)
-    twin = find_twin(meta, net, parameters)
+    names = DefaultNames(order.towers.input_name or INPUT, order.towers.output_name)
+    with malformed_named():
+        net = operate(meta, parameters, names)
+        built = _towers(net, meta, tensors, order, parameters, preprocessing)
+        twin = find_twin(meta, net, parameters)
     if twin is None:
         return built
     single = replace(order, towers=replace(order.towers, cards=1, image_size=None, input_dtype=""))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,24 @@ from exporter_service.formats.model_file import LARGEST_BYTES
 from service_kit import errors
 
 _TEXT_BEGINNINGS = (b"meta_info_def", b"graph_def")
+
+
+@contextlib.contextmanager
+def malformed_named() -> Iterator[None]:
+    """Turns what a walk over a malformed graph runs into into an error that says so.
+
+    Raises:
+        MetaGraphUnusable: a node has not the inputs or attributes that its op has.
+    """
+    try:
+        yield
+    except errors.PbserveError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise errors.MetaGraphUnusable(
+            f"the graph is malformed: a node has not what its op takes ({error!r}); copy the file "
+            "again"
+        ) from error
 
 
 def meta_path(location: CheckpointLocation) -> Path:

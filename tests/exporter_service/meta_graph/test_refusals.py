@@ -317,3 +317,21 @@ def test_a_file_that_is_read_in_the_graph_is_refused(tmp_path: Path) -> None:
 
     words = refused(saved(tmp_path, reading).prefix, tmp_path / "out", outputs=["with_file"])
     assert "ReadFile (ReadFile, reaches files or processes)" in words
+
+
+@pytest.mark.parametrize("fault", ["no inputs", "no attributes", "dangling"])
+def test_a_malformed_graph_is_named_as_such(tmp_path: Path, fault: str) -> None:
+    prefix = saved(tmp_path).prefix
+
+    def spoil(meta: Any) -> None:
+        for node in meta.graph_def.node:
+            if node.name == "out/MatMul":
+                if fault == "no inputs":
+                    del node.input[:]
+                elif fault == "no attributes":
+                    node.attr.clear()
+                else:
+                    node.input[0] = "nowhere"
+
+    changed(prefix, spoil)
+    assert refused(prefix, tmp_path / "out", outputs=["probs"])
