@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Conversion, MovingAverageMode
 from tests.support.digits import GOLDEN, convert_and_prove, digits_order
 from tests.support.services import Service, running
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Keeps the logs of servers in this process out of what command lines print."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)

@@ -70,16 +70,17 @@ def _is_zero(graph: NodeGraph, port: Port) -> bool:
 
 def _fold_functions(graph: NodeGraph) -> int:
     known: dict[Port, bool | None] = {}
+    passed: dict[Port, Port] = {}
     folded = 0
     for name in graph.of_op(*_IFS):
         predicate = graph.input(name, 0)
         taken = None if predicate is None else _truth(graph, predicate, known)
         if taken is not None:
             branch = "then_branch" if taken else "else_branch"
-            inline_call(
-                graph, name, graph.nodes[name].attr[branch].func.name, graph.inputs(name)[1:]
-            )
+            function = graph.nodes[name].attr[branch].func.name
+            passed |= inline_call(graph, name, function, graph.inputs(name)[1:])
             folded += 1
+    graph.replace_all(passed)
     return folded
 
 

@@ -13,6 +13,8 @@ from service_kit import errors
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # A library that calls itself in a circle would go on for ever.
 _DEEPEST = 64
+# Functions that call others twice each double with every level.
+_MOST_INLINED = 100_000
 
 
 def inline_calls(graph: NodeGraph, names: set[str]) -> bool:
@@ -21,40 +23,30 @@ def inline_calls(graph: NodeGraph, names: set[str]) -> bool:
     Raises:
         MetaGraphUnusable: a function is absent or calls itself in a circle.
     """
-    found = False
+    passed: dict[Port, Port] = {}
     for name in sorted(names):
         node = graph.nodes[name]
         if node.op in _CALLS:
-            inline_call(graph, name, node.attr["f"].func.name, graph.inputs(name))
+            passed |= inline_call(graph, name, node.attr["f"].func.name, graph.inputs(name))
         elif node.op in graph.library:
-            inline_call(graph, name, node.op, graph.inputs(name))
-        else:
-            continue
-        found = True
-    return found
+            passed |= inline_call(graph, name, node.op, graph.inputs(name))
+    graph.replace_all(passed)
+    return bool(passed)
 
 
-def inline_call(graph: NodeGraph, name: str, function: str, arguments: Sequence[Port]) -> None:
+def inline_call(
+    graph: NodeGraph, name: str, function: str, arguments: Sequence[Port]
+) -> dict[Port, Port]:
     """Puts a function's nodes below the call's name; the call passes their results on.
+
+    Returns the call's ports with their results, for consumers to take at once.
 
     Raises:
         MetaGraphUnusable: the library has no such function, it cannot be read, or it calls
             itself.
     """
-    definition = graph.library.get(function)
-    if definition is None:
-        raise errors.MetaGraphUnusable(
-            f"{name} calls the function {function}, which the graph does not have"
-        )
-    # Each level adds its part to the name, so a circle shows in the name's depth.
-    if name.count("/inlined/") >= _DEEPEST:
-        raise errors.MetaGraphUnusable(f"the function {function} calls itself in a circle")
+    definition = _definition(graph, name, function, len(arguments))
     signature = definition.signature
-    if len(arguments) != len(signature.input_arg):
-        raise errors.MetaGraphUnusable(
-            f"{name} gives {len(arguments)} values to {function}, which takes "
-            f"{len(signature.input_arg)}"
-        )
     given = {arg.name: port for arg, port in zip(signature.input_arg, arguments, strict=True)}
     bodies = {inner.name: inner for inner in definition.node_def}
     moved = {inner: f"{name}/inlined/{inner}" for inner in bodies}
@@ -78,9 +70,31 @@ def inline_call(graph: NodeGraph, name: str, function: str, arguments: Sequence[
         raise errors.MetaGraphUnusable(
             f"the function {function} cannot be read: {error!r}"
         ) from error
-    for index, result in enumerate(results):
-        graph.replace(Port(name, index), result)
     _pass_on(graph.nodes[name], results, [out.type for out in signature.output_arg])
+    return {Port(name, number): result for number, result in enumerate(results)}
+
+
+def _definition(graph: NodeGraph, name: str, function: str, given: int) -> Any:
+    """Returns the function that a call names, if the call can be put in its place."""
+    definition = graph.library.get(function)
+    if definition is None:
+        raise errors.MetaGraphUnusable(
+            f"{name} calls the function {function}, which the graph does not have"
+        )
+    if len(graph.nodes) > graph.at_first + _MOST_INLINED:
+        raise errors.MetaGraphUnusable(
+            f"the graph's functions become more than {_MOST_INLINED} nodes when they are put in "
+            "their place: it is not a graph to be served"
+        )
+    # Each level adds its part to the name, so a circle shows in the name's depth.
+    if name.count("/inlined/") >= _DEEPEST:
+        raise errors.MetaGraphUnusable(f"the function {function} calls itself in a circle")
+    taken = len(definition.signature.input_arg)
+    if given != taken:
+        raise errors.MetaGraphUnusable(
+            f"{name} gives {given} values to {function}, which takes {taken}"
+        )
+    return definition
 
 
 def _outer_port(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 
@@ -42,6 +42,7 @@ class NodeGraph:
             function.signature.name: function for function in graph_def.library.function
         }
         self.definition = graph_def
+        self.at_first = len(self.nodes)
 
     def inputs(self, name: str) -> list[Port]:
         """Returns a node's data inputs, in order."""
@@ -124,6 +125,21 @@ class NodeGraph:
             for position, text in enumerate(node.input):
                 if not text.startswith("^") and port_of(text) == old:
                     node.input[position] = str(new)
+
+    def replace_all(self, taken: Mapping[Port, Port]) -> None:
+        """Lets every consumer take other ports, in one walk; also where one leads to another."""
+        if not taken:
+            return
+        for node in self.nodes.values():
+            for position, text in enumerate(node.input):
+                if text.startswith("^"):
+                    continue
+                port = port_of(text)
+                steps = 0
+                while port in taken and steps <= len(taken):
+                    port, steps = taken[port], steps + 1
+                if steps:
+                    node.input[position] = str(port)
 
     def add(self, op: str, name: str, inputs: Iterable[Port] = ()) -> Any:
         """Adds a node under a name that is free, and returns it; attributes are the caller's."""
