@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Conversion, MovingAverageMode
 from tests.support.digits import GOLDEN, convert_and_prove, digits_order
 from tests.support.services import Service, running
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Keeps the logs of servers in this process out of what command lines print."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)
