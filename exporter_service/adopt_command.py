@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from exporter_service.artifact_options import (
+    ClassLabels,
     Formats,
     Inputs,
     Outputs,
@@ -18,6 +19,7 @@ from exporter_service.artifact_options import (
 )
 from exporter_service.client import ExporterClient
 from exporter_service.conversion_order import TOLERANCE, AdoptionRequest
+from exporter_service.label_file import read_labels
 from exporter_service.options import DEFAULT_ADDRESS, Address, Json, Model, probe_of
 from service_kit.console import one_line_errors
 
@@ -29,6 +31,7 @@ def adopt(
     output: Outputs = None,
     version: Version = None,
     format_: Formats = None,
+    class_labels: ClassLabels = None,
     tolerance: Tolerance = TOLERANCE,
     probe: ProbeFile = None,
     address: Address = DEFAULT_ADDRESS,
@@ -45,5 +48,6 @@ def adopt(
             formats=formats_of(format_),
             tolerance=tolerance,
             probe=probe_of(probe),
+            class_labels=read_labels(class_labels),
         )
         print_manifest(client.adopt(request), as_json=as_json)

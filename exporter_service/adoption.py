@@ -33,7 +33,7 @@ from exporter_service.probes import CALLER, checked_probe, standard_probes
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.proof_file import Proof, write_proof
 from exporter_service.session import reason, session_config
-from exporter_service.towers import INPUT, check_servable, tensor_spec
+from exporter_service.towers import INPUT, check_labels, check_servable, tensor_spec
 from service_kit import errors
 from service_kit.digest import sha256_of
 from service_kit.manifest import (
@@ -63,7 +63,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
 
     Raises:
         Unconvertible: it is no frozen graph, has no obvious inputs and outputs, or cannot be
-            served; says which nodes.
+            served; says which nodes. Or it has not as many classes as there are labels.
         InvalidRequest: the probe does not fit.
     """
     request = order.request
@@ -87,6 +87,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
         for index, (scope, inputs, outputs) in enumerate(found)
     )  # fmt: skip
     check_servable(towers)
+    check_labels(request.class_labels, towers)
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
         probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
@@ -119,6 +120,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
         parity=ParityReport((), request.tolerance),
         tool_versions=tool_versions(),
         files=tuple(files),
+        class_labels=request.class_labels,
     )
 
 

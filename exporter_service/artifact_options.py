@@ -30,6 +30,10 @@ ProbeFile = Annotated[
     typer.Option(help="Batch to compare on as well: .npy, or .npz by input.",
                  rich_help_panel=PROOF_PANEL),
 ]  # fmt: skip
+ClassLabels = Annotated[
+    Path | None,
+    typer.Option(help="Text file with the names of the classes, one a line, in order."),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(

@@ -66,6 +66,7 @@ def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointReques
         ),
         tolerance=request.tolerance,
         probe=_probe(request.probe),
+        class_labels=request.class_labels,
     )
 
 
@@ -80,6 +81,7 @@ def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
         formats=_formats(request.formats),
         tolerance=request.tolerance,
         probe=_probe(request.probe),
+        class_labels=request.class_labels,
     )
 
 

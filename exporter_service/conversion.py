@@ -36,7 +36,7 @@ from exporter_service.progress import Progress, Report, Step
 from exporter_service.proof_file import Proof, write_proof
 from exporter_service.session import reason, session_config
 from exporter_service.tower_graph import TowerGraph
-from exporter_service.towers import check_servable
+from exporter_service.towers import check_labels, check_servable
 from service_kit import __version__, errors
 from service_kit.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
 
@@ -54,7 +54,8 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
         CheckpointMismatch: they are those of another model.
         MovingAverageMissing: required averages are absent.
         InvalidRequest: the key map or the probe does not fit.
-        Unconvertible: the graph cannot be built, switched or frozen, or is too large.
+        Unconvertible: the graph cannot be built, switched or frozen, is too large, or has not as
+            many classes as there are labels.
         ScratchUnavailable: the folder is full.
     """
     report(Progress(Step.READ, order.checkpoint.prefix.name))
@@ -66,6 +67,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
     check_servable(built.towers)
+    check_labels(order.class_labels, built.towers)
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
     check_size(built.graph, values)
@@ -104,6 +106,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
         files=tuple(files),
         warnings=(*built.warnings, *_untrained(built, values)),
         meta_graph=built.surgery,
+        class_labels=order.class_labels,
     )
 
 

@@ -103,6 +103,8 @@ class _Options:
     parity: ParityDemand = ParityDemand.ANY
     tolerance: float = TOLERANCE
     probe: Probe = field(default_factory=dict)
+    # One a class; empty: not known.
+    class_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,7 @@ class AdoptionRequest:
     formats: tuple[ExtraFormat, ...] = ()
     tolerance: float = TOLERANCE
     probe: Probe = field(default_factory=dict)
+    class_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from exporter_service.artifact_options import (
     META_PANEL,
     PROOF_PANEL,
+    ClassLabels,
     Formats,
     Inputs,
     Outputs,
@@ -30,6 +31,7 @@ from exporter_service.conversion_order import (
     TowerOptions,
 )
 from exporter_service.key_rewrites import parse_rewrites
+from exporter_service.label_file import read_labels
 from exporter_service.options import (
     DEFAULT_ADDRESS,
     Address,
@@ -77,6 +79,7 @@ def convert(
         ),
     ],
     classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
+    class_labels: ClassLabels = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any parameter of the architecture, NAME=VALUE."),
@@ -238,6 +241,7 @@ def convert(
             parity=ParityDemand[parity.name],
             tolerance=tolerance,
             probe=probe_of(probe),
+            class_labels=read_labels(class_labels),
             request_id=request_id or uuid.uuid4().hex,
         )
         print_manifest(_watched(client, request), as_json=as_json)

@@ -12,7 +12,7 @@ import structlog
 
 from exporter_service.architectures.description import ArchitectureDescription, describe
 from exporter_service.architectures.entry_points import plugin_names
-from exporter_service.architectures.registry import check_spec, own_architectures
+from exporter_service.architectures.registry import check_spec, class_count, own_architectures
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.checkpoint_roots import CheckpointRoots
 from exporter_service.conversion_order import (
@@ -29,6 +29,7 @@ from exporter_service.scratch import scratch_folder
 from exporter_service.shared_runs import SharedRuns, used_for_another
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
+from service_kit.class_labels import problem_of_count
 from service_kit.manifest import Conversion, Manifest, ParityReport
 
 _log = structlog.get_logger(__name__)
@@ -188,6 +189,7 @@ class Exporter:
             parse_parameters(request.architecture.parameters)
         else:
             check_spec(request.architecture)
+            _check_label_count(request)
         for one in request.formats:
             one.check_installed()
         location = self._roots.locate(request.checkpoint)
@@ -256,3 +258,15 @@ class Exporter:
         """
         await asyncio.to_thread(self._store.delete, model, version)
         _log.info("deleted", model=model, version=version)
+
+
+def _check_label_count(request: ConversionRequest) -> None:
+    """Refuses labels that are not as many as the classes, where these are known on paper."""
+    classes = class_count(request.architecture)
+    if not request.class_labels or classes is None:
+        return
+    problem = problem_of_count(len(request.class_labels), classes, request.architecture.name)
+    if problem:
+        raise errors.Unconvertible(
+            f"{problem}: give one label a class, or the parameter `classes` that the checkpoint has"
+        )

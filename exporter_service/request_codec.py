@@ -27,6 +27,7 @@ from exporter_service.probe_codec import probe_arrays
 from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit import errors, manifest_codec
+from service_kit.class_labels import problem_of_label
 from service_kit.manifest import (
     ArchitectureSpec,
     Augmentation,
@@ -102,6 +103,7 @@ def conversion_request(message: pb.ConvertCheckpointRequest) -> ConversionReques
         parity=demand,
         tolerance=_tolerance(message.tolerance),
         probe=probe_arrays(message.probe),
+        class_labels=_labels(message.class_labels),
         request_id=message.request_id,
     )
 
@@ -121,6 +123,7 @@ def adoption_request(message: pb.AdoptGraphRequest) -> AdoptionRequest:
         formats=_formats(message.formats),
         tolerance=_tolerance(message.tolerance),
         probe=probe_arrays(message.probe),
+        class_labels=_labels(message.class_labels),
     )
 
 
@@ -264,4 +267,12 @@ def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
         raise errors.InvalidRequest(
             f"{field} has {wrong[0]!r}: write NAME, NAME:PORT or ALIAS=NAME:PORT"
         )
+    return tuple(values)
+
+
+def _labels(values: Sequence[str]) -> tuple[str, ...]:
+    for index, label in enumerate(values):
+        problem = problem_of_label(label)
+        if problem:
+            raise errors.InvalidRequest(f"class_labels[{index}] {problem}")
     return tuple(values)

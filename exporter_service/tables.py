@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.checkpoint_contents import CheckpointContents
@@ -14,6 +15,7 @@ from service_kit.console import plain, size_text
 from service_kit.manifest import Manifest, MetaGraphReport, ParityReport, TensorSpec
 
 _SHOWN = 8
+_SHOWN_LABELS = 3
 
 
 def manifest_table(manifest: Manifest) -> Table:
@@ -36,6 +38,9 @@ def manifest_table(manifest: Manifest) -> Table:
         for label, specs in (("takes", tower.inputs), ("gives", tower.outputs)):
             text = ", ".join(map(_tensor, specs))
             table.add_row(f"card {tower.index} {label}", text + (where if label == "takes" else ""))
+    if manifest.class_labels:
+        # A text: a label may hold what would be markup.
+        table.add_row("class labels", Text(_labels(manifest.class_labels)))
     variables = average.from_shadow + average.from_own_key
     if variables:
         table.add_row(
@@ -160,6 +165,11 @@ def architectures_table(architectures: Sequence[ArchitectureDescription]) -> Tab
 def _tensor(spec: TensorSpec) -> str:
     shape = "x".join("?" if size < 0 else str(size) for size in spec.shape)
     return f"{spec.tensor_name}  ({shape} {spec.dtype})"
+
+
+def _labels(labels: Sequence[str]) -> str:
+    more = ["..."] if len(labels) > _SHOWN_LABELS else []
+    return f"{len(labels)}: {', '.join([*labels[:_SHOWN_LABELS], *more])}"
 
 
 def _verdict(report: ParityReport) -> str:

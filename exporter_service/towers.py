@@ -12,6 +12,7 @@ from exporter_service.conversion_order import TowerOptions
 from exporter_service.preprocessing import preprocessed
 from exporter_service.tower_copy import FirstTower
 from service_kit import errors
+from service_kit.class_labels import LABELLED_OUTPUT, problem_of_labels
 from service_kit.manifest import Preprocessing, TensorSpec, Tower
 from service_kit.manifest_check import problem_of_towers
 
@@ -103,6 +104,20 @@ def check_servable(towers: Sequence[Tower]) -> None:
     problem = problem_of_towers(towers)
     if problem:
         raise errors.Unconvertible(f"it cannot be served: {problem}; choose other tensors")
+
+
+def check_labels(labels: Sequence[str], towers: Sequence[Tower]) -> None:
+    """Refuses class labels that are not those of the towers' answers, before values are read.
+
+    Raises:
+        Unconvertible: their number, or that it is not known which output they are for.
+    """
+    problem = problem_of_labels(labels, towers)
+    if problem:
+        raise errors.Unconvertible(
+            f"{problem}; give one label for each class of the output {LABELLED_OUTPUT}, or of the "
+            "only output, or none"
+        )
 
 
 def _outputs(result: Any, output_name: str) -> dict[str, Any]:

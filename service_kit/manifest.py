@@ -203,6 +203,8 @@ class Conversion:
     files: tuple[ArtifactFile, ...] = ()
     warnings: tuple[str, ...] = ()
     meta_graph: MetaGraphReport | None = None
+    # One a class, in the order of the output that `service_kit.class_labels` says.
+    class_labels: tuple[str, ...] = ()
     # Of the request that asked for it; a retry is recognised by the two.
     request_id: str = ""
     request_sha256: str = ""

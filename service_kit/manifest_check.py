@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from service_kit import errors, manifest
+from service_kit.class_labels import problem_of_labels
 from service_kit.model_name import is_model_name
 
 # Element types that can be fed and fetched.
@@ -46,7 +47,9 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
     ):
         problem = "a tower has two tensors of one name"
     else:
-        problem = problem_of_towers(document.towers)
+        problem = problem_of_towers(document.towers) or problem_of_labels(
+            document.class_labels, document.towers
+        )
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
 

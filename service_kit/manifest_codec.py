@@ -72,6 +72,7 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
         ],
         warnings=document.warnings,
         meta_graph=_surgery_to_proto(document.meta_graph),
+        class_labels=document.class_labels,
         request_id=document.request_id,
         request_sha256=document.request_sha256,
     )
@@ -112,6 +113,7 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
         meta_graph=(
             _surgery_from_proto(message.meta_graph) if message.HasField("meta_graph") else None
         ),
+        class_labels=tuple(message.class_labels),
         request_id=message.request_id,
         request_sha256=message.request_sha256,
     )

@@ -18,7 +18,11 @@ from exporter_service.architectures.architecture import (
     Shapes,
     Variable,
 )
-from exporter_service.architectures.densenet_plan import DenseNetParameters, FamilyParameters
+from exporter_service.architectures.densenet_plan import (
+    DenseNetOptions,
+    DenseNetParameters,
+    FamilyParameters,
+)
 from exporter_service.architectures.entry_points import is_plugin, plugin_names
 from exporter_service.architectures.slim_nets import (
     INSTALLATION,
@@ -139,6 +143,17 @@ def check_spec(spec: ArchitectureSpec) -> Architecture | None:
         return None
     architecture.parse(spec.parameters)
     return architecture
+
+
+def class_count(spec: ArchitectureSpec) -> int | None:
+    """Returns how many classes the answers will have; None if only the built net tells.
+
+    Raises:
+        InvalidParameters: the architecture does not take the parameters.
+    """
+    architecture = ARCHITECTURES.get(spec.name)
+    parameters = architecture.parse(spec.parameters) if architecture else None
+    return parameters.classes if isinstance(parameters, DenseNetOptions) else None
 
 
 def find_architecture(name: str) -> Architecture:

@@ -78,6 +78,41 @@ def test_other_formats_can_be_had_of_it(tmp_path: Path) -> None:
     assert "saved_model.pb" in {file.file_name for file in done.files}
 
 
+def open_ended() -> None:
+    tf.nn.softmax(tf.placeholder(tf.float32, [None, None], name="x"), name="probs")
+
+
+def test_class_labels_are_for_probs_or_for_the_only_output(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", towers("Card", 2))
+    labels = ("a", "b", "a")
+    for name, outputs in (("probs", ("z", "probs=y")), ("only", ("y",))):
+        done = adopted(graph, tmp_path / name, outputs=outputs, class_labels=labels)
+        assert done.class_labels == labels
+
+
+def test_classes_of_any_number_take_any_class_labels(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", open_ended)
+    done = adopted(graph, tmp_path / "out", class_labels=("a", "b"))
+    assert (done.towers[0].outputs[0].shape, done.class_labels) == ((-1, -1), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (("y",), "2 class labels, and the output y has 3 classes; give one label for each"),
+        ((), r"several outputs \(y, z\) of which none is called probs"),
+        (("z",), r"the output z of shape \[-1\] has no dimension for classes"),
+    ],
+)
+def test_class_labels_that_do_not_fit_are_refused(
+    tmp_path: Path, outputs: tuple[str, ...], words: str
+) -> None:
+    graph = written(tmp_path / "g.pb", towers("Card", 2))
+    with pytest.raises(errors.Unconvertible, match=words):
+        adopted(graph, tmp_path / "out", outputs=outputs, class_labels=("a", "b"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def unlike() -> None:
     for index in range(2):
         with tf.name_scope(f"Card_{index}"):

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from exporter_service.cli import app
+from service_kit.artifact_store import ArtifactStore
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN
 from tests.support.services import running
@@ -134,6 +135,53 @@ def test_a_probe_comes_from_a_file(exporter: RunningExporter, tmp_path: Path) ->
     assert "the probe has other: the graph takes input" in wrong.stderr
     none = convert(exporter, "cli-probe", "--probe", str(tmp_path / "none.npy"))
     assert none.exit_code == 2
+
+
+def test_class_labels_come_from_a_file_and_stand_in_table_and_manifest(
+    exporter: RunningExporter, tmp_path: Path
+) -> None:
+    labels = ["[/red]", ":cat:", "two", *"3456789"]
+    (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n")
+    (tmp_path / "nine.txt").write_text("\n".join(labels[:9]) + "\n")
+    option = ("--class-labels", str(tmp_path / "labels.txt"))
+    done = convert(exporter, "cli-labels", *option)
+    assert done.exit_code == 0
+    assert "10: [/red], :cat:, two, ..." in done.stdout
+    adopted = run(
+        "adopt", "cli-labels", "--graph", "multi.pb", "--address", exporter.address, *option,
+        "--json",
+    )  # fmt: skip
+    assert json.loads(adopted.stdout)["class_labels"] == labels
+    store = ArtifactStore(str(exporter.store))
+    assert [store.manifest("cli-labels", n).class_labels for n in (1, 2)] == [tuple(labels)] * 2
+    short = convert(exporter, "cli-labels", "--class-labels", str(tmp_path / "nine.txt"))
+    assert short.exit_code == 1
+    assert "there are 9 class labels, and densenet has 10 classes" in short.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("convert", "--checkpoint", "c", *DIGITS), ("adopt", "--graph", "g")]
+)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read class labels from"),
+        (b"a\n\nb\n", "labels.txt, line 2: the class label is blank"),
+        (b"\xff\n", "labels.txt, line 1: not UTF-8"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_used_is_one_line_and_nothing_is_sent(
+    tmp_path: Path, command: tuple[str, ...], content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    nowhere = ("--address", "127.0.0.1:1")
+    done = run(command[0], "m", *command[1:], "--class-labels", str(path), *nowhere)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,28 @@ def test_the_description_says_what_was_done(converted_ema: Converted) -> None:
     assert done.tool_versions["tensorflow"] == tf.__version__
 
 
+@pytest.mark.parametrize("architecture", [SPEC, ArchitectureSpec("META_GRAPH", {})])
+def test_class_labels_as_many_as_the_classes_are_kept_in_order(
+    tmp_path: Path, architecture: ArchitectureSpec
+) -> None:
+    labels = tuple("9876543210")
+    order = digits_order(architecture=architecture, preprocessing=None, class_labels=labels)
+    assert convert(order, tmp_path, lambda _: None).class_labels == labels
+
+
+@pytest.mark.parametrize("architecture", [SPEC, ArchitectureSpec("META_GRAPH", {})])
+def test_another_number_of_class_labels_is_refused_before_any_value_is_restored(
+    tmp_path: Path, architecture: ArchitectureSpec
+) -> None:
+    seen: list[Step] = []
+    order = digits_order(
+        architecture=architecture, preprocessing=None, class_labels=tuple("012345678")
+    )
+    with pytest.raises(errors.Unconvertible, match=r"9 class labels, and .* has 10 classes; give"):
+        convert(order, tmp_path, lambda progress: seen.append(progress.step))
+    assert seen == [Step.READ, Step.BUILD]
+
+
 def test_the_same_order_gives_the_same_bytes(tmp_path: Path, converted_ema: Converted) -> None:
     again = convert(digits_order(cards=2), tmp_path, lambda _: None)
     assert again.graph.sha256 == converted_ema.conversion.graph.sha256

@@ -93,6 +93,18 @@ async def test_a_request_id_gives_one_artifact_however_often_it_is_sent(
         await answers_of(exporter, request_id="once", cards=3)
 
 
+async def test_labels_that_are_not_as_many_as_the_classes_start_no_process(
+    store: ArtifactStore,
+) -> None:
+    processes = InstantProcesses(1)
+    exporter = Exporter(store, CheckpointRoots([GOLDEN]), processes, processes)
+    with pytest.raises(errors.Unconvertible, match="3 class labels, and densenet has 10 classes"):
+        await answers_of(exporter, class_labels=("a", "b", "c"))
+    assert not processes.begun.is_set()
+    await answers_of(exporter, class_labels=tuple("0123456789"))
+    assert processes.begun.is_set()
+
+
 async def test_a_retry_joins_the_conversion_that_runs(store: ArtifactStore) -> None:
     processes = InstantProcesses(1)
     processes.go.clear()

@@ -63,6 +63,7 @@ def test_what_the_client_asks_is_what_the_server_understands() -> None:
         tolerance=1e-4,
         request_id="once",
         probe=probe,
+        class_labels=("crane", "cat", "crane"),
     )
     found = request_codec.conversion_request(client_codec.conversion_message(request))
     np.testing.assert_array_equal(found.probe[""], probe[""])
@@ -71,8 +72,15 @@ def test_what_the_client_asks_is_what_the_server_understands() -> None:
 
 
 def test_an_adoption_arrives_as_it_was_asked_for() -> None:
-    request = AdoptionRequest("m", 2, "a.pb", ("x=a:0",), ("b",), (ExtraFormat.ONNX,), 1e-3)
+    request = AdoptionRequest(
+        "m", 2, "a.pb", ("x=a:0",), ("b",), (ExtraFormat.ONNX,), 1e-3, class_labels=("cat", "dog")
+    )
     assert request_codec.adoption_request(client_codec.adoption_message(request)) == request
+
+
+def test_class_labels_and_their_order_are_a_part_of_what_is_asked_for() -> None:
+    labels = [(), ("cat", "dog"), ("dog", "cat"), ("cat, dog",)]
+    assert len({digits_request(class_labels=one).digest for one in labels}) == len(labels)
 
 
 def test_what_is_left_out_has_the_recipes_defaults() -> None:
@@ -82,6 +90,7 @@ def test_what_is_left_out_has_the_recipes_defaults() -> None:
     assert request.moving_average is MovingAverageMode.AUTO
     assert request.preprocessing is None
     assert request.tolerance == 1e-5
+    assert request.class_labels == ()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,9 @@ def test_what_is_left_out_has_the_recipes_defaults() -> None:
         ({"probe": [probe(dtype="f4,,")]}, "dtype 'f4,,'"),
         ({"probe": [probe(content=b"1")]}, "has 1 bytes"),
         ({"probe": [probe(), probe()]}, "two tensors called 'x'"),
+        ({"class_labels": ["a", ""]}, r"class_labels\[1\] is blank"),
+        ({"class_labels": ["a" * 201]}, r"class_labels\[0\] is 201 characters long: at most 200"),
+        ({"class_labels": ["a", "b", "c\nd"]}, r"class_labels\[2\] has control characters: 'c"),
         ({"version": -1}, "version is -1"),
         ({"cards": -1}, "cards is -1: 1 to 64"),
         ({"cards": 65}, "cards is 65"),
@@ -140,3 +152,9 @@ def test_what_is_left_out_has_the_recipes_defaults() -> None:
 def test_a_field_out_of_range_is_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=words):
         request_codec.conversion_request(message(**changes))
+
+
+def test_class_labels_of_an_adoption_are_checked_in_the_same_way() -> None:
+    asked = pb.AdoptGraphRequest(model="m", graph="a.pb", class_labels=["a", " "])
+    with pytest.raises(errors.InvalidRequest, match=r"class_labels\[1\] is blank"):
+        request_codec.adoption_request(asked)

@@ -55,6 +55,13 @@ def test_fields_of_later_releases_are_passed_over() -> None:
     assert manifest_codec.from_json(json.dumps(text).encode(), "x") == document()
 
 
+def test_class_labels_come_back_in_order_and_may_be_equal() -> None:
+    original = replace(document(), class_labels=("crane", "böse, Übel", "crane"))
+    text = manifest_codec.to_json(original)
+    assert json.loads(text)["class_labels"] == ["crane", "böse, Übel", "crane"]
+    assert manifest_codec.from_json(text, "x") == original
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -77,6 +84,15 @@ def test_fields_of_later_releases_are_passed_over() -> None:
         ({"towers": [_tower_with(shape=["-1", "-2"])]}, r"has shape \[-1, -2\]"),
         ({"towers": [_tower_with(shape=["-1", "99999999999"])]}, "has shape"),
         ({"towers": [_tower_with(dtype="complex")]}, "has dtype 'complex'"),
+        ({"class_labels": ["a", "b"]}, "2 class labels, and the output probs has 3 classes"),
+        ({"class_labels": ["a", "b\x1b[2J", "c"]}, "class label 1 has control characters"),
+        (
+            {
+                "towers": [{"inputs": [_SPEC], "outputs": [_SPEC, _SPEC | {"name": "other"}]}],
+                "class_labels": ["a", "b"],
+            },
+            r"several outputs \(input, other\)",
+        ),
     ],
 )
 def test_refuses_what_readers_could_not_act_on(change: dict[str, object], problem: str) -> None:

@@ -182,6 +182,7 @@ class Manifest(_message.Message):
     META_GRAPH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REQUEST_SHA256_FIELD_NUMBER: _builtins.int
+    CLASS_LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
@@ -238,6 +239,12 @@ class Manifest(_message.Message):
     def meta_graph(self) -> Global___MetaGraphReport:
         """What was done to a training graph; absent for what was built from an architecture."""
 
+    @_builtins.property
+    def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the classes, in the order of the last dimension of the output `probs`, or of the only
+        output; empty: not known.
+        """
+
     def __init__(
         self,
         *,
@@ -257,10 +264,11 @@ class Manifest(_message.Message):
         meta_graph: Global___MetaGraphReport | None = ...,
         request_id: _builtins.str = ...,
         request_sha256: _builtins.str = ...,
+        class_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "files", b"files", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -263,6 +263,7 @@ class ConvertCheckpointRequest(_message.Message):
     PARITY_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    CLASS_LABELS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller: finds the conversion in logs and makes a retry safe; may be empty,
     at most 200 characters.
@@ -336,6 +337,15 @@ class ConvertCheckpointRequest(_message.Message):
     def probe(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTensor]:
         """A batch to compare on beside the fixed ones, one tensor an input; may be empty."""
 
+    @_builtins.property
+    def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the classes, in the order of the last dimension of the output `probs`, or of the only
+        output; empty: not known. Two classes may have one name. INVALID_ARGUMENT: a label is blank,
+        has control characters or is longer than 200 characters. FAILED_PRECONDITION: there are more
+        or fewer than classes (a dimension of any size takes any number), or several outputs of which
+        none is `probs`.
+        """
+
     def __init__(
         self,
         *,
@@ -362,10 +372,11 @@ class ConvertCheckpointRequest(_message.Message):
         parity: Global___ParityDemand.ValueType = ...,
         tolerance: _builtins.float = ...,
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
+        class_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "image_size", b"image_size", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "device_kind", b"device_kind", "device_pins", b"device_pins", "formats", b"formats", "free_image_size", b"free_image_size", "freezing_route", b"freezing_route", "image_size", b"image_size", "input_dtype", b"input_dtype", "input_name", b"input_name", "keep_checkpoint", b"keep_checkpoint", "key_map", b"key_map", "model", b"model", "moving_average", b"moving_average", "output_name", b"output_name", "parity", b"parity", "preprocessing", b"preprocessing", "probe", b"probe", "request_id", b"request_id", "scope_prefix", b"scope_prefix", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "device_kind", b"device_kind", "device_pins", b"device_pins", "formats", b"formats", "free_image_size", b"free_image_size", "freezing_route", b"freezing_route", "image_size", b"image_size", "input_dtype", b"input_dtype", "input_name", b"input_name", "keep_checkpoint", b"keep_checkpoint", "key_map", b"key_map", "model", b"model", "moving_average", b"moving_average", "output_name", b"output_name", "parity", b"parity", "preprocessing", b"preprocessing", "probe", b"probe", "request_id", b"request_id", "scope_prefix", b"scope_prefix", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -858,6 +869,7 @@ class AdoptGraphRequest(_message.Message):
     FORMATS_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    CLASS_LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model to publish."""
     version: _builtins.int
@@ -884,6 +896,10 @@ class AdoptGraphRequest(_message.Message):
     def probe(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTensor]:
         """As in ConvertCheckpointRequest."""
 
+    @_builtins.property
+    def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in ConvertCheckpointRequest, with the same refusals."""
+
     def __init__(
         self,
         *,
@@ -895,10 +911,11 @@ class AdoptGraphRequest(_message.Message):
         formats: _abc.Iterable[Global___ExtraFormat.ValueType] | None = ...,
         tolerance: _builtins.float = ...,
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
+        class_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
