@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from inference_service.settings import InferenceSettings
-
 if TYPE_CHECKING:
-    from inference_service.engine import Engine
-    from service_kit.manifest import Tower
+    from inference_service.settings import InferenceSettings
 
 
 def run(settings: InferenceSettings) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        PbserveError: the service cannot start: address or store.
+        PbserveError: the service cannot start: address, models file or devices.
     """
     asyncio.run(_serve(settings))
 
 
 async def _serve(settings: InferenceSettings) -> None:
     # Only the server needs these; the command line's client starts faster without.
+    from inference_service.cores import usable_cores
+    from inference_service.engine.lazy import LazyEngines
     from inference_service.hot_load import HotLoader
     from inference_service.loader import Loader
+    from inference_service.model_health import ModelHealth
+    from inference_service.model_rules import ModelRules
+    from inference_service.models_file import EMPTY
+    from inference_service.models_file_watch import ModelsFileWatch
+    from inference_service.operations import Operations
     from inference_service.predictor import Predictor
     from inference_service.registry import Registry
     from inference_service.servicer import SERVICE_NAME, InferenceServicer
+    from inference_service.store_watch import StoreWatch
     from pbserve.inference.v1 import inference_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
@@ -37,36 +41,48 @@ async def _serve(settings: InferenceSettings) -> None:
 
     configure_logs(settings.log_format)
     told = stop_signal()
+    cores = usable_cores()
+    models_file = ModelsFileWatch(settings.models_file) if settings.models_file else None
+    rules = ModelRules(settings.models, models_file.load() if models_file else EMPTY)
     store = ArtifactStore(settings.store)
-    registry = Registry()
+    registry = Registry(rules.labels)
     server = Server(max_message_bytes=settings.max_message_bytes)
-    loader = Loader(
-        store,
-        _tensorflow_engine,
-        max_batch_size=settings.max_batch_size,
-        queue_images=settings.queue_images,
+    engines = LazyEngines(
+        settings.devices,
+        cores=cores,
+        threads=settings.intra_op_threads,
+        gpu_memory_bytes=settings.gpu_memory_bytes,
     )
-    hot_loader = HotLoader(store, registry, loader, server.health)
+    loader = Loader(store, engines)
+    hot_loader = HotLoader(store, registry, loader, rules, ModelHealth(server.health))
+    watch = StoreWatch(
+        hot_loader,
+        registry,
+        rules,
+        models_file,
+        store_is_watched=settings.watch,
+        strict=settings.strict_readiness,
+    )
+    decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
         InferenceServicer(
-            Predictor(registry),
+            Predictor(registry, decoders),
             registry,
+            Operations(hot_loader, registry, rules),
+            watch.problems,
             stream_window=settings.stream_window,
-            stop=server.stopping,
+            streams=server.streams,
         ),
         server.grpc,
     )
     address = await server.start(settings.listen, [SERVICE_NAME])
     announce("pbserve", address)
 
-    async def watch() -> None:
-        # Ready when everything known at the start is loaded, or has failed for its own reasons.
-        await hot_loader.catch_up()
+    async def become_ready() -> None:
         for name in (OVERALL, SERVICE_NAME):
             await server.health.set(name, serving=True)
-        await hot_loader.watch(settings.poll_seconds)
 
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(watch.watch(settings.poll_seconds, become_ready))
     stopping = asyncio.create_task(told.wait())
     await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
@@ -74,18 +90,11 @@ async def _serve(settings: InferenceSettings) -> None:
         lame_duck_seconds=settings.lame_duck_seconds, grace_seconds=settings.grace_seconds
     )
     await hot_loader.close()
+    decoders.shutdown(wait=False, cancel_futures=True)
     if not stopping.done():
         # The watch ended by itself, which only a defect can bring about.
         stopping.cancel()
         await watching
-
-
-def _tensorflow_engine(graph: bytes, towers: Sequence[Tower]) -> Engine:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Takes seconds to import: in the loading thread, after the port is open.
-    from inference_service.engine.tensorflow import TensorFlowEngine
-
-    return TensorFlowEngine(graph, towers)
 
 
 def main() -> None:

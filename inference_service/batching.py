@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+import enum
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+
+# Of so many batches in a row one begins with bulk, if bulk waits: a quarter of the batches keeps
+# it moving under any load.
+BULK_EVERY = 4
+
+
+class Priority(enum.Enum):
+    """Classes of requests."""
+
+    INTERACTIVE = "INTERACTIVE"
+    BULK = "BULK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +47,49 @@ class Slice:
 def next_batch(queue: Iterable[Waiting], limit: int) -> list[Slice]:
     """Returns the slices of the next batch, in the order of the queue.
 
-    Takes from the front until `limit` images are reached or another kind comes; a request
-    that is larger than what is left gives its first images and keeps its place. `queue` is
-    read only as far as needed.
+    The first request is always in it; of those behind it the ones of its kind, until `limit`
+    images are reached. A request that is larger than what is left gives its first images and
+    keeps its place. `queue` is read only as far as needed.
     """
     batch: list[Slice] = []
     room = limit
     kind: Hashable = None
     for position, request in enumerate(queue):
-        if room == 0 or (batch and request.kind != kind):
-            break
-        kind = request.kind
+        if not batch:
+            kind = request.kind
+        elif request.kind != kind:
+            continue
         stop = min(request.images, request.done + room)
         batch.append(Slice(position, request.done, stop))
         room -= stop - request.done
+        if room == 0:
+            break
     return batch
+
+
+def leader(*, interactive: bool, bulk: bool, passed_over: int) -> Priority:
+    """Returns the class that the next batch begins with.
+
+    Args:
+        interactive: whether interactive requests wait; they or bulk do.
+        bulk: whether bulk requests wait.
+        passed_over: batches that began with the other class since bulk waits.
+    """
+    if bulk and (not interactive or passed_over >= BULK_EVERY - 1):
+        return Priority.BULK
+    return Priority.INTERACTIVE
+
+
+def due_at(arrived: float, deadline: float | None, delay: float) -> float:
+    """Returns when a request should wait no longer for company, on the clock of its times.
+
+    A request spends at most half of its time on waiting, so that the rest is there to compute it.
+    """
+    if deadline is None:
+        return arrived + delay
+    return arrived + max(0.0, min(delay, (deadline - arrived) / 2))
+
+
+def padded_size(images: int, sizes: Sequence[int]) -> int:
+    """Returns the smallest of `sizes` that holds a batch; its own size if none does."""
+    return min((size for size in sizes if size >= images), default=images)

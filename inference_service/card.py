@@ -1,56 +1,37 @@
-"""One tower at run time: a queue of requests, and one thread that runs batches of them."""
+"""One lane of an artifact: a queue of requests, and one thread that runs batches of them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import structlog
 
-from inference_service.batching import Slice, Waiting, next_batch
+from inference_service.batch_tensors import (
+    Tensors,
+    check_outputs,
+    non_finite_images,
+    part,
+    stacked,
+)
+from inference_service.batching import Priority, Slice, padded_size
+from inference_service.card_health import CardHealth
+from inference_service.card_queue import CardQueue
+from inference_service.lane import CardCounts, CardLimits, Lane
+from inference_service.pending import CardAnswer, Pending
 from service_kit import errors
-from service_kit.manifest import Tower
 
-Array = npt.NDArray[Any]
-Tensors = Mapping[str, Array]
 _log = structlog.get_logger(__name__)
-
-# What a caller is told to wait before it tries a full queue again.
-_RETRY_AFTER_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class CardAnswer:
-    """Outputs by semantic name, and how they came about (times in seconds)."""
-
-    outputs: Tensors
-    batch_size: int
-    queue_seconds: float
-    compute_seconds: float
+_Batch = Sequence[tuple[Pending, Slice]]
+# A caller is told to wait until what is outstanding should be done, within these seconds.
+_SHORTEST_RETRY, _LONGEST_RETRY = 0.01, 5.0
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A request on its way through the card."""
-
-    inputs: Tensors
-    images: int
-    kind: Any
-    deadline: float | None
-    arrived: float
-    answer: Future[CardAnswer]
-    done: int = 0
-    began: float | None = None
-    computed: float = 0.0
-    batch_size: int = 0
-    parts: list[Tensors] = field(default_factory=list)
+# Finds another place for what a card that is out of order had queued.
+Mover = Callable[[Sequence[Pending], "Card"], None]
 
 
 class Card:
@@ -58,41 +39,38 @@ class Card:
 
     def __init__(
         self,
-        tower: Tower,
-        run: Callable[[Tensors], Tensors],
+        lane: Lane,
+        limits: CardLimits,
+        move: Mover,
         *,
-        max_batch_size: int,
-        queue_images: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts the card's thread.
 
         Args:
-            tower: what the card feeds and fetches.
-            run: computes outputs by semantic name from inputs in the tower's dtypes; only the
-                card's own thread calls it.
-            max_batch_size: images that `run` gets at most.
-            queue_images: images that may be outstanding; a larger single request is taken
-                when nothing else is.
+            lane: what the card is made of.
+            limits: what it takes; may be replaced later.
+            move: called on the card's thread with what it cannot answer any more.
             clock: seconds, as for the deadlines given to `submit`.
         """
-        self.tower = tower
-        self.max_batch_size = max_batch_size
-        self._run_engine = run
-        self._queue_images = queue_images
+        self.lane = lane
+        self.limits = limits
+        self.counts = CardCounts()
+        self._move = move
         self._clock = clock
-        self._queue: deque[_Pending] = deque()
+        self._health = CardHealth()
+        self._queue = CardQueue()
         self._changed = threading.Condition()
         self._outstanding = 0
-        self._answered = 0
+        self._outstanding_bytes = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"card-{tower.index}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
         self._thread.start()
 
     @property
     def index(self) -> int:
         """The card's number in requests."""
-        return self.tower.index
+        return self.lane.placement.card
 
     @property
     def outstanding(self) -> int:
@@ -100,12 +78,28 @@ class Card:
         return self._outstanding
 
     @property
-    def answered(self) -> int:
-        """Images answered so far."""
-        return self._answered
+    def outstanding_bytes(self) -> int:
+        """Bytes of their inputs."""
+        return self._outstanding_bytes
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the card takes requests."""
+        return self._health.healthy
+
+    @property
+    def last_error(self) -> str:
+        """The engine's last error; empty: none."""
+        return self._health.last_error
 
     def submit(
-        self, inputs: Tensors, images: int, deadline: float | None = None
+        self,
+        inputs: Tensors,
+        images: int,
+        deadline: float | None = None,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        pinned: bool = True,
     ) -> Future[CardAnswer]:
         """Queues a request and returns its future answer; cancelling that frees its place.
 
@@ -113,31 +107,35 @@ class Card:
             inputs: arrays by semantic name, checked against the tower; `images` each.
             images: at least 1.
             deadline: a time of the card's clock after which nobody waits for the answer.
+            priority: class of the request.
+            pinned: whether another card may answer if this one cannot.
 
         Raises:
-            QueueFull: too many images are outstanding.
+            QueueFull: too many images or bytes are outstanding.
+            CardOutOfOrder: the engine fails on this card.
             ServerStopping: the card is closed.
 
-        The future raises DeadlineExpired or EngineFailed.
+        The future raises DeadlineExpired, CardOutOfOrder or EngineFailed.
         """
-        kind = tuple((name, array.shape[1:], array.dtype) for name, array in sorted(inputs.items()))
-        pending = _Pending(inputs, images, kind, deadline, self._clock(), Future())
-        with self._changed:
-            if self._closed:
-                raise errors.ServerStopping("the model's version is being unloaded: try again")
-            if self._outstanding and self._outstanding + images > self._queue_images:
-                raise errors.QueueFull(
-                    f"card {self.index} has {self._outstanding} images outstanding, and takes "
-                    f"{self._queue_images}: send {images} more later, or to another card",
-                    retry_after=_RETRY_AFTER_SECONDS,
-                )
-            self._outstanding += images
-            self._queue.append(pending)
-            self._changed.notify()
-        pending.answer.add_done_callback(
-            lambda answer: self._free(images) if answer.cancelled() else None
+        pending = Pending(
+            inputs, images, self._kind(inputs), priority, self._clock(), deadline, pinned
         )
+        with self._changed:
+            self._check_open()
+            self._check_room(images, pending.size_in_bytes)
+            self._enqueue(pending)
         return pending.answer
+
+    def take_over(self, pending: Pending) -> None:
+        """Queues a request that another card had accepted; raises as `submit`, but QueueFull."""
+        with self._changed:
+            self._check_open()
+            self._enqueue(pending)
+
+    def count_expired(self) -> None:
+        """Counts a request that would have come here, had it not expired on arrival."""
+        with self._changed:
+            self.counts.expired_requests += 1
 
     def close(self) -> None:
         """Answers what is queued, then ends the thread. Blocks until that is done."""
@@ -146,123 +144,177 @@ class Card:
             self._changed.notify()
         self._thread.join()
 
-    def _free(self, images: int) -> None:
+    def freed(self, pending: Pending) -> None:
+        """See `Place`."""
         with self._changed:
-            self._outstanding -= images
+            self._outstanding -= pending.images
+            self._outstanding_bytes -= pending.size_in_bytes
+            if pending.answer.cancelled():
+                self.counts.cancelled_requests += 1
+
+    def _kind(self, inputs: Tensors) -> Any:
+        if not self.lane.packs:
+            return object()
+        return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(inputs.items()))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.ServerStopping("the model's version is being unloaded: try again")
+        if not self._health.healthy:
+            raise self._out_of_order()
+
+    def _out_of_order(self) -> errors.CardOutOfOrder:
+        return errors.CardOutOfOrder(
+            f"card {self.index} is out of order, and is being probed: leave the card out, or try "
+            f"again; the engine said: {self._health.last_error}",
+            retry_after=max(0.0, (self._health.probe_at or 0.0) - self._clock()),
+        )
+
+    def _check_room(self, images: int, size: int) -> None:
+        limits = self.limits
+        full_of_images = self._outstanding + images > limits.queue_images
+        if self._outstanding and (
+            full_of_images or self._outstanding_bytes + size > limits.queue_bytes
+        ):
+            self.counts.refused_requests += 1
+            what = (
+                f"{self._outstanding} images outstanding, and takes {limits.queue_images}"
+                if full_of_images
+                else f"{self._outstanding_bytes} bytes outstanding, and takes {limits.queue_bytes}"
+            )
+            raise errors.QueueFull(
+                f"card {self.index} has {what}: send {images} more later, or to another card",
+                retry_after=self._retry_after(),
+            )
+
+    def _retry_after(self) -> float:
+        rate = max((timing.images_per_second for timing in self.lane.timings), default=100.0)
+        return min(max(self._outstanding / rate, _SHORTEST_RETRY), _LONGEST_RETRY)
+
+    def _enqueue(self, pending: Pending) -> None:
+        if not pending.settle(self):
+            return
+        self._outstanding += pending.images
+        self._outstanding_bytes += pending.size_in_bytes
+        self._queue.put(pending)
+        self._changed.notify()
+        pending.answer.add_done_callback(
+            lambda answer: pending.leave() if answer.cancelled() else None
+        )
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not self._closed:
-                    self._changed.wait()
-                batch = self._take()
-                if not batch and not self._queue and self._closed:
+                self._wait_for_work()
+                if self._closed and not self._queue:
                     return
-            if batch:
-                self._compute(batch)
+                self._queue.keep(self._is_wanted)
+                batch = self._queue.take(self.limits.batch)
+            if not self._health.healthy:
+                self._probe()
+            self._compute([one for one in batch if self._is_wanted(one[0])])
 
-    def _take(self) -> list[tuple[_Pending, Slice]]:
-        """Takes the next batch off the queue, leaving out what nobody waits for any more."""
-        self._queue = deque(filter(self._is_wanted, self._queue))
-        waiting = (Waiting(p.images, p.done, p.kind) for p in self._queue)
-        batch = [(self._queue[s.position], s) for s in next_batch(waiting, self.max_batch_size)]
-        for pending, part in batch:
-            pending.done = part.stop
-        while self._queue and self._queue[0].done == self._queue[0].images:
-            self._queue.popleft()
-        return batch
+    def _wait_for_work(self) -> None:
+        """Returns when a batch is due, a probe is, or the card is closed."""
+        while not self._closed:
+            due = self._health.probe_at
+            if self._queue:
+                delay = self.limits.max_queue_delay
+                if delay == 0 or self._queue.has_batch_of(self.limits.batch):
+                    return
+                due = min(pending.due_at(delay) for pending in self._queue)
+            seconds = None if due is None else due - self._clock()
+            if seconds is not None and seconds <= 0:
+                return
+            self._changed.wait(seconds)
 
-    def _is_wanted(self, pending: _Pending) -> bool:
+    def _is_wanted(self, pending: Pending) -> bool:
         """Whether somebody still waits; checked again for every part of a split request."""
         if pending.answer.done():
             return False
-        if pending.deadline is not None and pending.deadline < self._clock():
-            waited = self._clock() - pending.arrived
-            self._refuse(
-                pending,
-                errors.DeadlineExpired(
-                    f"the deadline passed after {waited:.3f} s on card {self.index}, with "
-                    f"{pending.done} of {pending.images} images computed"
-                ),
-            )
-            return False
-        return True
+        error = pending.expired(self._clock(), self.index)
+        if error and pending.refuse(error):
+            self.count_expired()
+        return error is None
 
-    def _refuse(self, pending: _Pending, error: errors.PbserveError) -> None:
-        # False when it was cancelled, which has freed its place already.
-        if pending.answer.set_running_or_notify_cancel():
-            self._free(pending.images)
-            pending.answer.set_exception(error)
+    def _compute(self, batch: _Batch) -> None:
+        """Answers a batch, or gives it away when the card turns out to be out of order."""
+        if batch and not self._answer(batch):
+            self._give_away([pending for pending, _ in batch])
 
-    def _compute(self, batch: Sequence[tuple[_Pending, Slice]]) -> None:
-        live = [(pending, part) for pending, part in batch if not pending.answer.done()]
-        if not live:
-            return
-        images = sum(part.images for _, part in live)
-        began = self._clock()
-        try:
-            outputs = self._run_engine(self._stacked(live, images))
-            self._check(outputs, images)
-            seconds = self._clock() - began
-            position = 0
-            for pending, part in live:
-                taken = {n: o[position : position + part.images] for n, o in outputs.items()}
-                position += part.images
-                self._deliver(pending, taken, images, began, seconds)
+    def _answer(self, batch: _Batch) -> bool:
+        """Answers a batch; one that fails is tried again request by request.
+
+        Returns False when the card is out of order; then some may have no answer.
+        """
         # Whatever happens costs these requests; the card's thread lives.
+        try:
+            self._run(batch)
         except Exception as error:
             failure = _as_failure(error)
-            for pending, _ in live:
-                if not pending.answer.done():
-                    self._refuse(pending, failure)
+        else:
+            self._health.succeeded()
+            return True
+        suspicious = self._health.failed(str(failure))
+        if suspicious and not self._probe():
+            return False
+        if len(batch) > 1:
+            return all(self._answer([one]) for one in batch if self._is_wanted(one[0]))
+        if batch[0][0].refuse(failure):
+            self.counts.failed_requests += 1
+        return True
 
-    def _deliver(
-        self, pending: _Pending, part: Tensors, batch_size: int, began: float, seconds: float
-    ) -> None:
-        pending.parts.append(part)
-        pending.began = began if pending.began is None else pending.began
-        pending.computed += seconds
-        pending.batch_size = max(pending.batch_size, batch_size)
-        if pending.done < pending.images:
-            return
-        answer = CardAnswer(
-            outputs=_joined(pending.parts),
-            batch_size=pending.batch_size,
-            queue_seconds=pending.began - pending.arrived,
-            compute_seconds=pending.computed,
-        )
-        if not pending.answer.done() and pending.answer.set_running_or_notify_cancel():
-            # Its place is free before anybody learns of the answer.
-            self._answered += pending.images
-            self._free(pending.images)
-            pending.answer.set_result(answer)
+    def _run(self, batch: _Batch) -> None:
+        images = sum(one.images for _, one in batch)
+        size = padded_size(images, self.limits.padded_sizes)
+        parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
+        inputs = stacked(parts, self.lane.tower.inputs, size)
+        began = self._clock()
+        outputs = self.lane.run(inputs)
+        seconds = self._clock() - began
+        check_outputs(outputs, size)
+        self.counts.batches += 1
+        self.counts.busy_seconds += seconds
+        self.counts.non_finite_inputs += non_finite_images(inputs, images)
+        self.counts.non_finite_outputs += non_finite_images(outputs, images)
+        position = 0
+        for pending, one in batch:
+            taken = part(outputs, position, position + one.images)
+            position += one.images
+            if pending.deliver(
+                taken, card=self.index, batch_size=images, began=began, seconds=seconds
+            ):
+                self.counts.answered_images += pending.images
 
-    def _stacked(self, live: Sequence[tuple[_Pending, Slice]], images: int) -> Tensors:
-        """Returns the batch's inputs in the tower's dtypes; a lone request is not copied."""
-        stacked = {}
-        for spec in self.tower.inputs:
-            pieces = [pending.inputs[spec.name][s.start : s.stop] for pending, s in live]
-            if len(pieces) == 1:
-                stacked[spec.name] = pieces[0].astype(spec.dtype, copy=False)
-                continue
-            whole = np.empty((images, *pieces[0].shape[1:]), spec.dtype)
-            np.concatenate(pieces, out=whole, casting="safe")
-            stacked[spec.name] = whole
-        return stacked
+    def _probe(self) -> bool:
+        """Runs the blank image that the card was warmed with; returns whether it is healthy."""
+        error = None
+        try:
+            self.lane.run(self.lane.blank)
+        except Exception as failure:
+            error = str(_as_failure(failure))
+        with self._changed:
+            was_healthy = self._health.healthy
+            self._health.probed(self._clock(), error)
+        if was_healthy != self.healthy:
+            _log.warning(
+                "card_back" if self.healthy else "card_out_of_order", card=self.index, error=error
+            )
+        return self.healthy
 
-    def _check(self, outputs: Tensors, images: int) -> None:
-        for name, output in outputs.items():
-            if output.ndim == 0 or output.shape[0] != images:
-                raise errors.EngineFailed(
-                    f"output {name!r} has shape {list(output.shape)} for {images} images: the "
-                    "graph does not keep images apart"
-                )
-
-
-def _joined(parts: Sequence[Tensors]) -> Tensors:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def _give_away(self, failed: Sequence[Pending]) -> None:
+        """Moves requests that the engine has failed on, and all that wait, to other cards."""
+        with self._changed:
+            # Those of the batch may still be in the queue, with the rest of their images.
+            everything = dict.fromkeys([*failed, *self._queue.empty()])
+        kept = [pending for pending in everything if self._is_wanted(pending)]
+        for pending in kept:
+            pending.leave()
+            pending.rewind()
+        self._move([pending for pending in kept if not pending.pinned], self)
+        for pending in kept:
+            if pending.pinned and pending.refuse(self._out_of_order()):
+                self.counts.failed_requests += 1
 
 
 def _as_failure(error: Exception) -> errors.PbserveError:

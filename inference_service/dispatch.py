@@ -1,11 +1,22 @@
-"""Which card gets a request that names none. Values in, values out."""
+"""Which cards get a request that names none. Values in, values out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 
-def choose_card(outstanding: Sequence[int], turn: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Images `start` to `stop` of a request, for one card."""
+
+    card: int
+    start: int
+    stop: int
+
+
+def choose_card(outstanding: Mapping[int, int], turn: int) -> int:
     """Returns the card with the fewest outstanding images.
 
     Args:
@@ -13,5 +24,29 @@ def choose_card(outstanding: Sequence[int], turn: int) -> int:
         turn: grows with every request; among equals the first card at or after it is taken,
             so that ties rotate.
     """
-    count = len(outstanding)
-    return min(range(count), key=lambda card: (outstanding[card], (card - turn) % count))
+    cards = sorted(outstanding)
+    count = len(cards)
+    place = min(range(count), key=lambda at: (outstanding[cards[at]], (at - turn) % count))
+    return cards[place]
+
+
+def spread(images: int, limit: int, outstanding: Mapping[int, int], turn: int) -> list[Share]:
+    """Returns which card computes which images of a request, in the order of the images.
+
+    A request that fits into one batch goes to one card. A larger one is divided evenly among
+    the least busy card and those that are idle, though not into parts smaller than a batch.
+
+    Args:
+        images: in the request, at least 1.
+        limit: images of the largest batch.
+        outstanding: as for `choose_card`.
+        turn: as for `choose_card`.
+    """
+    first = choose_card(outstanding, turn)
+    idle = [card for card in sorted(outstanding) if outstanding[card] == 0 and card != first]
+    cards = [first, *idle][: math.ceil(images / limit)]
+    bounds = [images * at // len(cards) for at in range(len(cards) + 1)]
+    return [
+        Share(card, start, stop)
+        for card, start, stop in zip(cards, bounds, bounds[1:], strict=False)
+    ]

@@ -1,47 +1,39 @@
-"""Keeps what is served in step with the store: look, decide, load, flip, free."""
+"""Keeps what is served in step with the store and the rules: look, decide, load, flip, free."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
+from inference_service.heap import give_back
+from inference_service.load_failures import LoadFailures
 from inference_service.loader import Loader
+from inference_service.model_health import ModelHealth
+from inference_service.model_rules import ModelRules
 from inference_service.policy import Load, Publication, Unload, plan
 from inference_service.registry import Loaded, Registry, State
-from inference_service.servable import Servable
+from inference_service.servable import Lanes, Servable
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.server import Health
 
 _log = structlog.get_logger(__name__)
 
 
-class _Pace(NamedTuple):
-    """Seconds before the first retry, doubled each time up to the last."""
-
-    first: float
-    last: float
-
-
-_RETRY_STORE = _Pace(1, 60)
-# A graph that does not load costs seconds of computing each time, but memory may come back.
-_RETRY_ENGINE = _Pace(30, 900)
-
-
 class HotLoader:
-    """Watches one store for one registry."""
+    """Serves one store through one registry, as the rules want it."""
 
     def __init__(
         self,
         store: ArtifactStore,
         registry: Registry,
         loader: Loader,
-        health: Health,
+        rules: ModelRules,
+        health: ModelHealth,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,75 +41,109 @@ class HotLoader:
         self._store = store
         self._registry = registry
         self._loader = loader
+        self._rules = rules
         self._health = health
         self._clock = clock
         # One load at a time: two would fight for the cores that answer requests.
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._closing = ThreadPoolExecutor(1, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        # Publication -> time of the next try; infinite for what will not change by itself.
-        self._retry_at: dict[Publication, float] = {}
-        self._failures: dict[Publication, int] = {}
-        self._known: set[str] = set()
-        self._store_trouble = ""
+        self._failures = LoadFailures()
+        self._errors: dict[Publication, errors.PbserveError] = {}
+        # What the store had when it was last looked at.
+        self._published: dict[str, Mapping[int, str]] = {}
         self._closing_down = False
+        self.store_problem = ""
 
-    async def watch(self, poll_seconds: float) -> None:
-        """Synchronises for ever."""
-        while True:
-            try:
-                await self.sync()
-            except Exception:
-                # Whatever it is, what is served goes on being served.
-                _log.exception("sync_failed")
-            await asyncio.sleep(poll_seconds)
+    @property
+    def published(self) -> Mapping[str, Mapping[int, str]]:
+        """Model -> version -> fingerprint of what the store had when it was looked at."""
+        return self._published
 
-    async def catch_up(self) -> None:
-        """Synchronises until nothing is left to do.
-
-        Then every model that the store has is served, in the newest version that loads, or no
-        version of it loads.
-        """
-        while await self.sync():
-            await self.settled()
-
-    async def sync(self) -> int:
-        """Looks at the store once, starts what has to be done, and returns how much that is.
+    async def look(self, model: str | None = None) -> bool:
+        """Looks at the store, for one model or all; False when it cannot be reached.
 
         A store that cannot be reached changes nothing.
         """
         try:
             published = await asyncio.to_thread(self._store.published)
         except errors.StoreUnavailable as error:
-            if str(error) != self._store_trouble:
+            if str(error) != self.store_problem:
                 _log.warning("store_unavailable", message=str(error))
-            self._store_trouble = str(error)
-            return 0
-        self._store_trouble = ""
-        self._registry.keep_notes(published)
+            self.store_problem = str(error)
+            return False
+        self.store_problem = ""
+        if model is None:
+            self._published = dict(published)
+        elif model in published:
+            self._published[model] = published[model]
+        else:
+            self._published.pop(model, None)
+        return True
+
+    async def sync(self) -> int:
+        """Looks at the store once, starts what has to be done, and returns how much that is."""
+        return await self.act() if await self.look() else 0
+
+    async def act(self) -> int:
+        """Starts what has to be done, and returns how much that is."""
+        self._registry.keep_notes(self._published)
         current = {
             Publication(model, version, print_)
-            for model, versions in published.items()
+            for model, versions in self._published.items()
             for version, print_ in versions.items()
         }
-        self._retry_at = {p: at for p, at in self._retry_at.items() if p in current}
-        self._failures = {p: n for p, n in self._failures.items() if p in current}
-        now = self._clock()
-        failed = {p for p, at in self._retry_at.items() if at > now}
+        self._failures.keep(current)
+        self._errors = {p: error for p, error in self._errors.items() if p in current}
         served = self._registry.fingerprints()
-        actions = plan(published, served, failed, self._tasks.keys())
+        self._rules.settle_labels(served)
+        actions = plan(
+            self._published,
+            served,
+            self._failures.waiting(self._clock()),
+            self._tasks.keys(),
+            {model: self._rules.rule(model) for model in {*self._published, *served}},
+        )
         for action in actions:
             if isinstance(action, Load):
                 self._start(action.publication.model, self._load(action.publication))
             else:
                 self._start(action.model, self._unload(action))
-        await self._tell_health()
+        await self._health.tell(self._registry)
         return len(actions)
 
-    async def settled(self) -> None:
-        """Returns when everything that was started is done."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
+    async def settle(self) -> None:
+        """Acts until nothing is left to do.
+
+        Then every model that the store has is served in the versions that are wanted, or the
+        next that load, or no version of it loads.
+        """
+        while await self.act():
+            await self.settled()
+
+    async def settled(self, model: str | None = None) -> None:
+        """Returns when everything that was started, for one model or all, is done."""
+        while tasks := [t for name, t in self._tasks.items() if model in (None, name)]:
+            await asyncio.wait(tasks)
+
+    def served(self, model: str, version: int) -> bool:
+        """Whether a version is served as the store has it."""
+        fingerprint = self._registry.fingerprints().get(model, {}).get(version)
+        return fingerprint is not None and fingerprint == self._published[model].get(version)
+
+    def failure(self, model: str, version: int) -> errors.PbserveError | None:
+        """Returns why the load of what the store has failed; None: it did not."""
+        fingerprint = self._published.get(model, {}).get(version, "")
+        return self._errors.get(Publication(model, version, fingerprint))
+
+    def any_failure(self) -> bool:
+        """Whether the load of something that the store has failed."""
+        return bool(self._errors)
+
+    def forget_failures(self, model: str) -> None:
+        """Lets everything be tried again that failed."""
+        self._failures.forget(model)
+        self._errors = {p: error for p, error in self._errors.items() if p.model != model}
 
     async def close(self) -> None:
         """Frees every version; no request may be in flight any more.
@@ -143,7 +169,7 @@ class HotLoader:
             finally:
                 if self._tasks.get(model) is asyncio.current_task():
                     del self._tasks[model]
-                await self._tell_health()
+                await self._health.tell(self._registry)
 
         self._tasks[model] = asyncio.create_task(in_turn())
 
@@ -152,37 +178,43 @@ class HotLoader:
         self._registry.note(model, version, State.LOADING)
         log = _log.bind(model=model, version=version)
         log.info("loading")
-        began = self._clock()
         loop = asyncio.get_running_loop()
         try:
-            servable = await loop.run_in_executor(self._loading, self._load_now, publication)
+            lanes = await loop.run_in_executor(self._loading, self._load_now, publication)
         except errors.PbserveError as error:
-            self._fail(publication, error, _retry_pace(error))
+            self._fail(publication, error)
             log.warning("load_failed", reason=error.reason, message=str(error))
         except Exception as error:
-            self._fail(publication, error, _RETRY_ENGINE)
+            # A defect's own words may be empty.
+            self._fail(publication, errors.EngineFailed(str(error) or type(error).__name__))
             log.exception("load_failed")
         else:
+            # On this thread, so that the cards' threads have its priority.
+            servable = Servable(lanes, self._rules.limits(model))
             displaced = self._registry.install(Loaded(servable, publication.fingerprint))
-            log.info("available", seconds=round(self._clock() - began, 3))
+            self._errors.pop(publication, None)
+            self._rules.settle_labels(self._registry.fingerprints())
+            log.info("available", seconds=round(lanes.seconds, 3))
             if displaced:
                 await self._free(displaced)
 
-    def _load_now(self, publication: Publication) -> Servable:
+    def _load_now(self, publication: Publication) -> Lanes:
         if self._closing_down:
             raise errors.ServerStopping("the server is going away")
-        return self._loader.load(publication.model, publication.version)
+        options = self._rules.load_options(publication.model)
+        return self._loader.load(publication.model, publication.version, options)
 
-    def _fail(self, publication: Publication, error: Exception, pace: _Pace | None) -> None:
-        failures = self._failures[publication] = self._failures.get(publication, 0) + 1
-        self._retry_at[publication] = (
-            self._clock() + min(pace.first * 2 ** (failures - 1), pace.last)
-            if pace
-            else float("inf")
+    def _fail(self, publication: Publication, error: errors.PbserveError) -> None:
+        now = self._clock()
+        pause = self._failures.record(publication, error, now)
+        self._errors[publication] = error
+        self._registry.note(
+            publication.model,
+            publication.version,
+            State.FAILED,
+            str(error),
+            None if pause is None else now + pause,
         )
-        # A defect's own words may be empty.
-        reason = str(error) or type(error).__name__
-        self._registry.note(publication.model, publication.version, State.FAILED, reason)
 
     async def _unload(self, action: Unload) -> None:
         withdrawn = self._registry.withdraw(action.model, action.version)
@@ -193,22 +225,10 @@ class HotLoader:
     async def _free(self, loaded: Loaded) -> None:
         await loaded.unleased()
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._closing, loaded.servable.close)
+        await loop.run_in_executor(self._closing, _close, loaded.servable)
         self._registry.freed(loaded)
 
-    async def _tell_health(self) -> None:
-        known = {status.name for status in self._registry.statuses()}
-        for model in self._known - known:
-            await self._health.forget(model)
-        for model in known:
-            await self._health.set(model, serving=self._registry.is_served(model))
-        self._known = known
 
-
-def _retry_pace(error: errors.PbserveError) -> _Pace | None:
-    """Returns how to retry a load; None: not until the publication changes."""
-    if isinstance(error, errors.StoreUnavailable):
-        return _RETRY_STORE
-    if isinstance(error, errors.EngineFailed):
-        return _RETRY_ENGINE
-    return None
+def _close(servable: Servable) -> None:
+    servable.close()
+    give_back()

@@ -1,21 +1,23 @@
-"""From a published version to a warmed servable."""
+"""From a published version to warmed lanes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
-from inference_service.card import Card
-from inference_service.engine import Engine, EngineFactory
-from inference_service.servable import Servable
-from service_kit import errors
+from inference_service.batch_limit import BatchTiming
+from inference_service.devices import Placement, place_cards
+from inference_service.engine import Engine, EngineCard, Engines
+from inference_service.heap import give_back
+from inference_service.lane import Lane
+from inference_service.low_priority import at_low_priority
+from inference_service.model_rules import LoadOptions
+from inference_service.servable import Lanes
+from inference_service.warming import blank, fixed_batch, warm
 from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Manifest, TensorSpec, Tower
-
-# Warms graphs that take images of any size.
-_ANY_SIDE = 224
+from service_kit.manifest import Manifest, Tower
 
 
 class Loader:
@@ -24,18 +26,16 @@ class Loader:
     def __init__(
         self,
         store: ArtifactStore,
-        engine_factory: EngineFactory,
+        engines: Engines,
         *,
-        max_batch_size: int,
-        queue_images: int,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Loads from `store` into engines made by `engine_factory`; limits are in images."""
+        """Loads from `store` into `engines`; `clock` (seconds) times the batches."""
         self._store = store
-        self._engine_factory = engine_factory
-        self._max_batch_size = max_batch_size
-        self._queue_images = queue_images
+        self._engines = engines
+        self._clock = clock
 
-    def load(self, model: str, version: int) -> Servable:
+    def load(self, model: str, version: int, options: LoadOptions) -> Lanes:
         """Returns the version with every card warmed.
 
         Raises:
@@ -43,52 +43,57 @@ class Loader:
             ArtifactCorrupt: manifest, size or digest are not those of the publication.
             EngineFailed: the graph cannot be imported or run.
             StoreUnavailable: the store cannot be read.
+            InvalidRequest: a device that the server was told to use is not there.
         """
+        began = self._clock()
         manifest = self._store.manifest(model, version)
+        placements = place_cards(
+            len(manifest.towers), self._engines.devices(), replicate=options.replicate
+        )
         # Size and digest are verified before the bytes are parsed.
-        engine = self._engine_factory(self._store.graph(manifest), manifest.towers)
+        engine = self._engines.load(
+            self._store.graph(manifest),
+            [EngineCard(manifest.towers[p.tower], p.device) for p in placements],
+        )
         try:
-            for tower in manifest.towers:
-                _warm(engine, tower)
+            lanes = at_low_priority(lambda: self._warmed(manifest, engine, placements, options))
         except BaseException:
             engine.close()
+            give_back()
             raise
-        return Servable(manifest, engine, self._cards(manifest, engine))
+        give_back()
+        return Lanes(manifest, engine, lanes, self._clock() - began)
 
-    def _cards(self, manifest: Manifest, engine: Engine) -> list[Card]:
-        return [
-            Card(
-                tower,
-                partial(engine.run, tower.index),
-                max_batch_size=self._max_batch_size,
-                queue_images=self._queue_images,
+    def _warmed(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        placements: tuple[Placement, ...],
+        options: LoadOptions,
+    ) -> tuple[Lane, ...]:
+        lanes = []
+        # What cards share is warmed and measured once.
+        measured: dict[int, tuple[BatchTiming, ...]] = {}
+        for placement in placements:
+            tower = _tower_of_card(manifest, placement)
+            run = partial(engine.run, placement.card)
+            call = engine.prepare(placement.card)
+            if call not in measured:
+                measured[call] = warm(run, tower, options.max_batch_size, self._clock)
+            fixed = fixed_batch(tower)
+            lanes.append(
+                Lane(
+                    tower=tower,
+                    placement=placement,
+                    run=run,
+                    blank=blank(tower, fixed or 1),
+                    timings=measured[call],
+                    fixed_batch=fixed,
+                    packs=not manifest.batch_matters,
+                )
             )
-            for tower in manifest.towers
-        ]
+        return tuple(lanes)
 
 
-def _warm(engine: Engine, tower: Tower) -> None:
-    """Runs one image: the first run of a tower optimises its graph, which takes seconds.
-
-    Raises:
-        EngineFailed: it cannot run, or its outputs are not those of the manifest.
-    """
-    outputs = engine.run(tower.index, {spec.name: _blank(spec) for spec in tower.inputs})
-    for spec in tower.outputs:
-        found, expected = outputs[spec.name], (1, *spec.shape[1:])
-        if found.dtype != np.dtype(spec.dtype) or not _fits(found.shape, expected):
-            raise errors.EngineFailed(
-                f"card {tower.index} answers one image with {found.dtype} {list(found.shape)} as "
-                f"{spec.name!r}; the manifest says {spec.dtype} {list(spec.shape)}"
-            )
-
-
-def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    return len(shape) == len(expected) and all(
-        want in (-1, size) for size, want in zip(shape, expected, strict=True)
-    )
-
-
-def _blank(spec: TensorSpec) -> np.ndarray:
-    sizes = [_ANY_SIDE if size < 0 else size for size in spec.shape[1:]]
-    return np.zeros([max(1, spec.shape[0]), *sizes], spec.dtype)
+def _tower_of_card(manifest: Manifest, placement: Placement) -> Tower:
+    return replace(manifest.towers[placement.tower], index=placement.card)

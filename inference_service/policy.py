@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 Fingerprints = Mapping[str, Mapping[int, str]]
 
@@ -32,38 +34,113 @@ class Unload:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which of a model's versions to serve; `count` is for latest, `versions` for specific."""
+
+    kind: Literal["latest", "all", "specific", "none"]
+    count: int = 1
+    versions: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Holds the rule that types cannot: latest is of at least one."""
+        assert self.count >= 1
+
+    def of(self, versions: Collection[int]) -> set[int]:
+        """Returns those of `versions` that are kept."""
+        if self.kind == "latest":
+            return set(sorted(versions)[-self.count :])
+        if self.kind == "specific":
+            return {*versions} & self.versions
+        return {*versions} if self.kind == "all" else set()
+
+
+LATEST_ONE = Keep("latest")
+KEEP_ALL = Keep("all")
+KEEP_NONE = Keep("none")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is wanted of one model.
+
+    `also` are versions wanted besides those of `keep` (a label points at them, an operator asked
+    for them); `never` are versions that an operator unloaded. With `unload_first` what has to go
+    goes before anything is loaded: for machines whose memory does not hold both.
+    """
+
+    keep: Keep = LATEST_ONE
+    also: frozenset[int] = frozenset()
+    never: frozenset[int] = frozenset()
+    unload_first: bool = False
+
+    def wanted(self, versions: Collection[int]) -> set[int]:
+        """Returns those of `versions` that should be served."""
+        allowed = {*versions} - self.never
+        return self.keep.of(allowed) | (self.also & allowed)
+
+
+NEWEST = Rule()
+_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
+
+
 def plan(
     published: Fingerprints,
     served: Fingerprints,
     failed: Collection[Publication],
     busy: Collection[str],
+    rules: Mapping[str, Rule] = _NO_RULES,
+    default: Rule = NEWEST,
 ) -> list[Load | Unload]:
-    """Returns what to do so that the newest sound version of every model is served.
+    """Returns what to do next so that of every model what its rule wants is served.
 
-    An old version goes only when a newer one is served or when it left the store, so a model
-    is never without an answer because of a version that does not load.
+    Versions go only when everything wanted is served, so a model is never without an answer
+    because of a version that is loading or does not load. A rule may say otherwise
+    (`Rule.never`, `Rule.unload_first`), and what left the store does not wait for what fails.
+    Actions of one model are in the order in which they are to be done; when they are done, there
+    may be more to do.
 
     Args:
         published: model -> version -> fingerprint in the store.
         served: the same of what is served.
         failed: publications that did not load and are not to be tried now.
         busy: models for which an action is under way; nothing is planned for them.
+        rules: of models by name.
+        default: of models without a rule.
     """
     actions: list[Load | Unload] = []
     for model in sorted({*published, *served} - {*busy}):
         versions, running = published.get(model, {}), served.get(model, {})
-        candidates = [Publication(model, v, print_) for v, print_ in sorted(versions.items())]
-        sound = [candidate for candidate in candidates if candidate not in failed]
-        wanted = sound[-1] if sound else None
-        # A served version outlives a failed publication under its own number.
-        best = max(
-            (v for v in running if v in versions and (wanted is None or v > wanted.version)),
-            default=None,
-        )
-        if best is None and wanted is not None:
-            if running.get(wanted.version) != wanted.fingerprint:
-                actions.append(Load(wanted))
-                continue
-            best = wanted.version
-        actions.extend(Unload(model, v) for v in sorted(running) if v != best)
+        sound = {v for v, print_ in versions.items() if Publication(model, v, print_) not in failed}
+        unloads, loads = _next_steps(rules.get(model, default), versions, running, sound)
+        actions += [Unload(model, v) for v in sorted(unloads)]
+        actions += [Load(Publication(model, v, versions[v])) for v in sorted(loads, reverse=True)]
     return actions
+
+
+def _next_steps(
+    rule: Rule, versions: Mapping[int, str], running: Mapping[int, str], sound: set[int]
+) -> tuple[set[int], set[int]]:
+    """Returns what to unload, and what to load after that.
+
+    Args:
+        rule: of the model.
+        versions: version -> fingerprint in the store.
+        running: the same of what is served.
+        sound: versions whose publication did not fail.
+    """
+    # A served version outlives a failed publication under its own number.
+    eligible = sound | (versions.keys() & running.keys())
+    wanted = rule.wanted(eligible)
+    unwanted = running.keys() - wanted
+    loads = {v for v in wanted & sound if running.get(v) != versions[v]}
+    if loads and rule.unload_first:
+        going = unwanted | (running.keys() & loads)
+        return going, set() if going else loads
+    if loads:
+        # Who unloaded these by hand does not wait for a load.
+        return running.keys() & rule.never, loads
+    if not wanted and rule.wanted(versions.keys()):
+        # All that is wanted fails: what could be served goes on, though it is not wanted.
+        return unwanted - (eligible - rule.never), set()
+    return unwanted, set()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from inference_service.labels import DEFAULT_LABEL
 from inference_service.servable import Servable
 from service_kit import errors
 
@@ -29,21 +31,36 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """A version's state, the reason of a failure, and its servable while it has one."""
+    """A version's state, the reason of a failure, and its servable while it has one.
+
+    `retry_in` are the seconds until a failed load is tried again; None: it is not.
+    """
 
     version: int
     state: State
     reason: str
     servable: Servable | None
+    leases: int = 0
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model's versions in order; `default_version` is 0 when none is served."""
+    """A model's versions in order, and its labels; `default_version` is 0 when none is served."""
 
     name: str
     default_version: int
     versions: tuple[VersionStatus, ...]
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is known of a version that is not served, or not as it is published now."""
+
+    state: State
+    reason: str
+    retry_at: float | None
 
 
 class Loaded:
@@ -56,6 +73,11 @@ class Loaded:
         self._leases = 0
         self._unleased = asyncio.Event()
         self._unleased.set()
+
+    @property
+    def leases(self) -> int:
+        """Requests that have it now."""
+        return self._leases
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Servable]:
@@ -77,11 +99,23 @@ class Loaded:
 class Registry:
     """Served versions by model, and what is known of versions that are not served."""
 
-    def __init__(self) -> None:
-        """Begins empty."""
+    def __init__(
+        self,
+        labels: Callable[[str], Mapping[str, int]] = lambda _: {},
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begins empty.
+
+        Args:
+            labels: returns label -> version of a model.
+            clock: that of the retries in `note`, in seconds.
+        """
+        self._labels = labels
+        self._clock = clock
         self._served: dict[str, dict[int, Loaded]] = {}
         self._leaving: list[Loaded] = []
-        self._notes: dict[tuple[str, int], tuple[State, str]] = {}
+        self._notes: dict[tuple[str, int], _Note] = {}
 
     @contextlib.contextmanager
     def lease(self, model: str, version: int = 0, label: str = "") -> Iterator[Servable]:
@@ -89,7 +123,7 @@ class Registry:
 
         Args:
             model: name of the model.
-            version: 0 means the newest one served.
+            version: 0 means the one of the label `default`, or the newest one served.
             label: of a version instead of its number.
 
         Raises:
@@ -99,29 +133,51 @@ class Registry:
         """
         if version and label:
             raise errors.InvalidRequest("give a version or a label, not both")
-        if label:
-            self._find(model, 0)
-            raise errors.LabelNotFound(f"model {model} has no label {label}; it has none")
-        with self._find(model, version).lease() as servable:
+        with self._find(model, version, label).lease() as servable:
             yield servable
 
-    def _find(self, model: str, version: int) -> Loaded:
+    def _find(self, model: str, version: int, label: str) -> Loaded:
         served = self._served.get(model, {})
-        number = version or max(served, default=0)
-        if number in served:
-            return served[number]
         known = {noted: note for (name, noted), note in self._notes.items() if name == model}
         if not served and not known:
             raise self._no_model(model)
+        number = self._labelled(model, label) if label else version or self._default(model)
+        if number in served:
+            return served[number]
         number = number or max(known)
         if number in known:
-            state, reason = known[number]
-            raise errors.ModelUnavailable(
-                f"model {model} version {number} is {state.value}" + (f": {reason}" * bool(reason)),
-                retry_after=_RETRY_AFTER_SECONDS if state is State.LOADING else None,
-            )
+            raise self._unavailable(model, number, known[number])
         numbers = ", ".join(str(one) for one in sorted({*served, *known}))
-        raise errors.VersionNotFound(f"model {model} has no version {version}; it has {numbers}")
+        if label:
+            raise errors.LabelNotFound(
+                f"label {label} of model {model} is at version {number}, which is gone; there is "
+                f"{numbers}"
+            )
+        raise errors.VersionNotFound(f"model {model} has no version {number}; it has {numbers}")
+
+    def _default(self, model: str) -> int:
+        """Returns the version for who names none; 0: none is served."""
+        served, labelled = self._served.get(model, {}), self._labels(model).get(DEFAULT_LABEL, 0)
+        return labelled if labelled in served else max(served, default=0)
+
+    def _labelled(self, model: str, label: str) -> int:
+        labels = self._labels(model)
+        if label not in labels:
+            raise errors.LabelNotFound(
+                f"model {model} has no label {label}; it has {', '.join(sorted(labels)) or 'none'}"
+            )
+        return labels[label]
+
+    def _unavailable(self, model: str, version: int, note: _Note) -> errors.ModelUnavailable:
+        reason = f": {note.reason}" if note.reason else ""
+        retry_after = _RETRY_AFTER_SECONDS if note.state is State.LOADING else self._retry_in(note)
+        return errors.ModelUnavailable(
+            f"model {model} version {version} is {note.state.value}{reason}",
+            retry_after=retry_after,
+        )
+
+    def _retry_in(self, note: _Note) -> float | None:
+        return None if note.retry_at is None else max(0.0, note.retry_at - self._clock())
 
     def install(self, loaded: Loaded) -> Loaded | None:
         """Serves a version from this moment on; returns what had its place before, if any."""
@@ -147,16 +203,23 @@ class Registry:
         """Forgets a version that was withdrawn or displaced and is closed by now."""
         self._leaving.remove(loaded)
 
-    def note(self, model: str, version: int, state: State, reason: str = "") -> None:
-        """Remembers that a version is LOADING or FAILED, and why."""
-        self._notes[model, version] = (state, reason)
+    def note(
+        self,
+        model: str,
+        version: int,
+        state: State,
+        reason: str = "",
+        retry_at: float | None = None,
+    ) -> None:
+        """Remembers that a version is LOADING or FAILED, why, and when it is tried again."""
+        self._notes[model, version] = _Note(state, reason, retry_at)
 
     def keep_notes(self, published: Mapping[str, Collection[int]]) -> None:
         """Forgets failures of versions that are not published any more."""
         self._notes = {
             (model, version): note
             for (model, version), note in self._notes.items()
-            if note[0] is State.LOADING or version in published.get(model, ())
+            if note.state is State.LOADING or version in published.get(model, ())
         }
 
     def fingerprints(self) -> dict[str, dict[int, str]]:
@@ -166,9 +229,14 @@ class Registry:
             for model, versions in self._served.items()
         }
 
-    def is_served(self, model: str) -> bool:
-        """Whether some version of the model answers requests."""
-        return model in self._served
+    def servables(self) -> list[Servable]:
+        """Returns everything that is served."""
+        return [one.servable for versions in self._served.values() for one in versions.values()]
+
+    def default(self, model: str) -> Servable | None:
+        """Returns what answers requests that name neither version nor label."""
+        loaded = self._served.get(model, {}).get(self._default(model))
+        return loaded.servable if loaded else None
 
     def _no_model(self, model: str) -> errors.ModelNotFound:
         names = sorted({*self._served, *(noted for noted, _ in self._notes)})
@@ -192,16 +260,26 @@ class Registry:
         for loaded in self._leaving:
             if loaded.servable.model == model:
                 version = loaded.servable.version
-                found[version] = VersionStatus(version, State.UNLOADING, "", loaded.servable)
-        for (name, version), (state, reason) in self._notes.items():
+                found[version] = VersionStatus(
+                    version, State.UNLOADING, "", loaded.servable, loaded.leases
+                )
+        for (name, version), note in self._notes.items():
             if name == model:
-                found[version] = VersionStatus(version, state, reason, None)
-        served = self._served.get(model, {})
-        for version, loaded in served.items():
+                found[version] = VersionStatus(
+                    version, note.state, note.reason, None, 0, self._retry_in(note)
+                )
+        for version, loaded in self._served.get(model, {}).items():
             # A note beside a served version tells of a newer publication under its number.
-            _, reason = self._notes.get((model, version), (None, ""))
-            found[version] = VersionStatus(version, State.AVAILABLE, reason, loaded.servable)
+            beside = found.get(version)
+            found[version] = VersionStatus(
+                version,
+                State.AVAILABLE,
+                beside.reason if beside else "",
+                loaded.servable,
+                loaded.leases,
+                beside.retry_in if beside else None,
+            )
         if not found:
             raise self._no_model(model)
         ordered = tuple(found[version] for version in sorted(found))
-        return ModelStatus(model, max(served, default=0), ordered)
+        return ModelStatus(model, self._default(model), ordered, self._labels(model))

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 
+from inference_service.batch_tensors import Tensors, part
+from inference_service.batching import Priority
 from inference_service.card import Card
-from inference_service.dispatch import choose_card
+from inference_service.dispatch import Share, choose_card, spread
 from inference_service.engine import Engine
+from inference_service.lane import CardLimits, Lane
+from inference_service.pending import CardAnswer, Pending
 from service_kit import errors
 from service_kit.manifest import Manifest
+
+# What a caller is told to wait for a card, when all are out of order.
+_RETRY_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What loading a version has made: everything but threads."""
+
+    manifest: Manifest
+    engine: Engine
+    lanes: tuple[Lane, ...]
+    seconds: float
 
 
 class Servable:
     """One version of one model, ready to answer."""
 
-    def __init__(self, manifest: Manifest, engine: Engine, cards: Sequence[Card]) -> None:
-        """Owns the engine and the cards from now on."""
-        self.manifest = manifest
-        self.cards = tuple(cards)
-        self._engine = engine
+    def __init__(
+        self,
+        loaded: Lanes,
+        limits: Callable[[Lane], CardLimits],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts the cards; they and the engine belong to it from now on.
+
+        Args:
+            loaded: what to serve.
+            limits: of each card.
+            clock: the cards' clock, in seconds.
+        """
+        self.manifest = loaded.manifest
+        self.load_seconds = loaded.seconds
+        self._engine = loaded.engine
         self._turn = 0
+        self.cards: tuple[Card, ...] = tuple(
+            Card(lane, limits(lane), self._move, clock=clock) for lane in loaded.lanes
+        )
 
     @property
     def model(self) -> str:
@@ -31,24 +66,119 @@ class Servable:
         """Version of the model."""
         return self.manifest.version
 
+    @property
+    def healthy(self) -> bool:
+        """Whether at least one card takes requests."""
+        return any(card.healthy for card in self.cards)
+
     def card(self, index: int | None) -> Card:
-        """Returns the named card, or the one with the fewest outstanding images.
+        """Returns the named card; the first one stands for all of them.
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
         """
-        if index is None:
-            self._turn += 1
-            return self.cards[choose_card([card.outstanding for card in self.cards], self._turn)]
-        if not 0 <= index < len(self.cards):
-            known = ", ".join(str(card.index) for card in self.cards)
+        if not 0 <= (index or 0) < len(self.cards):
+            known = ", ".join(str(one.index) for one in self.cards)
             raise errors.CardNotFound(
                 f"model {self.model} version {self.version} has no card {index}; it has {known}"
             )
-        return self.cards[index]
+        return self.cards[index or 0]
+
+    def limit(self, limits: Callable[[Lane], CardLimits]) -> None:
+        """Gives the cards other limits, from their next batch on."""
+        for card in self.cards:
+            card.limits = limits(card.lane)
+
+    def submit(
+        self,
+        inputs: Tensors,
+        images: int,
+        *,
+        card: int | None,
+        deadline: float | None,
+        priority: Priority,
+    ) -> list[Future[CardAnswer]]:
+        """Queues a request on a card, or a large one on several; the answers are in order.
+
+        Args:
+            inputs: arrays by semantic name, checked against the towers; `images` each.
+            images: at least 1.
+            card: to run on; None: the one with the fewest outstanding images.
+            deadline: a time of the cards' clock after which nobody waits for the answer.
+            priority: class of the request.
+
+        Raises:
+            CardNotFound: there is no such card; the message names those that exist.
+            QueueFull, CardOutOfOrder, ServerStopping: see `Card.submit`; nothing is queued.
+        """
+        shares = self._shares(images, card)
+        answers: list[Future[CardAnswer]] = []
+        try:
+            for share in shares:
+                taken = inputs if len(shares) == 1 else part(inputs, share.start, share.stop)
+                answers.append(
+                    self.cards[share.card].submit(
+                        taken,
+                        share.stop - share.start,
+                        deadline,
+                        priority=priority,
+                        pinned=card is not None,
+                    )
+                )
+        except BaseException:
+            for answer in answers:
+                answer.cancel()
+            raise
+        return answers
+
+    def _shares(self, images: int, card: int | None) -> list[Share]:
+        if card is not None:
+            return [Share(self.card(card).index, 0, images)]
+        outstanding = {one.index: one.outstanding for one in self._healthy_cards()}
+        self._turn += 1
+        if not self.cards[0].lane.packs:
+            return [Share(choose_card(outstanding, self._turn), 0, images)]
+        limit = max(self.cards[index].limits.batch for index in outstanding)
+        return spread(images, limit, outstanding, self._turn)
+
+    def _healthy_cards(self) -> list[Card]:
+        cards = [card for card in self.cards if card.healthy]
+        if not cards:
+            raise errors.CardOutOfOrder(
+                f"all cards of model {self.model} version {self.version} are out of order; the "
+                f"engine said: {self.cards[0].last_error}",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        return cards
+
+    def _move(self, requests: Sequence[Pending], source: Card) -> None:
+        """Gives what one card cannot answer to the others. Runs on that card's thread."""
+        others = [card for card in self.cards if card is not source]
+        for pending in requests:
+            if not any(_takes(card, pending) for card in sorted(others, key=_outstanding)):
+                pending.refuse(
+                    errors.CardOutOfOrder(
+                        f"card {source.index} is out of order, and no other card of model "
+                        f"{self.model} version {self.version} is there: {source.last_error}",
+                        retry_after=_RETRY_AFTER_SECONDS,
+                    )
+                )
 
     def close(self) -> None:
         """Finishes what the cards have queued and frees the engine. Blocks."""
         for card in self.cards:
             card.close()
         self._engine.close()
+
+
+def _takes(card: Card, pending: Pending) -> bool:
+    try:
+        card.take_over(pending)
+    # It is out of order as well, or was closed meanwhile.
+    except errors.PbserveError:
+        return False
+    return True
+
+
+def _outstanding(card: Card) -> int:
+    return card.outstanding

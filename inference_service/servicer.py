@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from inference_service import codec
+from inference_service.operations import Operations
 from inference_service.predictor import Predictor
 from inference_service.registry import Registry
+from inference_service.store_watch import Problems
 from inference_service.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
-from service_kit import errors, status
+from service_kit import status
+from service_kit.server import OpenStreams
 from service_kit.status_interceptor import described_error
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -25,20 +27,31 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers `pbserve.inference.v1.InferenceService`; the contract says what each rpc does."""
 
     def __init__(
-        self, predictor: Predictor, registry: Registry, *, stream_window: int, stop: asyncio.Event
+        self,
+        predictor: Predictor,
+        registry: Registry,
+        operations: Operations,
+        problems: Callable[[], Problems],
+        *,
+        stream_window: int,
+        streams: OpenStreams,
     ) -> None:
         """Serves `predictor`.
 
         Args:
             predictor: answers.
             registry: tells what is served.
+            operations: what operators ask for.
+            problems: tells what keeps the server from being up to date.
             stream_window: requests that may be in flight in one stream.
-            stop: once set, open streams read no further and end.
+            streams: counts the open streams, and says when they have to end.
         """
         self._predictor = predictor
         self._registry = registry
+        self._operations = operations
+        self._problems = problems
         self._stream_window = stream_window
-        self._stop = stop
+        self._streams = streams
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         """Answers one request."""
@@ -49,6 +62,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamPredictRequest], context: _Context
     ) -> AsyncIterator[pb.StreamPredictResponse]:
         """Answers many requests; an error belongs to its request."""
+        self._streams.add(context)
 
         async def answer(message: pb.StreamPredictRequest) -> pb.StreamPredictResponse:
             request = message.request
@@ -64,7 +78,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             answer,
             window=self._stream_window,
             keeps_order=lambda first: first.in_request_order,
-            stop=self._stop,
+            stop=self._streams.ending,
         )
         try:
             async for response in answers:
@@ -77,7 +91,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> pb.ListModelsResponse:
         """Lists models."""
         models = [codec.model_message(status_) for status_ in self._registry.statuses()]
-        return pb.ListModelsResponse(models=models)
+        problems = self._problems()
+        return pb.ListModelsResponse(
+            models=models,
+            models_file_problem=problems.models_file,
+            store_problem=problems.store,
+        )
 
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.GetModelResponse:
         """Describes one model."""
@@ -86,17 +105,19 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def LoadModel(
         self, request: pb.LoadModelRequest, context: _Context
     ) -> pb.LoadModelResponse:
-        """Not in this release."""
-        raise errors.Unsupported("LoadModel is not served by this release: the store is watched")
+        """Loads from the store, now."""
+        version = await self._operations.load(*codec.model_and_version(request))
+        return pb.LoadModelResponse(version=codec.version_message(version))
 
     async def UnloadModel(
         self, request: pb.UnloadModelRequest, context: _Context
     ) -> pb.UnloadModelResponse:
-        """Not in this release."""
-        raise errors.Unsupported(
-            "UnloadModel is not served by this release: delete the version from the store"
-        )
+        """Stops serving a version or a model."""
+        await self._operations.unload(*codec.model_and_version(request))
+        return pb.UnloadModelResponse()
 
     async def SetLabel(self, request: pb.SetLabelRequest, context: _Context) -> pb.SetLabelResponse:
-        """Not in this release."""
-        raise errors.Unsupported("SetLabel is not served by this release")
+        """Moves or removes a label."""
+        model, version = codec.model_and_version(request)
+        await self._operations.set_label(model, request.label, version)
+        return pb.SetLabelResponse()

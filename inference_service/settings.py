@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from inference_service.devices import DeviceRequest, parse_devices
+from inference_service.model_rules import ModelDefaults
 from service_kit.address import Address
 from service_kit.logs import LogFormat
 
@@ -14,12 +17,17 @@ class InferenceSettings:
 
     listen: Address
     store: str
-    # Seconds between two looks at the store.
+    # For models of which the models file says nothing.
+    models: ModelDefaults = field(default_factory=ModelDefaults)
+    models_file: Path | None = None
+    devices: DeviceRequest = field(default_factory=lambda: parse_devices("auto"))
+    # Threads inside an op; None: the cores divided among the cards.
+    intra_op_threads: int | None = None
+    gpu_memory_bytes: int | None = None
+    # Whether the store is looked at again, and seconds between two looks.
+    watch: bool = True
     poll_seconds: float = 1.0
-    # Images in one batch. On CPUs larger batches are slower: 16 and 32 ran at 0.6 of 1 to 8.
-    max_batch_size: int = 8
-    # Images that may wait or run on one card.
-    queue_images: int = 1024
+    strict_readiness: bool = False
     # Requests in flight in one stream before reading from it pauses.
     stream_window: int = 64
     lame_duck_seconds: float = 0.0

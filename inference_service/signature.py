@@ -45,13 +45,14 @@ def check_inputs(inputs: Mapping[str, npt.NDArray[Any]], specs: Sequence[TensorS
 
 
 def _shape_fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Whether an array fits; a fixed number of images is the card's business, which pads."""
     return (
         len(shape) == len(expected)
         and len(shape) > 0
-        and all(want in (-1, size) for size, want in zip(shape, expected, strict=True))
+        and all(want in (-1, size) for size, want in zip(shape[1:], expected[1:], strict=True))
     )
 
 
 def _shape_text(shape: Sequence[int]) -> str:
-    sizes = ["any" if size < 0 else str(size) for size in shape]
-    return f"[{', '.join(['images', *sizes[1:]] if shape[:1] == (-1,) else sizes)}]"
+    sizes = ["any" if size < 0 else str(size) for size in shape[1:]]
+    return f"[{', '.join(['images', *sizes])}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ _MOST_DIMENSIONS = 32
 _DTYPE_OF: Mapping[int, np.dtype[Any]] = {
     value: np.dtype(name.removeprefix("DATA_TYPE_").lower())
     for name, value in pb.DataType.items()
-    if value != pb.DATA_TYPE_UNSPECIFIED
+    if value not in (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_BYTES)
 }
 _VALUE_OF = {dtype: pb.DataType.ValueType(value) for value, dtype in _DTYPE_OF.items()}
 
@@ -43,6 +43,8 @@ def decode_tensor(name: str, message: pb.Tensor) -> Array:
             "are possible"
         )
     shape, data = tuple(message.shape), message.data
+    if message.elements:
+        raise errors.InvalidTensor(f"input {name!r} is {dtype.name}: its bytes go into `data`")
     if any(size < 0 for size in shape):
         raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: no size is below 0")
     expected = math.prod(shape) * dtype.itemsize
@@ -58,6 +60,28 @@ def decode_tensor(name: str, message: pb.Tensor) -> Array:
     except ValueError as error:
         # More dimensions, or larger empty ones, than NumPy has.
         raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: {error}") from None
+
+
+def decode_elements(name: str, message: pb.Tensor) -> list[bytes]:
+    """Returns the elements of a tensor of bytes; `name` is for errors.
+
+    Raises:
+        InvalidTensor: it is not of one dimension, or its elements are not as many as that says.
+    """
+    shape, elements = list(message.shape), list(message.elements)
+    if message.data:
+        raise errors.InvalidTensor(f"input {name!r} is of bytes: they go into `elements`")
+    if shape != [len(elements)]:
+        raise errors.InvalidTensor(
+            f"input {name!r} has {len(elements)} elements and shape {shape}; encoded images have "
+            "shape [images]"
+        )
+    return elements
+
+
+def encode_elements(elements: Sequence[bytes]) -> pb.Tensor:
+    """Returns the message of a tensor of bytes of one dimension."""
+    return pb.Tensor(dtype=pb.DATA_TYPE_BYTES, shape=[len(elements)], elements=elements)
 
 
 def encode_tensor(array: Array) -> pb.Tensor:

@@ -148,6 +148,14 @@ class QueueFull(PbserveError):
     """The card has as many images waiting as it may have."""
 
 
+class CardOutOfOrder(PbserveError):
+    """The engine fails on the card again and again; the card is probed until it works."""
+
+
+class LabelInUse(PbserveError):
+    """A label points at the version that is to be unloaded."""
+
+
 class DeadlineExpired(PbserveError):
     """The caller's deadline passed before the request reached the engine."""
 

@@ -1,4 +1,4 @@
-"""The rule for names of models: safe as a folder, an object key and a label."""
+"""The rule for names of models and labels: safe as a folder, an object key and a metric's label."""
 
 from __future__ import annotations
 
@@ -21,9 +21,18 @@ def checked_model_name(name: str) -> str:
     Raises:
         InvalidRequest: it breaks the rule.
     """
+    return _checked(name, "model name")
+
+
+def checked_label(label: str) -> str:
+    """Returns a label of a version; raises as `checked_model_name`."""
+    return _checked(label, "label")
+
+
+def _checked(name: str, what: str) -> str:
     if not is_model_name(name):
         raise errors.InvalidRequest(
-            f"model name {name!r} is not allowed: use 1 to 64 lower-case letters, digits, "
+            f"{what} {name!r} is not allowed: use 1 to 64 lower-case letters, digits, "
             "dots, underscores and hyphens, with a letter or digit at both ends"
         )
     return name

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import structlog
@@ -19,6 +22,9 @@ from service_kit.status_interceptor import StatusInterceptor
 _log = structlog.get_logger(__name__)
 
 OVERALL = ""
+# A connection that is closed while its client still writes takes the answers with it that the
+# client has not read. So much later the client knows that its stream has ended.
+_LINGER_SECONDS = 0.2
 
 
 class Health:
@@ -43,14 +49,45 @@ class Health:
         await self.servicer.enter_graceful_shutdown()
 
 
+class OpenStreams:
+    """Streams whose requests may go on for ever, and how they come to an end."""
+
+    def __init__(self) -> None:
+        """Begins without streams."""
+        # Once set, no open stream may be read any further.
+        self.ending = asyncio.Event()
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def add(self, context: Any) -> None:
+        """Counts the call of `context` until its status is sent."""
+        self._count += 1
+        self._none.clear()
+        context.add_done_callback(self._ended)
+
+    def _ended(self, _: Any) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def end(self, seconds: float) -> None:
+        """Tells all streams to end, and returns when their clients know, or the time is over."""
+        self.ending.set()
+        if not self._count:
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._none.wait(), seconds)
+            await asyncio.sleep(_LINGER_SECONDS)
+
+
 class Server:
     """One listening port with its services."""
 
     def __init__(self, *, max_message_bytes: int) -> None:
         """Makes a server that takes messages up to `max_message_bytes` in each direction."""
         self.health = Health()
-        # Set when calls that could go on for ever have to come to an end.
-        self.stopping = asyncio.Event()
+        self.streams = OpenStreams()
         self.grpc = grpc.aio.server(
             interceptors=[StatusInterceptor()],
             options=[
@@ -83,14 +120,16 @@ class Server:
         return Address(address.host, port)
 
     async def drain(self, *, lame_duck_seconds: float, grace_seconds: float) -> None:
-        """Ends in order: NOT_SERVING, a pause for balancers to see it, then no new calls.
+        """Ends in order: NOT_SERVING, a pause for balancers to see it, streams, then all calls.
 
         Calls in flight have `grace_seconds` to finish before they are cancelled.
         """
         await self.health.stop()
         await asyncio.sleep(lame_duck_seconds)
-        self.stopping.set()
-        await self.grpc.stop(grace_seconds)
+        began = time.monotonic()
+        # The other half is for the calls that came until the streams had ended.
+        await self.streams.end(grace_seconds / 2)
+        await self.grpc.stop(max(0.0, grace_seconds - (time.monotonic() - began)))
 
 
 def stop_signal() -> asyncio.Event:

@@ -33,6 +33,8 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ScratchUnavailable: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.CardOutOfOrder: grpc.StatusCode.UNAVAILABLE,
+    errors.LabelInUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,

@@ -46,17 +46,29 @@ WITH_TENSORFLOW = {
     "exporter_service.session",
     "exporter_service.tower_copy",
     "exporter_service.towers",
+    "inference_service.engine.session",
     "inference_service.engine.tensorflow",
+    "inference_service.engine.tower_graph",
 }
 # Decisions: values in, values out.
 PURE = {
     "exporter_service.key_rewrites",
     "exporter_service.key_suggestion",
     "exporter_service.moving_average",
+    "inference_service.batch_limit",
+    "inference_service.batch_tensors",
     "inference_service.batching",
+    "inference_service.card_health",
+    "inference_service.devices",
     "inference_service.dispatch",
+    "inference_service.labels",
+    "inference_service.load_failures",
+    "inference_service.model_rules",
+    "inference_service.models_file",
     "inference_service.policy",
+    "inference_service.question",
     "inference_service.signature",
+    "inference_service.top_classes",
 }
 # The only modules that may know protobuf messages.
 WITH_PROTOBUF = {
@@ -71,6 +83,7 @@ WITH_PROTOBUF = {
     "exporter_service.servicer",
     "inference_service.__main__",
     "inference_service.client",
+    "inference_service.client_codec",
     "inference_service.codec",
     "inference_service.engine.tensorflow",  # the error of a graph that does not parse
     "inference_service.servicer",

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from inference_service.devices import Device
 from service_kit.manifest import Tower
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineCard:
+    """The tower of the artifact that a card runs, and where."""
+
+    tower: Tower
+    device: Device
+
+
 class Engine(Protocol):
-    """A loaded graph."""
+    """A loaded graph with its cards, which are numbered from 0."""
+
+    def prepare(self, card: int) -> int:
+        """Makes a card ready to run; may take seconds, and calls for cards may not overlap.
+
+        Returns:
+            A number that is the same for cards that run the same prepared code: what is warm
+            for one of them is warm for all.
+
+        Raises:
+            EngineFailed: with the engine's own words.
+        """
 
     def run(self, card: int, inputs: Tensors) -> Tensors:
-        """Computes one batch on one card; calls for different cards may overlap.
+        """Computes one batch on one prepared card; calls for different cards may overlap.
 
         Args:
-            card: index of the tower.
+            card: index of the card.
             inputs: arrays by semantic name, in the tower's dtypes.
 
         Returns:
@@ -33,5 +54,19 @@ class Engine(Protocol):
         """Frees the graph; nothing runs any more."""
 
 
-# (graph file's bytes, towers) -> engine; raises EngineFailed.
-EngineFactory = Callable[[bytes, Sequence[Tower]], Engine]
+class Engines(Protocol):
+    """Makes engines for the devices of this machine."""
+
+    def devices(self) -> Sequence[Device]:
+        """Returns the devices that cards run on, at least one; may take seconds.
+
+        Raises:
+            InvalidRequest: a device that was asked for is not there.
+        """
+
+    def load(self, graph: bytes, cards: Sequence[EngineCard]) -> Engine:
+        """Returns the engine of a graph file.
+
+        Raises:
+            EngineFailed: the bytes are no graph, or a tensor is not in it.
+        """

@@ -2,54 +2,125 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
-# The same for the pools inside ops; read when the first session is made.
-os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+from inference_service.engine.session import device_name, session_config  # sets the environment
 
-import tensorflow.compat.v1 as tf
+import tensorflow.compat.v1 as tf  # isort: skip
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import config_pb2
 
-from inference_service.engine import Tensors
+from inference_service.devices import Device, DeviceRequest, intra_op_threads, resolve_devices
+from inference_service.engine import EngineCard, Tensors
+from inference_service.engine.tower_graph import PinnedTower, Ports, TowerGraph
 from service_kit import errors
-from service_kit.manifest import Tower
+
+# Runs ops on the thread that calls: a card's thread is its lane, and a lane of a version that
+# is being warmed can be given less of the processor.
+_IN_CALLERS_THREAD = -1
+
+
+class TensorFlowEngines:
+    """Loads frozen graphs for this machine's devices."""
+
+    def __init__(
+        self,
+        request: DeviceRequest,
+        *,
+        cores: int,
+        threads: int | None = None,
+        gpu_memory_bytes: int | None = None,
+        share_towers: bool = True,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            request: devices to use.
+            cores: that the process may use.
+            threads: inside an op; None: the cores divided among the cards.
+            gpu_memory_bytes: to take at most on each GPU.
+            share_towers: whether cards with equal towers in one memory run one prepared call.
+        """
+        self._request = request
+        self._cores = cores
+        self._threads = threads
+        self._gpu_memory_bytes = gpu_memory_bytes
+        self._share_towers = share_towers
+
+    def devices(self) -> Sequence[Device]:
+        """See `Engines.devices`."""
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        return resolve_devices(self._request, gpus, self._cores)
+
+    def load(self, graph: bytes, cards: Sequence[EngineCard]) -> TensorFlowEngine:
+        """See `Engines.load`."""
+        devices = self.devices()
+        threads = self._threads or intra_op_threads(len(cards), self._cores)
+        config = session_config(
+            devices, intra_op_threads=threads, gpu_memory_bytes=self._gpu_memory_bytes
+        )
+        return TensorFlowEngine(graph, cards, devices, config, share_towers=self._share_towers)
 
 
 class TensorFlowEngine:
     """Runs a frozen graph in one session; all towers share its constants."""
 
-    def __init__(self, graph: bytes, towers: Sequence[Tower]) -> None:
-        """Parses and imports the graph and looks up every tensor of the towers.
+    def __init__(
+        self,
+        graph: bytes,
+        cards: Sequence[EngineCard],
+        devices: Sequence[Device],
+        config: Any,
+        *,
+        share_towers: bool,
+    ) -> None:
+        """Parses the graph and imports the towers that are needed.
 
         Raises:
             EngineFailed: the bytes are no graph, or a tensor is not in it.
         """
-        self._towers = tuple(towers)
-        imported = tf.Graph()
-        with imported.as_default():
-            try:
-                tf.import_graph_def(tf.GraphDef.FromString(graph), name="")
-            except (DecodeError, ValueError, TypeError, tf.errors.OpError) as error:
-                raise errors.EngineFailed(f"TensorFlow cannot import the graph: {error}") from error
-        self._session = tf.Session(graph=imported, config=_session_config(len(towers)))
-        self._calls = [self._prepared(imported, tower) for tower in towers]
-
-    def _prepared(self, graph: Any, tower: Tower) -> Any:
+        self._cards = tuple(cards)
         try:
-            feeds = [graph.get_tensor_by_name(spec.tensor_name) for spec in tower.inputs]
-            fetches = [graph.get_tensor_by_name(spec.tensor_name) for spec in tower.outputs]
-        except (KeyError, ValueError) as error:
-            raise errors.EngineFailed(f"card {tower.index}: {error.args[0]}") from error
-        # Measured faster than Session.run, which builds this anew for every call.
-        return self._session.make_callable(fetches, feeds)
+            towers = TowerGraph(tf.GraphDef.FromString(graph))
+        except DecodeError as error:
+            raise errors.EngineFailed(f"TensorFlow cannot parse the graph: {error}") from error
+        self._call_of = _grouped(cards, towers) if share_towers else list(range(len(cards)))
+        # The first card of every group stands for it.
+        leaders = [cards[self._call_of.index(call)] for call in range(max(self._call_of) + 1)]
+        pinned, self._ports = towers.pinned(
+            [PinnedTower(one.tower, device_name(one.device, devices)) for one in leaders]
+        )
+        del towers
+        self._in_callers_thread = all(device.kind == "cpu" for device in devices)
+        self._graph = _imported(pinned, self._ports)
+        self._session = tf.Session(graph=self._graph, config=config)
+        self._calls: dict[int, Any] = {}
+
+    def prepare(self, card: int) -> int:
+        """See `Engine.prepare`."""
+        call = self._call_of[card]
+        if call not in self._calls:
+            ports = self._ports[call]
+            options = config_pb2.CallableOptions(feed=ports.feeds, fetch=ports.fetches)
+            if self._in_callers_thread:
+                options.run_options.inter_op_thread_pool = _IN_CALLERS_THREAD
+            try:
+                # Only this way a prepared call takes run options; it is what Keras uses.
+                self._calls[call] = self._session._make_callable_from_options(options)  # noqa: SLF001
+            except (tf.errors.OpError, ValueError) as error:
+                raise errors.EngineFailed(
+                    f"TensorFlow cannot prepare card {card}: {error}"
+                ) from error
+        return call
 
     def run(self, card: int, inputs: Tensors) -> Tensors:
         """See `Engine.run`."""
-        tower = self._towers[card]
+        tower = self._cards[card].tower
         try:
-            outputs = self._calls[card](*(inputs[spec.name] for spec in tower.inputs))
+            outputs = self._calls[self._call_of[card]](
+                *(inputs[spec.name] for spec in tower.inputs)
+            )
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise errors.EngineFailed(f"TensorFlow failed on card {card}: {error}") from error
         return {spec.name: output for spec, output in zip(tower.outputs, outputs, strict=True)}
@@ -58,22 +129,43 @@ class TensorFlowEngine:
         """See `Engine.close`."""
         self._calls.clear()
         self._session.close()
+        # The graph has a copy of every constant.
+        del self._session, self._graph
 
 
-def _session_config(cards: int) -> Any:
-    """Returns a configuration in which all cards of an artifact can run at the same time.
+def _grouped(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
+    """Returns the number of each card's prepared call; equal towers in one memory have one."""
+    leaders: list[EngineCard] = []
+    calls = []
+    for card in cards:
+        for call, leader in enumerate(leaders):
+            if _memory(card.device) == _memory(leader.device) and (
+                card.tower.outputs == leader.tower.outputs
+                or towers.are_equal(leader.tower, card.tower)
+            ):
+                calls.append(call)
+                break
+        else:
+            calls.append(len(leaders))
+            leaders.append(card)
+    return calls
 
-    Inside ops TensorFlow's own pool, one thread a core for the whole process, is used:
-    `benchmarks/session_threads.py` found no other choice to be faster with two callers.
-    """
-    cores = len(os.sched_getaffinity(0))
-    config = tf.ConfigProto(
-        # Graphs pinned to cards that this machine lacks run on those that it has.
-        allow_soft_placement=True,
-        # A pool of this session's own: the first session of the process, which may have fewer
-        # cards, would otherwise size it for all.
-        inter_op_parallelism_threads=max(cards, cores),
-        use_per_session_threads=True,
-    )
-    config.gpu_options.allow_growth = True
-    return config
+
+def _memory(device: Device) -> tuple[str, int]:
+    """Returns the memory that a device computes in: all CPU lanes have the same."""
+    return ("cpu", 0) if device.kind == "cpu" else ("gpu", device.index)
+
+
+def _imported(graph: Any, ports: Sequence[Ports]) -> Any:
+    imported = tf.Graph()
+    with imported.as_default():
+        try:
+            tf.import_graph_def(graph, name="")
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise errors.EngineFailed(f"TensorFlow cannot import the graph: {error}") from error
+    for name in (name for port in ports for name in (*port.feeds, *port.fetches)):
+        try:
+            imported.get_tensor_by_name(name)
+        except (KeyError, ValueError) as error:
+            raise errors.EngineFailed(f"the graph has no tensor {name}: {error.args[0]}") from error
+    return imported

@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 
 from exporter_service.conversion_order import TowerOptions
-from inference_service.engine.tensorflow import TensorFlowEngine
+from inference_service.devices import parse_devices
+from inference_service.engine.tensorflow import TensorFlowEngines
+from inference_service.lane import CardLimits
 from inference_service.loader import Loader
+from inference_service.model_rules import LoadOptions
+from inference_service.servable import Servable
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import ArchitectureSpec, MovingAverageMode
 from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
+
+
+def served(store: ArtifactStore, model: str) -> Servable:
+    """Returns version 1 as a server with two lanes of the CPU has it, in batches of 8."""
+    engines = TensorFlowEngines(parse_devices("cpu:2"), cores=2)
+    loaded = Loader(store, engines).load(model, 1, LoadOptions(2, replicate=True))
+    return Servable(loaded, lambda _: CardLimits(8))
 
 
 @pytest.mark.parametrize("kind", ["store", "memory_store"])
@@ -38,7 +49,7 @@ def test_every_card_of_what_is_published_answers(
     order = digits_order(checkpoint, MovingAverageMode.AUTO, cards, spec)
     done = convert_and_prove(order, tmp_path)
     store.publish("digits", done, tmp_path / done.graph.file_name)
-    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load("digits", 1)
+    servable = served(store, "digits")
     golden = (
         expected()["probs_ema"] if checkpoint == "ckpt_ema" else expected("expected_v1")["probs"]
     )
@@ -58,9 +69,7 @@ def test_a_training_graph_for_images_of_any_size_in_bytes_is_served(
     )
     done = convert_and_prove(order, tmp_path)
     store.publish("any-size", done, tmp_path / done.graph.file_name)
-    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load(
-        "any-size", 1
-    )
+    servable = served(store, "any-size")
     images = expected()["images"][:9].astype(np.uint8)
     for card in servable.cards:
         answer = card.submit({"input": images}, 9).result(60)
@@ -78,7 +87,7 @@ def test_a_graph_from_the_meta_alone_is_served(store: ArtifactStore, tmp_path: P
     )
     done = convert_and_prove(order, tmp_path)
     store.publish("meta", done, tmp_path / done.graph.file_name)
-    servable = Loader(store, TensorFlowEngine, max_batch_size=8, queue_images=999).load("meta", 1)
+    servable = served(store, "meta")
     for card in servable.cards:
         answer = card.submit({"input": expected()["images"]}, 297).result(60)
         assert np.abs(answer.outputs["probs"] - expected()["probs_ema"]).max() < PARITY

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_service.card import Card, CardAnswer
+from inference_service.batch_limit import BatchTiming
+from inference_service.batching import Priority
+from inference_service.card import Card
+from inference_service.devices import Device, Placement
+from inference_service.lane import CardLimits, Lane
+from inference_service.pending import CardAnswer, Pending
 from service_kit import errors
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import tower
@@ -29,24 +34,46 @@ class Clock:
         return self.now
 
 
-class Lane:
+class Bench:
     """A card with its engine and clock."""
 
-    def __init__(self, max_batch_size: int = 4, queue_images: int = 10) -> None:
+    def __init__(
+        self,
+        batch: int = 4,
+        queue_images: int = 10,
+        *,
+        run: Callable[[Any], Any] | None = None,
+        packs: bool = True,
+        **limits: Any,
+    ) -> None:
         self.engine, self.clock = MeanEngine(), Clock()
+        self.moved: list[Pending] = []
         self.card = Card(
-            tower(),
-            lambda inputs: self.engine.run(0, inputs),
-            max_batch_size=max_batch_size,
-            queue_images=queue_images,
+            Lane(
+                tower=tower(),
+                placement=Placement(0, 0, Device("cpu", 0), ()),
+                run=run or (lambda inputs: self.engine.run(0, inputs)),
+                blank={"input": pixels(0)},
+                timings=(BatchTiming(1, 0.5),),
+                packs=packs,
+            ),
+            CardLimits(batch, queue_images, **limits),
+            lambda requests, _: self.moved.extend(requests),
             clock=self.clock,
         )
 
     def submit(
-        self, *values: float, dtype: str = "float32", deadline: float | None = None
+        self,
+        *values: float,
+        dtype: str = "float32",
+        deadline: float | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+        pinned: bool = True,
     ) -> Future[CardAnswer]:
         images = pixels(*values, dtype=dtype)
-        return self.card.submit({"input": images}, len(images), deadline)
+        return self.card.submit(
+            {"input": images}, len(images), deadline, priority=priority, pinned=pinned
+        )
 
     def hold(self) -> Future[CardAnswer]:
         """Occupies the engine until `release`."""
@@ -58,10 +85,14 @@ class Lane:
     def release(self) -> None:
         self.engine.gate.set()
 
+    def sizes(self) -> list[int]:
+        """Images of each batch."""
+        return [images for _, images in self.engine.batches]
+
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
-    one = Lane()
+def bench() -> Iterator[Bench]:
+    one = Bench()
     yield one
     one.release()
     one.card.close()
@@ -71,93 +102,93 @@ def means(future: Future[CardAnswer]) -> list[float]:
     return [float(v) for v in future.result(WAIT).outputs["probs"][:, 0]]
 
 
-def test_answers_one_request(lane: Lane) -> None:
-    answer = lane.submit(1, 2, 3).result(WAIT)
+def test_answers_one_request(bench: Bench) -> None:
+    answer = bench.submit(1, 2, 3).result(WAIT)
     np.testing.assert_allclose(answer.outputs["probs"][:, 0], [1, 2, 3])
     assert answer.batch_size == 3
-    assert (lane.card.answered, lane.card.outstanding) == (3, 0)
+    assert (bench.card.counts.answered_images, bench.card.outstanding) == (3, 0)
 
 
-def test_what_waits_becomes_one_batch(lane: Lane) -> None:
-    first = lane.hold()
-    others = [lane.submit(1), lane.submit(2, 3), lane.submit(4), lane.submit(5)]
-    lane.release()
+def test_what_waits_becomes_one_batch(bench: Bench) -> None:
+    first = bench.hold()
+    others = [bench.submit(1), bench.submit(2, 3), bench.submit(4), bench.submit(5)]
+    bench.release()
     assert [means(f) for f in (first, *others)] == [[0], [1], [2, 3], [4], [5]]
-    assert [images for _, images in lane.engine.batches] == [1, 4, 1]
+    assert bench.sizes() == [1, 4, 1]
     assert others[0].result().batch_size == 4
 
 
-def test_a_request_above_the_limit_is_split_and_comes_back_in_order(lane: Lane) -> None:
-    assert means(lane.submit(*range(11))) == list(range(11))
-    assert [images for _, images in lane.engine.batches] == [4, 4, 3]
+def test_a_request_above_the_limit_is_split_and_comes_back_in_order(bench: Bench) -> None:
+    assert means(bench.submit(*range(11))) == list(range(11))
+    assert bench.sizes() == [4, 4, 3]
 
 
-def test_a_narrower_dtype_is_cast_in_the_batch(lane: Lane) -> None:
-    first = lane.hold()
-    others = [lane.submit(200, dtype="uint8"), lane.submit(7, dtype="uint8"), lane.submit(1.5)]
-    lane.release()
+def test_a_narrower_dtype_is_cast_in_the_batch(bench: Bench) -> None:
+    first = bench.hold()
+    others = [bench.submit(200, dtype="uint8"), bench.submit(7, dtype="uint8"), bench.submit(1.5)]
+    bench.release()
     assert [means(f) for f in (first, *others)] == [[0], [200], [7], [1.5]]
-    assert lane.engine.dtypes == {"float32"}
+    assert bench.engine.dtypes == {"float32"}
 
 
-def test_a_full_queue_says_so_and_what_to_do(lane: Lane) -> None:
-    lane.hold()
-    lane.submit(*range(9))
+def test_a_full_queue_says_so_and_what_to_do(bench: Bench) -> None:
+    bench.hold()
+    bench.submit(*range(9))
     with pytest.raises(errors.QueueFull, match="10 images outstanding, and takes 10") as caught:
-        lane.submit(1)
+        bench.submit(1)
     assert caught.value.retry_after
-    lane.release()
+    bench.release()
 
 
-def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(lane: Lane) -> None:
-    assert len(means(lane.submit(*range(50)))) == 50
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(bench: Bench) -> None:
+    assert len(means(bench.submit(*range(50)))) == 50
 
 
-def test_what_expired_in_the_queue_is_never_computed(lane: Lane) -> None:
-    lane.hold()
-    late = lane.submit(7, deadline=lane.clock.now + 1)
-    kept = lane.submit(8, deadline=lane.clock.now + 9)
-    lane.clock.now += 5
-    lane.release()
+def test_what_expired_in_the_queue_is_never_computed(bench: Bench) -> None:
+    bench.hold()
+    late = bench.submit(7, deadline=bench.clock.now + 1)
+    kept = bench.submit(8, deadline=bench.clock.now + 9)
+    bench.clock.now += 5
+    bench.release()
     with pytest.raises(errors.DeadlineExpired, match=r"after 5\.000 s on card 0, with 0 of 1"):
         late.result(WAIT)
     assert means(kept) == [8]
-    assert sum(images for _, images in lane.engine.batches) == 2
+    assert sum(bench.sizes()) == 2
 
 
-def test_a_cancelled_request_frees_its_place_at_once_and_is_never_computed(lane: Lane) -> None:
-    lane.hold()
-    waiting = lane.submit(1, 2, 3)
-    assert lane.card.outstanding == 4
+def test_a_cancelled_request_frees_its_place_at_once_and_is_never_computed(bench: Bench) -> None:
+    bench.hold()
+    waiting = bench.submit(1, 2, 3)
+    assert bench.card.outstanding == 4
     assert waiting.cancel()
-    assert lane.card.outstanding == 1
-    lane.release()
+    assert bench.card.outstanding == 1
+    bench.release()
     with pytest.raises(CancelledError):
         waiting.result(WAIT)
-    assert means(lane.submit(9)) == [9]
-    assert sum(images for _, images in lane.engine.batches) == 2
+    assert means(bench.submit(9)) == [9]
+    assert sum(bench.sizes()) == 2
 
 
-def test_a_failing_engine_fails_the_batch_and_the_card_goes_on(lane: Lane) -> None:
+def test_a_failing_engine_fails_the_batch_and_the_card_goes_on(bench: Bench) -> None:
     with pytest.raises(errors.EngineFailed, match="poisoned"):
-        lane.submit(MeanEngine.poison).result(WAIT)
-    assert means(lane.submit(1)) == [1]
-    assert lane.card.outstanding == 0
+        bench.submit(MeanEngine.poison).result(WAIT)
+    assert means(bench.submit(1)) == [1]
+    assert bench.card.outstanding == 0
 
 
-def test_a_split_request_fails_once_and_the_rest_of_it_is_not_computed(lane: Lane) -> None:
-    lane.hold()
-    split = lane.submit(MeanEngine.poison, *range(1, 8))
-    after = lane.submit(5)
-    lane.release()
+def test_a_split_request_fails_once_and_the_rest_of_it_is_not_computed(bench: Bench) -> None:
+    bench.hold()
+    split = bench.submit(MeanEngine.poison, *range(1, 8))
+    after = bench.submit(5)
+    bench.release()
     with pytest.raises(errors.EngineFailed):
         split.result(WAIT)
     assert means(after) == [5]
-    assert [images for _, images in lane.engine.batches] == [1, 4, 1]
+    assert bench.sizes() == [1, 4, 1]
 
 
 def test_an_engine_that_mixes_images_is_found_out() -> None:
-    card = Card(tower(), lambda _: {"probs": np.zeros(3)}, max_batch_size=4, queue_images=9)
+    card = Bench(run=lambda _: {"probs": np.zeros(3)}).card
     with pytest.raises(errors.EngineFailed, match=r"shape \[3\] for 2 images"):
         card.submit({"input": pixels(1, 2)}, 2).result(WAIT)
     card.close()
@@ -167,29 +198,29 @@ def test_an_unexpected_exception_is_an_engine_failure_with_its_words() -> None:
     def broken(_: object) -> dict[str, np.ndarray]:
         raise ZeroDivisionError("by zero")
 
-    card = Card(tower(), broken, max_batch_size=4, queue_images=9)
+    card = Bench(run=broken).card
     with pytest.raises(errors.EngineFailed, match="ZeroDivisionError: by zero"):
         card.submit({"input": pixels(1)}, 1).result(WAIT)
     card.close()
 
 
-def test_closing_answers_what_is_queued_and_takes_nothing_more(lane: Lane) -> None:
-    first = lane.hold()
-    second = lane.submit(2)
-    closing = threading.Thread(target=lane.card.close)
+def test_closing_answers_what_is_queued_and_takes_nothing_more(bench: Bench) -> None:
+    first = bench.hold()
+    second = bench.submit(2)
+    closing = threading.Thread(target=bench.card.close)
     closing.start()
-    lane.release()
+    bench.release()
     closing.join(WAIT)
     assert (means(first), means(second)) == ([0], [2])
     with pytest.raises(errors.ServerStopping):
-        lane.submit(3)
+        bench.submit(3)
 
 
-def test_times_are_those_of_the_clock(lane: Lane) -> None:
-    lane.hold()
-    waiting = lane.submit(1)
-    lane.clock.now += 2
-    lane.release()
+def test_times_are_those_of_the_clock(bench: Bench) -> None:
+    bench.hold()
+    waiting = bench.submit(1)
+    bench.clock.now += 2
+    bench.release()
     answer = waiting.result(WAIT)
     assert answer.queue_seconds == pytest.approx(2)
     assert answer.compute_seconds == 0
@@ -198,37 +229,37 @@ def test_times_are_those_of_the_clock(lane: Lane) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 6))
 def test_no_image_is_lost_doubled_or_moved(sizes: list[int], limit: int) -> None:
-    lane = Lane(max_batch_size=limit, queue_images=1000)
-    first = lane.hold()
+    bench = Bench(limit, 1000)
+    first = bench.hold()
     expected: list[float] = []
     futures = []
     for size in sizes:
         values = [float(len(expected) + n) for n in range(size)]
         expected += values
-        futures.append(lane.submit(*values))
-    lane.release()
+        futures.append(bench.submit(*values))
+    bench.release()
     assert [value for future in futures for value in means(future)] == expected
     assert means(first) == [0]
-    assert sum(images for _, images in lane.engine.batches) == len(expected) + 1
-    assert lane.card.outstanding == 0
-    lane.card.close()
+    assert sum(bench.sizes()) == len(expected) + 1
+    assert bench.card.outstanding == 0
+    bench.card.close()
 
 
-def test_the_rest_of_a_split_request_is_not_computed_once_nobody_waits(lane: Lane) -> None:
+def test_the_rest_of_a_split_request_is_not_computed_once_nobody_waits(bench: Bench) -> None:
     for end in ("cancelled", "expired"):
-        lane.engine.batches.clear()
-        lane.engine.started = threading.Semaphore(0)
-        lane.engine.gate.clear()
-        split = lane.submit(*range(9), deadline=lane.clock.now + 1)
-        assert lane.engine.started.acquire(timeout=WAIT)
+        bench.engine.batches.clear()
+        bench.engine.started = threading.Semaphore(0)
+        bench.engine.gate.clear()
+        split = bench.submit(*range(9), deadline=bench.clock.now + 1)
+        assert bench.engine.started.acquire(timeout=WAIT)
         if end == "cancelled":
             assert split.cancel()
         else:
-            lane.clock.now += 2
-        lane.release()
-        assert means(lane.submit(3)) == [3]
-        assert [images for _, images in lane.engine.batches] == [4, 1]
-        assert lane.card.outstanding == 0
+            bench.clock.now += 2
+        bench.release()
+        assert means(bench.submit(3)) == [3]
+        assert bench.sizes() == [4, 1]
+        assert bench.card.outstanding == 0
     with pytest.raises(errors.DeadlineExpired, match="with 4 of 9 images computed"):
         split.result(WAIT)
 
@@ -239,8 +270,188 @@ def test_outputs_that_cannot_be_joined_fail_their_request_alone() -> None:
     def run(inputs: Any) -> Any:
         return {"probs": np.zeros((len(inputs["input"]), next(widths)))}
 
-    card = Card(tower(), run, max_batch_size=2, queue_images=99)
+    card = Bench(2, 99, run=run).card
     with pytest.raises(errors.EngineFailed):
         card.submit({"input": pixels(1, 2, 3)}, 3).result(WAIT)
     assert card.submit({"input": pixels(1)}, 1).result(WAIT).outputs["probs"].shape == (1, 4)
     card.close()
+
+
+def test_a_poisoned_request_in_a_full_batch_hurts_only_itself(bench: Bench) -> None:
+    bench.hold()
+    others = [bench.submit(1), bench.submit(MeanEngine.poison), bench.submit(2), bench.submit(3)]
+    bench.release()
+    for value, answer in ((1, others[0]), (2, others[2]), (3, others[3])):
+        assert means(answer) == [value]
+    with pytest.raises(errors.EngineFailed, match="poisoned"):
+        others[1].result(WAIT)
+    assert bench.sizes() == [1, 4, 1, 1, 1, 1]
+    assert bench.card.counts.failed_requests == 1
+    assert bench.card.healthy
+
+
+def test_requests_of_other_shapes_and_dtypes_do_not_share_a_batch(bench: Bench) -> None:
+    bench.hold()
+    wide = np.ones((1, 5, 5, 3), np.float32)
+    answers = [bench.submit(1), bench.submit(2, dtype="uint8"), bench.submit(3)]
+    answers.append(bench.card.submit({"input": wide}, 1))
+    answers.append(bench.submit(4, dtype="uint8"))
+    bench.release()
+    assert [means(one) for one in answers] == [[1], [2], [3], [1], [4]]
+    assert bench.sizes() == [1, 2, 2, 1]
+
+
+def test_a_model_whose_answers_depend_on_the_batch_gets_one_request_at_a_time() -> None:
+    bench = Bench(packs=False)
+    bench.hold()
+    answers = [bench.submit(1, 2), bench.submit(3)]
+    bench.release()
+    assert [means(one) for one in answers] == [[1, 2], [3]]
+    assert bench.sizes() == [1, 2, 1]
+    bench.card.close()
+
+
+def test_interactive_requests_overtake_bulk_and_bulk_never_starves() -> None:
+    bench = Bench(batch=1, queue_images=100)
+    bench.hold()
+    for value in range(6):
+        bench.submit(100 + value, priority=Priority.BULK)
+    answers = [bench.submit(value) for value in range(1, 9)]
+    order: list[float] = []
+    for one in answers:
+        one.add_done_callback(lambda done: order.append(means(done)[0]))
+    seen: list[float] = []
+    real = bench.engine.run
+
+    def run(card: int, inputs: Any) -> Any:
+        seen.append(float(inputs["input"][0, 0, 0, 0]))
+        return real(card, inputs)
+
+    bench.engine.run = run  # type: ignore[method-assign]
+    bench.release()
+    bench.card.close()
+    assert seen == [1, 2, 3, 100, 4, 5, 6, 101, 7, 8, 102, 103, 104, 105]
+    assert order == list(range(1, 9))
+
+
+def test_bytes_bound_the_queue_too() -> None:
+    bench = Bench(queue_images=1000, queue_bytes=100)
+    bench.hold()
+    bench.submit(1)
+    assert bench.card.outstanding_bytes == 96
+    with pytest.raises(errors.QueueFull, match="96 bytes outstanding, and takes 100"):
+        bench.submit(2)
+    assert bench.card.counts.refused_requests == 1
+    bench.release()
+    bench.card.close()
+    assert bench.card.outstanding_bytes == 0
+
+
+def test_who_finds_the_queue_full_is_told_how_long_what_waits_takes(bench: Bench) -> None:
+    bench.hold()
+    with pytest.raises(errors.QueueFull) as caught:
+        bench.submit(*range(10))
+    # One image is outstanding, and warming measured two a second.
+    assert caught.value.retry_after == 0.5
+
+
+def test_a_batch_waits_for_company_as_long_as_it_may() -> None:
+    bench = Bench(max_queue_delay=5.0)
+    first = bench.submit(1)
+    assert not bench.engine.started.acquire(blocking=False)
+    answers = [bench.submit(2), bench.submit(3), bench.submit(4)]
+    assert [means(one) for one in (first, *answers)] == [[1], [2], [3], [4]]
+    assert bench.sizes() == [4]
+    alone = bench.submit(5)
+    bench.clock.now += 5
+    with bench.card._changed:
+        bench.card._changed.notify()
+    assert means(alone) == [5]
+    bench.card.close()
+
+
+def test_batches_are_padded_to_the_sizes_of_warming() -> None:
+    bench = Bench(batch=8, padded_sizes=(1, 2, 4, 8))
+    assert means(bench.submit(1, 2, 3)) == [1, 2, 3]
+    assert means(bench.submit(7)) == [7]
+    assert bench.sizes() == [4, 1]
+    assert bench.card.counts.answered_images == 4
+    bench.card.close()
+
+
+def test_what_is_not_finite_passes_through_and_is_counted(bench: Bench) -> None:
+    answer = bench.submit(1, float("nan"), float("inf"), 2).result(WAIT)
+    assert np.isnan(answer.outputs["probs"][1]).all()
+    assert bench.card.counts.non_finite_inputs == 2
+    assert bench.card.counts.non_finite_outputs == 2
+    assert means(bench.submit(5)) == [5]
+
+
+def test_what_became_of_requests_is_counted(bench: Bench) -> None:
+    bench.hold()
+    late = bench.submit(7, deadline=bench.clock.now + 1)
+    gone = bench.submit(8)
+    gone.cancel()
+    bench.clock.now += 5
+    bench.release()
+    with pytest.raises(errors.DeadlineExpired):
+        late.result(WAIT)
+    bench.card.close()
+    counts = bench.card.counts
+    assert (counts.expired_requests, counts.cancelled_requests, counts.batches) == (1, 1, 1)
+
+
+def test_a_card_that_fails_on_everything_is_taken_out_and_its_queue_moves(bench: Bench) -> None:
+    bench.hold()
+    pinned = [bench.submit(n) for n in range(2)]
+    free = [bench.submit(n, pinned=False) for n in range(3)]
+    bench.engine.broken_cards.add(0)
+    bench.release()
+    for one in pinned:
+        with pytest.raises((errors.EngineFailed, errors.CardOutOfOrder), match="the device is gon"):
+            one.result(WAIT)
+    while not bench.moved:
+        threading.Event().wait(0.001)
+    with pytest.raises(errors.CardOutOfOrder, match="card 0 is out of order") as caught:
+        bench.submit(9)
+    assert caught.value.retry_after == pytest.approx(1.0)
+    assert not bench.card.healthy
+    assert "the device is gone" in bench.card.last_error
+    assert not any(one.done() for one in free)
+    assert [pending.answer for pending in bench.moved] == free
+    assert bench.card.outstanding == 0
+
+
+def test_a_card_that_recovers_comes_back(bench: Bench) -> None:
+    bench.engine.broken_cards.add(0)
+    while bench.card.healthy:
+        with pytest.raises(errors.PbserveError, match="the device is gone"):
+            bench.submit(1).result(WAIT)
+    bench.engine.broken_cards.clear()
+    with pytest.raises(errors.CardOutOfOrder):
+        bench.submit(1)
+    bench.clock.now += 1
+    bench.engine.started = threading.Semaphore(0)
+    with bench.card._changed:
+        bench.card._changed.notify()
+    assert bench.engine.started.acquire(timeout=WAIT)
+    while not bench.card.healthy:
+        threading.Event().wait(0.001)
+    assert means(bench.submit(3)) == [3]
+
+
+def test_failures_of_requests_alone_do_not_take_a_card_out(bench: Bench) -> None:
+    for _ in range(10):
+        with pytest.raises(errors.EngineFailed, match="poisoned"):
+            bench.submit(MeanEngine.poison).result(WAIT)
+    assert bench.card.healthy
+    assert means(bench.submit(1)) == [1]
+
+
+def test_limits_may_change_while_requests_wait(bench: Bench) -> None:
+    bench.hold()
+    answers = [bench.submit(n) for n in range(1, 7)]
+    bench.card.limits = CardLimits(2)
+    bench.release()
+    assert [means(one) for one in answers] == [[n] for n in range(1, 7)]
+    assert bench.sizes() == [1, 2, 2, 2]

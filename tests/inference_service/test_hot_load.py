@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from inference_service.devices import Device
+from inference_service.engine import EngineCard
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
+from inference_service.model_health import ModelHealth
+from inference_service.model_rules import ModelDefaults, ModelRules
+from inference_service.models_file import ModelSettings, ModelsFile
+from inference_service.policy import KEEP_ALL
 from inference_service.registry import Registry, State
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.server import Health
-from tests.support.engines import MeanEngine
+from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import conversion, graph_file
 
 
@@ -25,20 +30,32 @@ class World:
 
     def __init__(self, store: ArtifactStore, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self.registry, self.health, self.now = Registry(), Health(), 0.0
+        self.now, self.health = 0.0, Health()
+        self.rules = ModelRules(ModelDefaults(max_batch_size=4))
+        self.registry = Registry(self.rules.labels, clock=lambda: self.now)
         self.engines: list[MeanEngine] = []
         self.loads: list[float] = []
         # Loads wait while `held` is cleared.
         self.reached, self.held = threading.Event(), threading.Event()
         self.held.set()
-        self.loader = Loader(store, self._engine, max_batch_size=4, queue_images=9)
-        self.hot = HotLoader(store, self.registry, self.loader, self.health, clock=lambda: self.now)
+        self.loader = Loader(store, self)
+        self.hot = HotLoader(
+            store,
+            self.registry,
+            self.loader,
+            self.rules,
+            ModelHealth(self.health),
+            clock=lambda: self.now,
+        )
 
-    def _engine(self, graph: bytes, towers: Any) -> MeanEngine:
+    def devices(self) -> Sequence[Device]:
+        return [Device("cpu", 0)]
+
+    def load(self, graph: bytes, cards: Sequence[EngineCard]) -> MeanEngine:
         self.loads.append(self.now)
         self.reached.set()
         assert self.held.wait(30)
-        self.engines.append(MeanEngine(graph, towers))
+        self.engines.append(MeanEngine(graph, cards))
         return self.engines[-1]
 
     def publish(self, content: bytes = b"1", model: str = "m") -> int:
@@ -133,7 +150,8 @@ async def test_catching_up_does_not_stop_at_a_version_that_does_not_load(world: 
     world.publish(b"1")
     world.publish(b"broken")
     world.publish(b"broken")
-    await world.hot.catch_up()
+    await world.hot.look()
+    await world.hot.settle()
     assert world.states() == {1: State.AVAILABLE, 2: State.FAILED, 3: State.FAILED}
 
 
@@ -198,7 +216,7 @@ async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
 ) -> None:
     tries: list[float] = []
 
-    def unreadable(model: str, version: int) -> Any:
+    def unreadable(model: str, version: int, options: Any) -> Any:
         tries.append(world.now)
         raise errors.StoreUnavailable("timeout")
 
@@ -221,17 +239,6 @@ async def test_one_bad_model_hurts_no_other(world: World) -> None:
     await world.sync()
     assert world.states("good") == {1: State.AVAILABLE}
     assert world.states("bad") == {1: State.FAILED}
-
-
-async def test_watching_follows_the_store(world: World) -> None:
-    watching = asyncio.create_task(world.hot.watch(0.01))
-    world.publish()
-    while not world.registry.is_served("m"):  # noqa: ASYNC110 - polls as a person would
-        await asyncio.sleep(0.01)
-    shutil.rmtree(Path(world.store.url) / "m")
-    while world.registry.is_served("m"):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    watching.cancel()
 
 
 async def test_a_graph_that_arrives_after_its_manifest_is_served(world: World) -> None:
@@ -272,26 +279,6 @@ async def test_a_folder_that_cannot_be_read_unloads_nothing(
     assert world.states() == {1: State.AVAILABLE}
 
 
-async def test_watching_survives_what_nobody_thought_of(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked = threading.Semaphore(0)
-
-    def broken() -> Any:
-        looked.release()
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(world.store, "published", broken)
-    watching = asyncio.create_task(world.hot.watch(0.001))
-    for _ in range(3):
-        assert await asyncio.to_thread(looked.acquire, timeout=30)
-    monkeypatch.undo()
-    world.publish()
-    while not world.registry.is_served("m"):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    watching.cancel()
-
-
 async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
     for number in range(5):
         world.publish(model=f"m{number}")
@@ -304,3 +291,92 @@ async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
     await closing
     assert len(world.engines) == 1
     assert world.engines[0].closed
+
+
+async def test_every_version_is_served_where_the_rules_say_so(world: World) -> None:
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(keep=KEEP_ALL)}))
+    for content in (b"1", b"2", b"3"):
+        world.publish(content)
+    await world.sync()
+    assert world.states() == dict.fromkeys((1, 2, 3), State.AVAILABLE)
+    world.rules.replace_file(ModelsFile())
+    await world.sync()
+    assert world.states() == {3: State.AVAILABLE}
+
+
+async def test_a_label_of_the_file_moves_when_its_version_is_served(world: World) -> None:
+    labels = {"stable": 1}
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(labels=labels)}))
+    world.publish()
+    await world.sync()
+    assert world.rules.labels("m") == {"stable": 1}
+    world.publish(b"2")
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(labels={"stable": 2})}))
+    world.held.clear()
+    await world.hot.sync()
+    assert world.rules.labels("m") == {"stable": 1}
+    with world.registry.lease("m", label="stable") as servable:
+        assert servable.version == 1
+    world.held.set()
+    await world.hot.settled()
+    with world.registry.lease("m", label="stable") as servable:
+        assert servable.version == 2
+
+
+async def test_a_labelled_version_outlives_the_policy(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.rules.set_label("m", "stable", 1)
+    world.publish(b"2")
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE, 2: State.AVAILABLE}
+    world.rules.set_label("m", "stable", 2)
+    await world.sync()
+    assert world.states() == {2: State.AVAILABLE}
+
+
+async def test_memory_poor_models_unload_first(world: World) -> None:
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(unload_first=True)}))
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    world.held.clear()
+    world.reached.clear()
+    await world.sync()
+    assert world.engines[0].closed
+    await world.hot.sync()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    assert world.states() == {2: State.LOADING}
+    with pytest.raises(errors.ModelUnavailable, match="LOADING"):
+        world.registry.lease("m").__enter__()
+    world.held.set()
+    await world.hot.settled()
+    assert world.states() == {2: State.AVAILABLE}
+
+
+async def test_a_failure_says_when_the_load_is_tried_again(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.registry.status("m").versions[0].retry_in == 30
+    world.now = 12
+    assert world.registry.status("m").versions[0].retry_in == 18
+
+
+async def test_cards_have_a_health_of_their_own(world: World) -> None:
+    world.publish()
+    await world.sync()
+    assert await world.serving("m/card/0") == "SERVING"
+    world.engines[0].broken_cards.add(0)
+    with world.registry.lease("m") as servable:
+        card = servable.card(0)
+        while card.healthy:
+            answer = card.submit({"input": pixels(1)}, 1)
+            await asyncio.wait([asyncio.wrap_future(answer)])
+    await world.sync()
+    assert await world.serving("m/card/0") == "NOT_SERVING"
+    assert await world.serving() == "NOT_SERVING"
+    world.store.delete("m", 1)
+    await world.sync()
+    await world.sync()
+    assert await world.serving("m/card/0") == "SERVICE_UNKNOWN"

@@ -1,63 +1,73 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from inference_service.batch_limit import batch_limit
 from inference_service.loader import Loader
+from inference_service.model_rules import LoadOptions
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Tower
-from tests.support.engines import MeanEngine, pixels
+from tests.support.engines import MeanEngine, MeanEngines, one_second_a_run
 from tests.support.manifests import conversion, graph_file
-
-
-class Engines:
-    """A factory that remembers what it made."""
-
-    def __init__(self) -> None:
-        self.made: list[MeanEngine] = []
-
-    def __call__(self, graph: bytes, towers: Sequence[Tower]) -> MeanEngine:
-        self.made.append(MeanEngine(graph, towers))
-        return self.made[-1]
 
 
 def publish(store: ArtifactStore, folder: Path, content: bytes = b"1", cards: int = 2) -> int:
     return store.publish("m", conversion(content, cards), graph_file(folder, content)).version
 
 
-def loader(store: ArtifactStore, engines: Engines) -> Loader:
-    return Loader(store, engines, max_batch_size=4, queue_images=9)
+OPTIONS = LoadOptions(max_batch_size=4, replicate=True)
 
 
-def test_every_card_is_warmed_once_before_it_can_be_asked(
+def test_every_card_is_warmed_with_growing_batches_before_it_can_be_asked(
     memory_store: ArtifactStore, tmp_path: Path
 ) -> None:
     publish(memory_store, tmp_path, cards=3)
-    engines = Engines()
-    servable = loader(memory_store, engines).load("m", 1)
-    assert engines.made[0].batches == [(0, 1), (1, 1), (2, 1)]
-    assert [card.answered for card in servable.cards] == [0, 0, 0]
-    servable.close()
-    assert engines.made[0].closed
+    engines = MeanEngines()
+    lanes = Loader(memory_store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).lanes
+    # Twice: once to prepare, once to measure, which a second of run is enough for.
+    assert engines.made[0].batches == [(card, n) for card in range(3) for n in (1, 1, 2, 2, 4, 4)]
+    assert [[t.batch_size for t in lane.timings] for lane in lanes] == [[1, 2, 4]] * 3
+    assert [batch_limit(lane.timings) for lane in lanes] == [4, 4, 4]
 
 
-def test_each_card_runs_its_own_tower(store: ArtifactStore, tmp_path: Path) -> None:
-    publish(store, tmp_path)
-    engines = Engines()
-    servable = loader(store, engines).load("m", 1)
-    for index in (0, 1):
-        servable.card(index).submit({"input": pixels(1)}, 1).result(30)
-    assert engines.made[0].batches[-2:] == [(0, 1), (1, 1)]
-    with pytest.raises(errors.CardNotFound, match="has no card 2; it has 0, 1"):
-        servable.card(2)
-    with pytest.raises(errors.CardNotFound, match="has no card -1"):
-        servable.card(-1)
-    servable.close()
+def test_what_cards_share_is_warmed_once(store: ArtifactStore, tmp_path: Path) -> None:
+    publish(store, tmp_path, cards=3)
+
+    class Shared(MeanEngine):
+        def prepare(self, card: int) -> int:
+            return 0
+
+    engines = MeanEngines(make=Shared)
+    lanes = Loader(store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).lanes
+    assert {card for card, _ in engines.made[0].batches} == {0}
+    assert len({lane.timings for lane in lanes}) == 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "cards", "replicate", "places"),
+    [
+        (4, 2, True, ["0 of 0 on cpu:0", "1 of 1 on cpu:1", "2 of 0 on cpu:2", "3 of 0 on cpu:3"]),
+        (4, 2, False, ["0 of 0 on cpu:0", "1 of 1 on cpu:1"]),
+        (1, 4, True, [f"{card} of {card} on cpu:0" for card in range(4)]),
+        (2, 1, True, ["0 of 0 on cpu:0", "1 of 0 on cpu:1"]),
+    ],
+)
+def test_cards_are_placed_on_the_devices(
+    store: ArtifactStore, tmp_path: Path, devices: int, cards: int, *, replicate: bool,
+    places: list[str],
+) -> None:  # fmt: skip
+    publish(store, tmp_path, cards=cards)
+    engines = MeanEngines(devices)
+    lanes = Loader(store, engines).load("m", 1, LoadOptions(1, replicate)).lanes
+    found = [lane.placement for lane in lanes]
+    assert [f"{p.card} of {p.tower} on {p.device}" for p in found] == places
+    assert [lane.tower.index for lane in lanes] == list(range(len(places)))
+    made = engines.made[0].cards
+    assert [(one.tower.index, one.device) for one in made] == [(p.tower, p.device) for p in found]
 
 
 def test_a_graph_that_was_changed_never_reaches_an_engine(
@@ -65,9 +75,9 @@ def test_a_graph_that_was_changed_never_reaches_an_engine(
 ) -> None:
     publish(store, tmp_path)
     (Path(store.url) / "m" / "1" / "frozen_model.pb").write_bytes(b"2")
-    engines = Engines()
+    engines = MeanEngines()
     with pytest.raises(errors.ArtifactCorrupt, match="SHA-256"):
-        loader(store, engines).load("m", 1)
+        Loader(store, engines).load("m", 1, OPTIONS)
     assert engines.made == []
 
 
@@ -77,15 +87,10 @@ def test_an_engine_that_cannot_warm_is_closed(store: ArtifactStore, tmp_path: Pa
     class Failing(MeanEngine):
         poison = 0.0
 
-    made: list[Failing] = []
-
-    def factory(graph: bytes, towers: Sequence[Tower]) -> Failing:
-        made.append(Failing(graph, towers))
-        return made[-1]
-
+    engines = MeanEngines(make=Failing)
     with pytest.raises(errors.EngineFailed, match="poisoned"):
-        Loader(store, factory, max_batch_size=4, queue_images=9).load("m", 1)
-    assert made[0].closed
+        Loader(store, engines).load("m", 1, OPTIONS)
+    assert engines.made[0].closed
 
 
 @pytest.mark.parametrize(
@@ -107,4 +112,4 @@ def test_a_graph_that_answers_otherwise_than_its_manifest_says_is_refused(
             return {"probs": answer}
 
     with pytest.raises(errors.EngineFailed, match=words):
-        Loader(store, Other, max_batch_size=4, queue_images=9).load("m", 1)
+        Loader(store, MeanEngines(make=Other)).load("m", 1, OPTIONS)

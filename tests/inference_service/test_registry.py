@@ -5,25 +5,13 @@ from typing import Any
 
 import pytest
 
-from inference_service.card import Card
 from inference_service.registry import Loaded, Registry, State
-from inference_service.servable import Servable
 from service_kit import errors
-from service_kit.manifest import published_as
-from tests.support.engines import MeanEngine
-from tests.support.manifests import conversion
+from tests.support.servables import mean_servable
 
 
 def loaded(version: int, model: str = "m", fingerprint: str = "a") -> Loaded:
-    from datetime import datetime, timezone
-
-    manifest = published_as(conversion(), model, version, datetime.now(timezone.utc))
-    engine = MeanEngine()
-    cards = [
-        Card(t, lambda i: engine.run(0, i), max_batch_size=4, queue_images=9)
-        for t in manifest.towers
-    ]
-    return Loaded(Servable(manifest, engine, cards), fingerprint)
+    return Loaded(mean_servable(model=model, version=version), fingerprint)
 
 
 def state_of(registry: Registry, version: int, model: str = "m") -> Any:
@@ -124,3 +112,49 @@ def test_failures_are_forgotten_with_their_publication() -> None:
     registry.note("m", 2, State.FAILED, "y")
     registry.keep_notes({"m": {2: "f"}})
     assert [status.version for status in registry.status("m").versions] == [2]
+
+
+def test_labels_name_versions_and_default_steers_who_names_none() -> None:
+    labels: dict[str, int] = {"stable": 1, "canary": 2}
+    registry = Registry(lambda _: labels)
+    for version in (1, 2):
+        registry.install(loaded(version))
+    with registry.lease("m", label="stable") as servable:
+        assert servable.version == 1
+    with registry.lease("m") as servable:
+        assert servable.version == 2
+    labels["default"] = 1
+    with registry.lease("m") as servable:
+        assert servable.version == 1
+    assert registry.status("m").default_version == 1
+    assert dict(registry.status("m").labels) == labels
+    with pytest.raises(errors.LabelNotFound, match="no label beta; it has canary, default, stable"):
+        registry.lease("m", label="beta").__enter__()
+
+
+def test_a_default_that_is_not_served_leaves_the_newest() -> None:
+    registry = Registry(lambda _: {"default": 7, "stable": 7})
+    registry.install(loaded(1))
+    with registry.lease("m") as servable:
+        assert servable.version == 1
+    with pytest.raises(errors.LabelNotFound, match="stable of model m is at version 7, which is"):
+        registry.lease("m", label="stable").__enter__()
+
+
+def test_a_failure_says_when_it_is_tried_again() -> None:
+    now = [10.0]
+    registry = Registry(clock=lambda: now[0])
+    registry.note("m", 1, State.FAILED, "no memory", retry_at=40.0)
+    now[0] = 15.0
+    assert registry.status("m").versions[0].retry_in == 25
+    with pytest.raises(errors.ModelUnavailable) as caught:
+        registry.lease("m").__enter__()
+    assert caught.value.retry_after == 25
+
+
+def test_leases_are_counted() -> None:
+    registry = Registry()
+    registry.install(loaded(1))
+    with registry.lease("m"), registry.lease("m"):
+        assert state_of(registry, 1).leases == 2
+    assert state_of(registry, 1).leases == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 from google.rpc import code_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from PIL import Image
 
-from inference_service.tensor_codec import encode_tensor
+from inference_service.tensor_codec import encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit.artifact_store import ArtifactStore
@@ -176,7 +179,6 @@ def test_half_close_finishes_what_is_in_flight(server: InferenceServer, stub: An
 
 def test_an_abandoned_stream_frees_its_places(server: InferenceServer, stub: Any) -> None:
     server.publish(cards=1)
-    server.engines[0].started = threading.Semaphore(0)
     server.engines[0].gate.clear()
     answers = stub.StreamPredict(streamed(*(request(n) for n in range(50))))
     assert server.engines[0].started.acquire(timeout=WAIT)
@@ -187,13 +189,12 @@ def test_an_abandoned_stream_frees_its_places(server: InferenceServer, stub: Any
         status = stub.GetModel(pb.GetModelRequest(model="m"))
     server.engines[0].gate.set()
     assert mean(stub.Predict(request(7))) == 7
-    # One to warm, at most one full batch that ran, one for the last request.
-    assert sum(images for _, images in server.engines[0].batches) <= 1 + 4 + 1
+    # At most one full batch that ran, one for the last request.
+    assert sum(images for _, images in server.engines[0].batches) <= 4 + 1
 
 
 def test_an_expired_deadline_is_not_computed(server: InferenceServer, stub: Any) -> None:
     server.publish(cards=1)
-    server.engines[0].started = threading.Semaphore(0)
     server.engines[0].gate.clear()
     first = stub.Predict.future(request(1))
     assert server.engines[0].started.acquire(timeout=WAIT)
@@ -203,7 +204,7 @@ def test_an_expired_deadline_is_not_computed(server: InferenceServer, stub: Any)
     server.engines[0].gate.set()
     assert mean(first.result(WAIT)) == 1
     assert mean(stub.Predict(request(3))) == 3
-    assert sum(images for _, images in server.engines[0].batches) == 3
+    assert sum(images for _, images in server.engines[0].batches) == 2
 
 
 def test_a_full_queue_is_resource_exhausted_and_says_when_to_retry(
@@ -268,16 +269,235 @@ def test_models_are_described_with_states_and_tensors(server: InferenceServer, s
     assert len(good.graph_sha256) == 64
     assert bad.state == pb.VersionStatus.STATE_FAILED
     assert bad.reason == "the graph has no tensor probs:0"
-    assert stub.ListModels(pb.ListModelsRequest()).models == [model]
+    assert bad.retry_in.seconds in {29, 30}
+    listed = stub.ListModels(pb.ListModelsRequest()).models[0]
+    assert [one.version for one in listed.versions] == [1, 2]
     with pytest.raises(grpc.RpcError, match="no model 'x'; there are m"):
         stub.GetModel(pb.GetModelRequest(model="x"))
 
 
-@pytest.mark.parametrize("rpc", ["LoadModel", "UnloadModel", "SetLabel"])
-def test_what_this_release_lacks_says_so(stub: Any, rpc: str) -> None:
-    with pytest.raises(grpc.RpcError, match=f"{rpc} is not served") as caught:
-        getattr(stub, rpc)(getattr(pb, f"{rpc}Request")())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+def test_an_operator_loads_unloads_and_labels(server: InferenceServer, stub: Any) -> None:
+    server.publish(b"1000")
+    stub.SetLabel(pb.SetLabelRequest(model="m", label="stable", version=1))
+    server.publish(b"2000")
+    assert mean(stub.Predict(request(1, label="stable"))) == 1001
+    assert mean(stub.Predict(request(1))) == 2001
+    with pytest.raises(grpc.RpcError, match="label stable of model m points at version 1") as used:
+        stub.UnloadModel(pb.UnloadModelRequest(model="m", version=1))
+    assert used.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    stub.SetLabel(pb.SetLabelRequest(model="m", label="stable", version=2))
+    stub.UnloadModel(pb.UnloadModelRequest(model="m"))
+    assert all(engine.closed for engine in server.engines)
+    with pytest.raises(grpc.RpcError) as gone:
+        stub.Predict(request(1))
+    assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+    loaded = stub.LoadModel(pb.LoadModelRequest(model="m", version=1)).version
+    assert (loaded.version, loaded.state) == (1, pb.VersionStatus.STATE_AVAILABLE)
+    assert loaded.load_time.ToNanoseconds() > 0
+    assert mean(stub.Predict(request(1, version=1))) == 1001
+    assert stub.GetModel(pb.GetModelRequest(model="m")).model.labels == {"stable": 2}
+
+
+@pytest.mark.parametrize(
+    ("rpc", "fields", "code", "words"),
+    [
+        ("LoadModel", {"model": "x"}, "NOT_FOUND", "the store has no model 'x'"),
+        ("LoadModel", {"model": "m", "version": 9}, "NOT_FOUND", "no version 9 of model m; it ha"),
+        ("LoadModel", {"model": "m", "version": -1}, "INVALID_ARGUMENT", "version is -1"),
+        ("LoadModel", {"model": "../m"}, "INVALID_ARGUMENT", "model name '../m' is not allowed"),
+        ("LoadModel", {"model": "m", "version": 2}, "INTERNAL", "the graph has no tensor probs:0"),
+        ("UnloadModel", {"model": "x"}, "NOT_FOUND", "there is no model 'x'; there are m"),
+        ("UnloadModel", {"model": "m", "version": 7}, "NOT_FOUND", "has no version 7; it has 1, 2"),
+        ("SetLabel", {"model": "m", "label": "A B", "version": 1}, "INVALID_ARGUMENT", "label 'A"),
+        ("SetLabel", {"model": "m", "label": "a", "version": 7}, "NOT_FOUND", "has no version 7"),
+        (
+            "SetLabel",
+            {"model": "m", "label": "a", "version": 2},
+            "UNAVAILABLE",
+            "version 2 is FAIL",
+        ),
+        ("SetLabel", {"model": "m", "label": "a"}, "NOT_FOUND", "has no label a to remove"),
+        ("SetLabel", {"model": "x", "label": "a"}, "NOT_FOUND", "there is no model 'x'"),
+    ],
+)
+def test_bad_orders_get_their_status_and_words(
+    server: InferenceServer, stub: Any, rpc: str, fields: dict[str, Any], code: str, words: str
+) -> None:
+    server.publish()
+    server.publish(b"broken")
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(stub, rpc)(getattr(pb, f"{rpc}Request")(**fields))
+    assert caught.value.code().name == code
+    assert words in str(caught.value.details())
+    assert mean(stub.Predict(request(1))) == 1
+
+
+def test_a_version_that_is_being_loaded_is_unavailable_with_a_time_to_retry(
+    server: InferenceServer, stub: Any
+) -> None:
+    with server.publishing():
+        with pytest.raises(grpc.RpcError, match="model m version 1 is LOADING") as caught:
+            stub.Predict(request(1))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        details: dict[str, Any] = {key: value for key, value in caught.value.trailing_metadata()}
+        assert b"RetryInfo" in details["grpc-status-details-bin"]
+        status = stub.GetModel(pb.GetModelRequest(model="m")).model.versions[0]
+        assert status.state == pb.VersionStatus.STATE_LOADING
+    assert mean(stub.Predict(request(1))) == 1
+
+
+def test_a_model_unloaded_in_the_middle_of_a_stream_fails_requests_one_by_one(
+    server: InferenceServer, stub: Any
+) -> None:
+    server.publish()
+    turns = threading.Semaphore(0)
+
+    def requests() -> Iterator[pb.StreamPredictRequest]:
+        for n in range(4):
+            turns.acquire(timeout=WAIT)
+            yield from streamed(request(n, request_id=str(n)))
+
+    answers = stub.StreamPredict(requests())
+    turns.release()
+    assert mean(next(answers).response) == 0
+    stub.UnloadModel(pb.UnloadModelRequest(model="m"))
+    turns.release()
+    assert next(answers).error.code == code_pb2.NOT_FOUND
+    stub.LoadModel(pb.LoadModelRequest(model="m"))
+    turns.release(2)
+    assert [mean(answer.response) for answer in answers] == [2, 3]
+
+
+def png(width: int, height: int, value: int = 7) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (value,) * 3).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_encoded_images_are_decoded_and_fitted(server: InferenceServer, stub: Any) -> None:
+    server.publish(b"5")
+    elements = encode_elements([png(2, 2), png(2, 2, value=9)])
+    response = stub.Predict(request(inputs={"input": elements}))
+    assert list(np.frombuffer(response.outputs["probs"].data, "<f4")) == [12] * 3 + [14] * 3
+    larger = encode_elements([png(20, 10)])
+    for fit in (pb.IMAGE_FIT_STRETCH, pb.IMAGE_FIT_CROP):
+        assert mean(stub.Predict(request(inputs={"input": larger}, image_fit=fit))) == 12
+    with pytest.raises(grpc.RpcError, match="image 0 of input 'input' has height 10 and width 20"):
+        stub.Predict(request(inputs={"input": larger}))
+
+
+def test_an_image_that_does_not_decode_is_named(server: InferenceServer, stub: Any) -> None:
+    server.publish()
+    elements = encode_elements([png(2, 2), png(2, 2)[:-20], b"GIF89a"])
+    with pytest.raises(grpc.RpcError, match="image 1 of input 'input' does not decode") as caught:
+        stub.Predict(request(inputs={"input": elements}))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"top": -1}, "top is -1"),
+        ({"top": 1001}, "top is 1001"),
+        ({"priority": 9}, "priority is 9"),
+        ({"image_fit": 9}, "image_fit is 9"),
+        ({"output_names": ["logits"]}, "has no output 'logits'; it has probs"),
+        ({"inputs": {"x": encode_elements([b"1"])}}, "inputs are ['x']; the model takes ['input']"),
+        (
+            {"inputs": {"input": pb.Tensor(dtype=pb.DATA_TYPE_BYTES, shape=[2], elements=[b"1"])}},
+            "has 1 elements and shape [2]",
+        ),
+    ],
+)
+def test_bad_options_are_refused(
+    server: InferenceServer, stub: Any, fields: dict[str, Any], words: str
+) -> None:
+    server.publish()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request(1, **fields))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert words in str(caught.value.details())
+
+
+def test_outputs_are_chosen_and_classes_ranked(server: InferenceServer, stub: Any) -> None:
+    server.publish()
+    image = np.zeros((1, 2, 2, 3), np.float32)
+    image[..., :] = [0.25, 3, 0.5]
+    response = stub.Predict(request(inputs={"input": encode_tensor(image)}, top=2))
+    (best,) = response.top
+    assert [(one.index, one.score, one.label) for one in best.classes] == [(1, 3, ""), (2, 0.5, "")]
+    assert not response.outputs
+    both = stub.Predict(request(1, top=1, output_names=["probs"]))
+    assert list(both.outputs) == ["probs"]
+    assert len(both.top[0].classes) == 1
+
+
+def test_a_request_larger_than_a_batch_is_spread_over_idle_cards(
+    server: InferenceServer, stub: Any
+) -> None:
+    server.publish(cards=3)
+    response = stub.Predict(request(*range(24)))
+    values = np.frombuffer(response.outputs["probs"].data, "<f4").reshape(-1, 3)[:, 0]
+    assert list(values) == list(range(24))
+    assert sorted(response.cards) == [0, 1, 2]
+    assert response.card == response.cards[0]
+    # A card of its own keeps it whole.
+    pinned = stub.Predict(request(*range(24), card=1))
+    assert list(pinned.cards) == [1]
+
+
+def test_requests_for_a_card_run_nowhere_else(server: InferenceServer, stub: Any) -> None:
+    server.publish(cards=3)
+    list(stub.StreamPredict(streamed(*(request(n, card=1) for n in range(60)))))
+    assert {card for card, _ in server.engines[0].batches} == {1}
+    assert sum(images for _, images in server.engines[0].batches) == 60
+
+
+def test_a_poisoned_request_in_a_stream_hurts_only_itself(
+    server: InferenceServer, stub: Any
+) -> None:
+    server.publish(cards=1)
+    server.engines[0].gate.clear()
+    first = stub.Predict.future(request(0))
+    assert server.engines[0].started.acquire(timeout=WAIT)
+    values = [1.0, MeanEngine.poison, 3.0, 4.0]
+    answers = stub.StreamPredict(streamed(*(request(v) for v in values), in_order=True))
+    status = stub.GetModel(pb.GetModelRequest(model="m"))
+    while status.model.versions[0].cards[0].outstanding_images < 5:
+        status = stub.GetModel(pb.GetModelRequest(model="m"))
+    server.engines[0].gate.set()
+    got = list(answers)
+    assert [a.WhichOneof("result") for a in got] == ["response", "error", "response", "response"]
+    assert "poisoned" in got[1].error.message
+    assert mean(first.result(WAIT)) == 0
+    # It was in a full batch, which was tried again request by request.
+    assert [images for _, images in server.engines[0].batches] == [1, 4, 1, 1, 1, 1]
+
+
+def test_a_message_above_the_limit_is_refused(server: InferenceServer, stub: Any) -> None:
+    server.publish()
+    with pytest.raises(grpc.RpcError, match="larger than max") as caught:
+        stub.Predict(request(*range(30_000)))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert mean(stub.Predict(request(1))) == 1
+
+
+def test_a_card_that_is_out_of_order_is_shown_and_avoided(
+    server: InferenceServer, stub: Any
+) -> None:
+    server.publish(cards=2)
+    server.engines[0].broken_cards.add(0)
+    cards = stub.GetModel(pb.GetModelRequest(model="m")).model.versions[0].cards
+    while cards[0].healthy:
+        with contextlib.suppress(grpc.RpcError):
+            stub.Predict(request(1, card=0))
+        cards = stub.GetModel(pb.GetModelRequest(model="m")).model.versions[0].cards
+    with pytest.raises(grpc.RpcError, match="card 0 is out of order") as caught:
+        stub.Predict(request(1, card=0))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert cards[1].healthy
+    assert "the device is gone" in cards[0].last_error
+    assert {stub.Predict(request(n)).card for n in range(5)} == {1}
 
 
 def test_reflection_describes_the_service(server: InferenceServer) -> None:
@@ -292,18 +512,17 @@ def test_reflection_describes_the_service(server: InferenceServer) -> None:
     )
 
 
-def test_many_open_streams_do_not_starve_each_other(server: InferenceServer) -> None:
+async def test_a_thousand_open_streams_are_answered(server: InferenceServer) -> None:
     server.publish()
-    count = 100
-    with grpc.insecure_channel(server.address) as channel:
-        stub = inference_pb2_grpc.InferenceServiceStub(channel)
-        end = threading.Event()
-
-        def requests(n: int) -> Iterator[pb.StreamPredictRequest]:
-            yield from streamed(request(n))
-            end.wait(WAIT)
-
-        streams = [stub.StreamPredict(requests(n)) for n in range(count)]
-        assert [mean(next(stream).response) for stream in streams] == list(range(count))
-        end.set()
-        assert all(list(stream) == [] for stream in streams)
+    count = 1000
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
+        streams = [stub.StreamPredict() for _ in range(count)]
+        for turn in range(2):
+            for n, stream in enumerate(streams):
+                await stream.write(next(streamed(request(float(turn * count + n)))))
+            answers = [await stream.read() for stream in streams]
+            assert [mean(a.response) for a in answers] == [turn * count + n for n in range(count)]
+        for stream in streams:
+            await stream.done_writing()
+        assert [await stream.read() for stream in streams] == [grpc.aio.EOF] * count

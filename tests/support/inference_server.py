@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
+from inference_service.model_health import ModelHealth
+from inference_service.model_rules import ModelDefaults, ModelRules
+from inference_service.operations import Operations
 from inference_service.predictor import Predictor
 from inference_service.registry import Registry
 from inference_service.servicer import SERVICE_NAME, InferenceServicer
+from inference_service.store_watch import Problems
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit.address import Address
 from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Tower
 from service_kit.server import OVERALL, Server
-from tests.support.engines import MeanEngine
+from tests.support.engines import MeanEngine, MeanEngines, one_second_a_run
 from tests.support.manifests import conversion, graph_file
 
 Result = TypeVar("Result")
@@ -30,26 +34,38 @@ class InferenceServer:
 
     def __init__(self, store: ArtifactStore, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self.engines: list[MeanEngine] = []
+        self.made = MeanEngines()
         self.address = ""
         self.loop = asyncio.new_event_loop()
-        self.registry = Registry()
+        self.rules = ModelRules(ModelDefaults(max_batch_size=4))
+        self.registry = Registry(self.rules.labels)
+        self.decoders = ThreadPoolExecutor(2)
         self.server: Server
         self.hot: HotLoader
 
-    def _engine(self, graph: bytes, towers: Sequence[Tower]) -> MeanEngine:
-        self.engines.append(MeanEngine(graph, towers))
-        return self.engines[-1]
+    @property
+    def engines(self) -> list[MeanEngine]:
+        """All engines that were made."""
+        return self.made.made
 
-    async def start(self, window: int, queue_images: int) -> None:
+    async def start(self, window: int, defaults: ModelDefaults) -> None:
+        self.rules = ModelRules(defaults)
+        self.registry = Registry(self.rules.labels)
         self.server = Server(max_message_bytes=2**20)
-        loader = Loader(self.store, self._engine, max_batch_size=4, queue_images=queue_images)
-        self.hot = HotLoader(self.store, self.registry, loader, self.server.health)
-        servicer = InferenceServicer(
-            Predictor(self.registry),
+        self.hot = HotLoader(
+            self.store,
             self.registry,
+            Loader(self.store, self.made, clock=one_second_a_run()),
+            self.rules,
+            ModelHealth(self.server.health),
+        )
+        servicer = InferenceServicer(
+            Predictor(self.registry, self.decoders),
+            self.registry,
+            Operations(self.hot, self.registry, self.rules),
+            lambda: Problems("", self.hot.store_problem),
             stream_window=window,
-            stop=self.server.stopping,
+            streams=self.server.streams,
         )
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, self.server.grpc)
         self.address = str(await self.server.start(Address("127.0.0.1", 0), [SERVICE_NAME]))
@@ -58,6 +74,7 @@ class InferenceServer:
     async def stop(self) -> None:
         await self.server.drain(lame_duck_seconds=0, grace_seconds=5)
         await self.hot.close()
+        self.decoders.shutdown()
 
     async def _sync(self) -> None:
         await self.hot.sync()
@@ -76,20 +93,45 @@ class InferenceServer:
         """Publishes a graph whose engine adds the number in `content` to the mean."""
         graph = graph_file(self.folder, content)
         version = self.store.publish(model, conversion(content, cards), graph).version
-        self.call(self._sync())
-        self.call(self._sync())
+        self.sync()
+        self.sync()
         return version
+
+    @contextlib.contextmanager
+    def publishing(self, content: bytes = b"0") -> Iterator[None]:
+        """Publishes a version whose load lasts until the block ends."""
+        self.made.gate.clear()
+        self.store.publish("m", conversion(content), graph_file(self.folder, content))
+        self.call(self.hot.sync())
+        assert self.made.reached.wait(30)
+        try:
+            yield
+        finally:
+            self.made.gate.set()
+            self.sync()
+
+    def sync(self) -> None:
+        """Looks at the store once, and waits for what comes of it."""
+        self.call(self._sync())
+        for engine in self.engines:
+            engine.forget()
 
 
 @contextlib.contextmanager
 def inference_server(
-    store: ArtifactStore, folder: Path, *, window: int = 64, queue_images: int = 100
+    store: ArtifactStore,
+    folder: Path,
+    *,
+    window: int = 64,
+    queue_images: int = 100,
+    defaults: ModelDefaults | None = None,
 ) -> Iterator[InferenceServer]:
     """Runs the server until the block ends."""
     server = InferenceServer(store, folder)
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
-    server.call(server.start(window, queue_images))
+    limits = defaults or ModelDefaults(max_batch_size=4, queue_images=queue_images)
+    server.call(server.start(window, limits))
     try:
         yield server
     finally:

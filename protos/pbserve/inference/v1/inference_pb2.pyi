@@ -54,6 +54,8 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """IEEE 754 binary32."""
     DATA_TYPE_FLOAT64: _DataType.ValueType  # 12
     """IEEE 754 binary64."""
+    DATA_TYPE_BYTES: _DataType.ValueType  # 13
+    """Strings of bytes: encoded images, JPEG or PNG, one an element."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """Element types of tensors."""
@@ -84,7 +86,57 @@ DATA_TYPE_FLOAT32: DataType.ValueType  # 11
 """IEEE 754 binary32."""
 DATA_TYPE_FLOAT64: DataType.ValueType  # 12
 """IEEE 754 binary64."""
+DATA_TYPE_BYTES: DataType.ValueType  # 13
+"""Strings of bytes: encoded images, JPEG or PNG, one an element."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
+
+class _ImageFit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImageFitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageFit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMAGE_FIT_UNSPECIFIED: _ImageFit.ValueType  # 0
+    """It has to have that size, else the request is INVALID_ARGUMENT."""
+    IMAGE_FIT_STRETCH: _ImageFit.ValueType  # 1
+    """Resized with bilinear filtering, whatever its proportions."""
+    IMAGE_FIT_CROP: _ImageFit.ValueType  # 2
+    """Resized to cover the size with its proportions kept; the middle is cut out."""
+
+class ImageFit(_ImageFit, metaclass=_ImageFitEnumTypeWrapper):
+    """How an encoded image is brought to the size that the model takes."""
+
+IMAGE_FIT_UNSPECIFIED: ImageFit.ValueType  # 0
+"""It has to have that size, else the request is INVALID_ARGUMENT."""
+IMAGE_FIT_STRETCH: ImageFit.ValueType  # 1
+"""Resized with bilinear filtering, whatever its proportions."""
+IMAGE_FIT_CROP: ImageFit.ValueType  # 2
+"""Resized to cover the size with its proportions kept; the middle is cut out."""
+Global___ImageFit: _TypeAlias = ImageFit  # noqa: Y015
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Like PRIORITY_INTERACTIVE."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Goes before bulk."""
+    PRIORITY_BULK: _Priority.ValueType  # 2
+    """Goes when nothing interactive waits, and in every fourth batch at the latest."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Who goes first on a card."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Like PRIORITY_INTERACTIVE."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Goes before bulk."""
+PRIORITY_BULK: Priority.ValueType  # 2
+"""Goes when nothing interactive waits, and in every fourth batch at the latest."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):
@@ -95,15 +147,20 @@ class Tensor(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
     dtype: Global___DataType.ValueType
     """Element type."""
     data: _builtins.bytes
     """Elements, little-endian, row-major, without padding; exactly the product of the shape
-    times the element's size in bytes.
+    times the element's size in bytes. Empty for DATA_TYPE_BYTES.
     """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Dimensions, batch first, each 0 or higher."""
+
+    @_builtins.property
+    def elements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Elements of DATA_TYPE_BYTES, row-major; empty for other types."""
 
     def __init__(
         self,
@@ -111,10 +168,11 @@ class Tensor(_message.Message):
         dtype: Global___DataType.ValueType = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         data: _builtins.bytes = ...,
+        elements: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "elements", b"elements", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,23 +211,42 @@ class PredictRequest(_message.Message):
     CARD_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_NAMES_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    IMAGE_FIT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.int
-    """Version; 0: the newest one that is served."""
-    label: _builtins.str
-    """Label of a version instead of its number; labels are not assigned in this release, so
-    every label is NOT_FOUND.
+    """Version; 0: the one that `label` names, else the one that the label `default` points at,
+    if there is that label, else the newest one that is served.
     """
+    label: _builtins.str
+    """Label of a version instead of its number."""
     card: _builtins.int
-    """Card to run on; absent: the card with the fewest outstanding images."""
+    """Card to run on; absent: the card with the fewest outstanding images, and for more images
+    than a batch has, the cards that are idle.
+    """
     request_id: _builtins.str
     """Chosen by the caller, echoed in the answer; may be empty."""
+    top: _builtins.int
+    """Number of best classes to answer with for every image, 0 to 1000; ranks the output `probs`,
+    else the only output of shape [images, classes].
+    """
+    priority: Global___Priority.ValueType
+    """Class of the request."""
+    image_fit: Global___ImageFit.ValueType
+    """For encoded images."""
     @_builtins.property
     def inputs(self) -> _containers.MessageMap[_builtins.str, Global___Tensor]:
         """Tensors by semantic name (`input`). The first dimension counts images. A dtype that
-        casts to the model's without loss is accepted (uint8 for float32).
+        casts to the model's without loss is accepted (uint8 for float32), and DATA_TYPE_BYTES
+        of shape [images] with one encoded image an element.
         """
+
+    @_builtins.property
+    def output_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the outputs to answer with; empty: all, or none when `top` is given."""
 
     def __init__(
         self,
@@ -180,16 +257,74 @@ class PredictRequest(_message.Message):
         card: _builtins.int | None = ...,
         inputs: _abc.Mapping[_builtins.str, Global___Tensor] | None = ...,
         request_id: _builtins.str = ...,
+        output_names: _abc.Iterable[_builtins.str] | None = ...,
+        top: _builtins.int = ...,
+        priority: Global___Priority.ValueType = ...,
+        image_fit: Global___ImageFit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_card", b"_card", "card", b"card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_card", b"_card", "card", b"card", "inputs", b"inputs", "label", b"label", "model", b"model", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_card", b"_card", "card", b"card", "image_fit", b"image_fit", "inputs", b"inputs", "label", b"label", "model", b"model", "output_names", b"output_names", "priority", b"priority", "request_id", b"request_id", "top", b"top", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__card: _TypeAlias = _typing.Literal["card"]  # noqa: Y015
     _WhichOneofArgType__card: _TypeAlias = _typing.Literal["_card", b"_card"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__card) -> _WhichOneofReturnType__card | None: ...
 
 Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
+
+@_typing.final
+class ScoredClass(_message.Message):
+    """A class and how it scored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Position in the last dimension of the output."""
+    score: _builtins.float
+    """The output's value."""
+    label: _builtins.str
+    """The artifact's label of the class; empty when it has none."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        score: _builtins.float = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "label", b"label", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoredClass: _TypeAlias = ScoredClass  # noqa: Y015
+
+@_typing.final
+class TopClasses(_message.Message):
+    """The best classes of one image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoredClass]:
+        """Highest score first; of equal ones the lower index."""
+
+    def __init__(
+        self,
+        *,
+        classes: _abc.Iterable[Global___ScoredClass] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopClasses: _TypeAlias = TopClasses  # noqa: Y015
 
 @_typing.final
 class PredictResponse(_message.Message):
@@ -226,6 +361,8 @@ class PredictResponse(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     QUEUE_TIME_FIELD_NUMBER: _builtins.int
     COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    CARDS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As sent."""
     model: _builtins.str
@@ -233,7 +370,7 @@ class PredictResponse(_message.Message):
     version: _builtins.int
     """Version that answered."""
     card: _builtins.int
-    """Card that answered."""
+    """Card that answered; of several the one that had the first image."""
     batch_size: _builtins.int
     """Number of images in the largest batch that this request was part of."""
     @_builtins.property
@@ -246,7 +383,17 @@ class PredictResponse(_message.Message):
 
     @_builtins.property
     def compute_time(self) -> _duration_pb2.Duration:
-        """Time that the engine spent on the batches which held this request."""
+        """Time that the engine spent on the batches which held this request; of several cards the
+        longest.
+        """
+
+    @_builtins.property
+    def cards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """All cards that computed images of the request, in the order of the images."""
+
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopClasses]:
+        """The best classes of every image, when `top` was given."""
 
     def __init__(
         self,
@@ -259,10 +406,12 @@ class PredictResponse(_message.Message):
         batch_size: _builtins.int = ...,
         queue_time: _duration_pb2.Duration | None = ...,
         compute_time: _duration_pb2.Duration | None = ...,
+        cards: _abc.Iterable[_builtins.int] | None = ...,
+        top: _abc.Iterable[Global___TopClasses] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "queue_time", b"queue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "card", b"card", "compute_time", b"compute_time", "model", b"model", "outputs", b"outputs", "queue_time", b"queue_time", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "card", b"card", "cards", b"cards", "compute_time", b"compute_time", "model", b"model", "outputs", b"outputs", "queue_time", b"queue_time", "request_id", b"request_id", "top", b"top", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,6 +507,12 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    MODELS_FILE_PROBLEM_FIELD_NUMBER: _builtins.int
+    STORE_PROBLEM_FIELD_NUMBER: _builtins.int
+    models_file_problem: _builtins.str
+    """Why the file with settings of models is not the one in force; empty: it is."""
+    store_problem: _builtins.str
+    """Why the store cannot be read at the moment; empty: it can, or is not watched."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelStatus]:
         """Ordered by name."""
@@ -366,10 +521,12 @@ class ListModelsResponse(_message.Message):
         self,
         *,
         models: _abc.Iterable[Global___ModelStatus] | None = ...,
+        models_file_problem: _builtins.str = ...,
+        store_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "models_file_problem", b"models_file_problem", "store_problem", b"store_problem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,16 +584,41 @@ class ModelStatus(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     DEFAULT_VERSION_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     default_version: _builtins.int
-    """Version that answers requests which name none; 0: none is served."""
+    """Version that answers requests which name neither version nor label; 0: none is served."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatus]:
         """Ordered by version."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Label -> version."""
 
     def __init__(
         self,
@@ -444,10 +626,11 @@ class ModelStatus(_message.Message):
         name: _builtins.str = ...,
         default_version: _builtins.int = ...,
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_version", b"default_version", "name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_version", b"default_version", "labels", b"labels", "name", b"name", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,6 +678,9 @@ class VersionStatus(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CARDS_FIELD_NUMBER: _builtins.int
     GRAPH_SHA256_FIELD_NUMBER: _builtins.int
+    RETRY_IN_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version number."""
     state: Global___VersionStatus.State.ValueType
@@ -503,9 +689,19 @@ class VersionStatus(_message.Message):
     """Why, for a failed version; else empty."""
     graph_sha256: _builtins.str
     """SHA-256 of the loaded graph file, hexadecimal; empty when not loaded."""
+    leases: _builtins.int
+    """Requests that have the version at this moment."""
     @_builtins.property
     def cards(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardStatus]:
         """Cards of a loaded version, by index."""
+
+    @_builtins.property
+    def retry_in(self) -> _duration_pb2.Duration:
+        """Time until a failed load is tried again; absent when it is not, or not failed."""
+
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration:
+        """Time that loading and warming took."""
 
     def __init__(
         self,
@@ -515,14 +711,45 @@ class VersionStatus(_message.Message):
         reason: _builtins.str = ...,
         cards: _abc.Iterable[Global___CardStatus] | None = ...,
         graph_sha256: _builtins.str = ...,
+        retry_in: _duration_pb2.Duration | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        leases: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "retry_in", b"retry_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "graph_sha256", b"graph_sha256", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "graph_sha256", b"graph_sha256", "leases", b"leases", "load_time", b"load_time", "reason", b"reason", "retry_in", b"retry_in", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
+
+@_typing.final
+class BatchTiming(_message.Message):
+    """How long a batch took when the version was warmed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    batch_size: _builtins.int
+    """Images in the batch."""
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Shortest time of several runs."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: _builtins.int = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchTiming: _TypeAlias = BatchTiming  # noqa: Y015
 
 @_typing.final
 class CardStatus(_message.Message):
@@ -537,6 +764,14 @@ class CardStatus(_message.Message):
     OUTSTANDING_IMAGES_FIELD_NUMBER: _builtins.int
     ANSWERED_IMAGES_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    RUNS_ON_FIELD_NUMBER: _builtins.int
+    SHARES_DEVICE_WITH_FIELD_NUMBER: _builtins.int
+    TOWER_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_BYTES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Index to name in a request."""
     device: _builtins.str
@@ -546,7 +781,21 @@ class CardStatus(_message.Message):
     answered_images: _builtins.int
     """Images answered since the version was loaded."""
     max_batch_size: _builtins.int
-    """Largest batch, in images."""
+    """Largest batch, in images: the size above which images per second did not grow when the
+    version was warmed, unless the configuration has one.
+    """
+    runs_on: _builtins.str
+    """Device that the card runs on: `cpu:0`, `gpu:1`."""
+    tower: _builtins.int
+    """Tower of the artifact that the card runs; not its own index for a copy of tower 0."""
+    healthy: _builtins.bool
+    """Whether the card takes requests; false after its engine failed repeatedly, until a probe
+    succeeds.
+    """
+    last_error: _builtins.str
+    """The engine's last error; empty: none."""
+    outstanding_bytes: _builtins.int
+    """Bytes of inputs queued or running."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.TensorSpec]:
         """Tensors that requests are fed to."""
@@ -554,6 +803,18 @@ class CardStatus(_message.Message):
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.TensorSpec]:
         """Tensors that answers are fetched from."""
+
+    @_builtins.property
+    def shares_device_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Other cards of this version on the same device."""
+
+    @_builtins.property
+    def timings(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchTiming]:
+        """What was measured when the version was warmed, smallest batch first."""
+
+    @_builtins.property
+    def counts(self) -> Global___CardCounts:
+        """What became of requests since the version was loaded."""
 
     def __init__(
         self,
@@ -565,14 +826,74 @@ class CardStatus(_message.Message):
         outstanding_images: _builtins.int = ...,
         answered_images: _builtins.int = ...,
         max_batch_size: _builtins.int = ...,
+        runs_on: _builtins.str = ...,
+        shares_device_with: _abc.Iterable[_builtins.int] | None = ...,
+        tower: _builtins.int = ...,
+        timings: _abc.Iterable[Global___BatchTiming] | None = ...,
+        healthy: _builtins.bool = ...,
+        last_error: _builtins.str = ...,
+        counts: Global___CardCounts | None = ...,
+        outstanding_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_images", b"answered_images", "device", b"device", "index", b"index", "inputs", b"inputs", "max_batch_size", b"max_batch_size", "outputs", b"outputs", "outstanding_images", b"outstanding_images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_images", b"answered_images", "counts", b"counts", "device", b"device", "healthy", b"healthy", "index", b"index", "inputs", b"inputs", "last_error", b"last_error", "max_batch_size", b"max_batch_size", "outputs", b"outputs", "outstanding_bytes", b"outstanding_bytes", "outstanding_images", b"outstanding_images", "runs_on", b"runs_on", "shares_device_with", b"shares_device_with", "timings", b"timings", "tower", b"tower"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CardStatus: _TypeAlias = CardStatus  # noqa: Y015
+
+@_typing.final
+class CardCounts(_message.Message):
+    """What became of a card's requests, since the version was loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    FAILED_REQUESTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_REQUESTS_FIELD_NUMBER: _builtins.int
+    CANCELLED_REQUESTS_FIELD_NUMBER: _builtins.int
+    REFUSED_REQUESTS_FIELD_NUMBER: _builtins.int
+    NON_FINITE_INPUTS_FIELD_NUMBER: _builtins.int
+    NON_FINITE_OUTPUTS_FIELD_NUMBER: _builtins.int
+    BUSY_TIME_FIELD_NUMBER: _builtins.int
+    batches: _builtins.int
+    """Batches that the engine ran."""
+    failed_requests: _builtins.int
+    """Requests that the engine failed on."""
+    expired_requests: _builtins.int
+    """Requests that expired before they were computed."""
+    cancelled_requests: _builtins.int
+    """Requests that were cancelled before they were computed."""
+    refused_requests: _builtins.int
+    """Requests that found the queue full."""
+    non_finite_inputs: _builtins.int
+    """Images with a NaN or an infinity in an input."""
+    non_finite_outputs: _builtins.int
+    """Images with a NaN or an infinity in an output."""
+    @_builtins.property
+    def busy_time(self) -> _duration_pb2.Duration:
+        """Time that the engine has run."""
+
+    def __init__(
+        self,
+        *,
+        batches: _builtins.int = ...,
+        failed_requests: _builtins.int = ...,
+        expired_requests: _builtins.int = ...,
+        cancelled_requests: _builtins.int = ...,
+        refused_requests: _builtins.int = ...,
+        non_finite_inputs: _builtins.int = ...,
+        non_finite_outputs: _builtins.int = ...,
+        busy_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["busy_time", b"busy_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "busy_time", b"busy_time", "cancelled_requests", b"cancelled_requests", "expired_requests", b"expired_requests", "failed_requests", b"failed_requests", "non_finite_inputs", b"non_finite_inputs", "non_finite_outputs", b"non_finite_outputs", "refused_requests", b"refused_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardCounts: _TypeAlias = CardCounts  # noqa: Y015
 
 @_typing.final
 class LoadModelRequest(_message.Message):
@@ -585,7 +906,9 @@ class LoadModelRequest(_message.Message):
     model: _builtins.str
     """Name of the model."""
     version: _builtins.int
-    """Version; 0: the highest published one."""
+    """Version, which is served besides what the version policy chooses; 0: what the policy chooses,
+    and the highest published one where it chooses none.
+    """
     def __init__(
         self,
         *,
@@ -609,7 +932,7 @@ class LoadModelResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___VersionStatus:
-        """Its state."""
+        """Its state; of several the highest."""
 
     def __init__(
         self,
@@ -679,7 +1002,9 @@ class SetLabelRequest(_message.Message):
     model: _builtins.str
     """Name of the model."""
     label: _builtins.str
-    """Label, for example `stable`."""
+    """Label, for example `stable`; `default` is what requests get that name neither version nor
+    label. Like a model's name: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`.
+    """
     version: _builtins.int
     """Version that the label points at; 0: the label is removed."""
     def __init__(

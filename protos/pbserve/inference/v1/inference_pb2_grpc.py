@@ -85,10 +85,13 @@ class InferenceServiceServicer(object):
     def Predict(self, request, context):
         """Answers one request.
 
-        NOT_FOUND: unknown model, version or card (the message names what exists).
-        INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong (the message says
-        what was sent and what is expected). RESOURCE_EXHAUSTED: the card's queue is full.
-        UNAVAILABLE: the model is still loading, or the server is going away.
+        NOT_FOUND: unknown model, version, label or card (the message names what exists).
+        INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong, or an image does not
+        decode (the message says what was sent and what is expected). RESOURCE_EXHAUSTED: the card's
+        queue is full, or the request is larger than a queue may be; with RetryInfo when waiting
+        helps. UNAVAILABLE: the version is being loaded (with RetryInfo) or has failed, the card is
+        out of order, or the server is going away. DEADLINE_EXCEEDED: the deadline passed before the
+        images were computed. INTERNAL: the engine failed on this request, alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,21 +123,32 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads a version from the store. UNIMPLEMENTED in this release.
+        """Looks at the store again for one model, loads what it asks for, and answers when that is
+        served. A version that was unloaded or had failed is tried again.
+
+        NOT_FOUND: the store has no such model or version. UNAVAILABLE: the store cannot be read.
+        DATA_LOSS, INTERNAL and others: what the load ended with; what was served before still is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Stops serving a version. UNIMPLEMENTED in this release.
+        """Stops serving a version, or a model, until it is asked for again by LoadModel, or the
+        server starts anew; answers when its last request is answered and its memory is free.
+
+        NOT_FOUND: it is not served. FAILED_PRECONDITION: a label points at the version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetLabel(self, request, context):
-        """Points a label at a version. UNIMPLEMENTED in this release.
+        """Points a label at a version that is served, or removes it, between two requests. A label
+        keeps its version loaded, whatever the version policy says.
+
+        INVALID_ARGUMENT: the label is malformed. NOT_FOUND: unknown model or version, or no label
+        to remove. UNAVAILABLE: the version is not served now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

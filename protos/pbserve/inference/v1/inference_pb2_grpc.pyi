@@ -40,10 +40,13 @@ class InferenceServiceStub:
     Predict: _grpc.UnaryUnaryMultiCallable[_inference_pb2.PredictRequest, _inference_pb2.PredictResponse]
     """Answers one request.
 
-    NOT_FOUND: unknown model, version or card (the message names what exists).
-    INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong (the message says
-    what was sent and what is expected). RESOURCE_EXHAUSTED: the card's queue is full.
-    UNAVAILABLE: the model is still loading, or the server is going away.
+    NOT_FOUND: unknown model, version, label or card (the message names what exists).
+    INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong, or an image does not
+    decode (the message says what was sent and what is expected). RESOURCE_EXHAUSTED: the card's
+    queue is full, or the request is larger than a queue may be; with RetryInfo when waiting
+    helps. UNAVAILABLE: the version is being loaded (with RetryInfo) or has failed, the card is
+    out of order, or the server is going away. DEADLINE_EXCEEDED: the deadline passed before the
+    images were computed. INTERNAL: the engine failed on this request, alone.
     """
     StreamPredict: _grpc.StreamStreamMultiCallable[_inference_pb2.StreamPredictRequest, _inference_pb2.StreamPredictResponse]
     """Answers many requests over one call, each as soon as it is ready. A request that fails
@@ -57,11 +60,25 @@ class InferenceServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """Tells one model's versions, their state and why, their cards and tensors."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.LoadModelRequest, _inference_pb2.LoadModelResponse]
-    """Loads a version from the store. UNIMPLEMENTED in this release."""
+    """Looks at the store again for one model, loads what it asks for, and answers when that is
+    served. A version that was unloaded or had failed is tried again.
+
+    NOT_FOUND: the store has no such model or version. UNAVAILABLE: the store cannot be read.
+    DATA_LOSS, INTERNAL and others: what the load ended with; what was served before still is.
+    """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.UnloadModelRequest, _inference_pb2.UnloadModelResponse]
-    """Stops serving a version. UNIMPLEMENTED in this release."""
+    """Stops serving a version, or a model, until it is asked for again by LoadModel, or the
+    server starts anew; answers when its last request is answered and its memory is free.
+
+    NOT_FOUND: it is not served. FAILED_PRECONDITION: a label points at the version.
+    """
     SetLabel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.SetLabelRequest, _inference_pb2.SetLabelResponse]
-    """Points a label at a version. UNIMPLEMENTED in this release."""
+    """Points a label at a version that is served, or removes it, between two requests. A label
+    keeps its version loaded, whatever the version policy says.
+
+    INVALID_ARGUMENT: the label is malformed. NOT_FOUND: unknown model or version, or no label
+    to remove. UNAVAILABLE: the version is not served now.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -75,10 +92,13 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Predict: _aio.UnaryUnaryMultiCallable[_inference_pb2.PredictRequest, _inference_pb2.PredictResponse]  # type: ignore[assignment]
     """Answers one request.
 
-    NOT_FOUND: unknown model, version or card (the message names what exists).
-    INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong (the message says
-    what was sent and what is expected). RESOURCE_EXHAUSTED: the card's queue is full.
-    UNAVAILABLE: the model is still loading, or the server is going away.
+    NOT_FOUND: unknown model, version, label or card (the message names what exists).
+    INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong, or an image does not
+    decode (the message says what was sent and what is expected). RESOURCE_EXHAUSTED: the card's
+    queue is full, or the request is larger than a queue may be; with RetryInfo when waiting
+    helps. UNAVAILABLE: the version is being loaded (with RetryInfo) or has failed, the card is
+    out of order, or the server is going away. DEADLINE_EXCEEDED: the deadline passed before the
+    images were computed. INTERNAL: the engine failed on this request, alone.
     """
     StreamPredict: _aio.StreamStreamMultiCallable[_inference_pb2.StreamPredictRequest, _inference_pb2.StreamPredictResponse]  # type: ignore[assignment]
     """Answers many requests over one call, each as soon as it is ready. A request that fails
@@ -92,11 +112,25 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """Tells one model's versions, their state and why, their cards and tensors."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.LoadModelRequest, _inference_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads a version from the store. UNIMPLEMENTED in this release."""
+    """Looks at the store again for one model, loads what it asks for, and answers when that is
+    served. A version that was unloaded or had failed is tried again.
+
+    NOT_FOUND: the store has no such model or version. UNAVAILABLE: the store cannot be read.
+    DATA_LOSS, INTERNAL and others: what the load ended with; what was served before still is.
+    """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.UnloadModelRequest, _inference_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Stops serving a version. UNIMPLEMENTED in this release."""
+    """Stops serving a version, or a model, until it is asked for again by LoadModel, or the
+    server starts anew; answers when its last request is answered and its memory is free.
+
+    NOT_FOUND: it is not served. FAILED_PRECONDITION: a label points at the version.
+    """
     SetLabel: _aio.UnaryUnaryMultiCallable[_inference_pb2.SetLabelRequest, _inference_pb2.SetLabelResponse]  # type: ignore[assignment]
-    """Points a label at a version. UNIMPLEMENTED in this release."""
+    """Points a label at a version that is served, or removes it, between two requests. A label
+    keeps its version loaded, whatever the version policy says.
+
+    INVALID_ARGUMENT: the label is malformed. NOT_FOUND: unknown model or version, or no label
+    to remove. UNAVAILABLE: the version is not served now.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers images with probabilities.
@@ -113,10 +147,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inference_pb2.PredictResponse, _abc.Awaitable[_inference_pb2.PredictResponse]]:
         """Answers one request.
 
-        NOT_FOUND: unknown model, version or card (the message names what exists).
-        INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong (the message says
-        what was sent and what is expected). RESOURCE_EXHAUSTED: the card's queue is full.
-        UNAVAILABLE: the model is still loading, or the server is going away.
+        NOT_FOUND: unknown model, version, label or card (the message names what exists).
+        INVALID_ARGUMENT: a tensor's name, dtype, shape or byte count is wrong, or an image does not
+        decode (the message says what was sent and what is expected). RESOURCE_EXHAUSTED: the card's
+        queue is full, or the request is larger than a queue may be; with RetryInfo when waiting
+        helps. UNAVAILABLE: the version is being loaded (with RetryInfo) or has failed, the card is
+        out of order, or the server is going away. DEADLINE_EXCEEDED: the deadline passed before the
+        images were computed. INTERNAL: the engine failed on this request, alone.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +191,12 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.LoadModelResponse, _abc.Awaitable[_inference_pb2.LoadModelResponse]]:
-        """Loads a version from the store. UNIMPLEMENTED in this release."""
+        """Looks at the store again for one model, loads what it asks for, and answers when that is
+        served. A version that was unloaded or had failed is tried again.
+
+        NOT_FOUND: the store has no such model or version. UNAVAILABLE: the store cannot be read.
+        DATA_LOSS, INTERNAL and others: what the load ended with; what was served before still is.
+        """
 
     @_abc_1.abstractmethod
     def UnloadModel(
@@ -162,7 +204,11 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.UnloadModelResponse, _abc.Awaitable[_inference_pb2.UnloadModelResponse]]:
-        """Stops serving a version. UNIMPLEMENTED in this release."""
+        """Stops serving a version, or a model, until it is asked for again by LoadModel, or the
+        server starts anew; answers when its last request is answered and its memory is free.
+
+        NOT_FOUND: it is not served. FAILED_PRECONDITION: a label points at the version.
+        """
 
     @_abc_1.abstractmethod
     def SetLabel(
@@ -170,6 +216,11 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.SetLabelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.SetLabelResponse, _abc.Awaitable[_inference_pb2.SetLabelResponse]]:
-        """Points a label at a version. UNIMPLEMENTED in this release."""
+        """Points a label at a version that is served, or removes it, between two requests. A label
+        keeps its version loaded, whatever the version policy says.
+
+        INVALID_ARGUMENT: the label is malformed. NOT_FOUND: unknown model or version, or no label
+        to remove. UNAVAILABLE: the version is not served now.
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,203 @@
+"""Cuts the towers that are wanted out of a frozen graph, copies them, and pins them to devices.
+
+Works on the graph's message alone. Constants are shared by all towers, so a copy costs nodes
+and no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensorflow.core.framework import graph_pb2
+
+from service_kit import errors
+from service_kit.manifest import TensorSpec, Tower
+
+Node = Any
+# Says nothing about what a node computes.
+_IGNORED_ATTRIBUTES = frozenset({"_class", "_output_shapes", "_xla_inferred_shapes"})
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedTower:
+    """A tower and the TensorFlow device that its nodes run on; empty: wherever."""
+
+    tower: Tower
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Names of the tensors to feed and to fetch, in the order of the tower's specs."""
+
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+
+
+class TowerGraph:
+    """A frozen graph with its nodes by name."""
+
+    def __init__(self, graph: Any) -> None:
+        """Reads a `GraphDef`, and keeps it."""
+        self._graph = graph
+        self._nodes: dict[str, Node] = {node.name: node for node in graph.node}
+
+    def are_equal(self, one: Tower, other: Tower) -> bool:
+        """Whether two towers compute the same, except for names and devices.
+
+        Raises:
+            EngineFailed: a tensor is not in the graph.
+        """
+        pairs = [
+            *zip(_names(one.inputs), _names(other.inputs), strict=False),
+            *zip(_names(one.outputs), _names(other.outputs), strict=False),
+        ]
+        if _signature(one) != _signature(other):
+            return False
+        inputs = _inputs(one)
+        counterpart: dict[str, str] = {}
+        shared = set()
+        while pairs:
+            (left, left_port), (right, right_port) = map(_split, pairs.pop())
+            if left_port != right_port:
+                return False
+            if left in counterpart:
+                if counterpart[left] != right:
+                    return False
+                continue
+            counterpart[left] = right
+            a, b = self._node(left), self._node(right)
+            if a is b:
+                shared.add(left)
+                continue
+            if not _compute_the_same(a, b):
+                return False
+            if left not in inputs:
+                pairs.extend(zip(a.input, b.input, strict=True))
+        # What both read must not depend on what is fed to either.
+        return not (inputs | _inputs(other)) & {*self._with_ancestors(shared)}
+
+    def pinned(self, towers: Sequence[PinnedTower]) -> tuple[Any, list[Ports]]:
+        """Returns a graph with these towers alone, and the tensors of each.
+
+        Towers on one device share the nodes that they have in common; a node that is needed
+        on several devices is copied. Constants stay unpinned: TensorFlow puts them beside
+        what reads them.
+
+        Raises:
+            EngineFailed: a tensor is not in the graph.
+        """
+        made = graph_pb2.GraphDef(versions=self._graph.versions, library=self._graph.library)
+        # Original name -> device -> name in the new graph.
+        placed: dict[str, dict[str, str]] = {}
+        taken = set(self._nodes)
+        ports = []
+        for number, wanted in enumerate(towers):
+            names = dict(self._placed_tower(number, wanted, placed, taken))
+            for name, new_name in names.items():
+                node = self._nodes[name]
+                on_device = placed.setdefault(name, {})
+                device = "" if node.op == "Const" else wanted.device
+                if device in on_device:
+                    continue
+                on_device[device] = new_name
+                copy = made.node.add()
+                copy.CopyFrom(node)
+                copy.name, copy.device = new_name, device
+                # Names of nodes that may not be here, or are elsewhere.
+                copy.attr.pop("_class", None)
+                for position, source in enumerate(copy.input):
+                    copy.input[position] = _renamed(source, names)
+            ports.append(
+                Ports(
+                    tuple(_renamed(name, names) for name in _names(wanted.tower.inputs)),
+                    tuple(_renamed(name, names) for name in _names(wanted.tower.outputs)),
+                )
+            )
+        return made, ports
+
+    def _placed_tower(
+        self,
+        number: int,
+        wanted: PinnedTower,
+        placed: Mapping[str, Mapping[str, str]],
+        taken: Collection[str],
+    ) -> Iterator[tuple[str, str]]:
+        """Yields name and new name of every node that the tower needs."""
+        prefix = f"Placed_{number}"
+        while any(name.startswith(f"{prefix}/") for name in taken):
+            prefix = f"{prefix}_"
+        for name in self._needed(wanted.tower):
+            devices = placed.get(name, {})
+            device = "" if self._nodes[name].op == "Const" else wanted.device
+            if not devices:
+                yield name, name
+            else:
+                yield name, devices.get(device, f"{prefix}/{name}")
+
+    def _needed(self, tower: Tower) -> list[str]:
+        """Returns the names of the nodes between a tower's inputs and outputs, both included."""
+        return self._with_ancestors(
+            _node_of(spec.tensor_name) for spec in (*tower.inputs, *tower.outputs)
+        )
+
+    def _with_ancestors(self, names: Iterable[str]) -> list[str]:
+        stack = list(names)
+        seen: dict[str, None] = {}
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen[name] = None
+                stack.extend(_node_of(source) for source in self._node(name).input)
+        return list(seen)
+
+    def _node(self, name: str) -> Node:
+        node = self._nodes.get(name)
+        if node is None:
+            raise errors.EngineFailed(f"the graph has no node {name!r}, which a tower needs")
+        return node
+
+
+def _compute_the_same(a: Node, b: Node) -> bool:
+    kept_a, kept_b = ({*node.attr} - _IGNORED_ATTRIBUTES for node in (a, b))
+    return (
+        a.op == b.op
+        and len(a.input) == len(b.input)
+        and kept_a == kept_b
+        and all(a.attr[key] == b.attr[key] for key in kept_a)
+    )
+
+
+def _signature(tower: Tower) -> Any:
+    return [
+        [(spec.name, spec.dtype, spec.shape) for spec in specs]
+        for specs in (tower.inputs, tower.outputs)
+    ]
+
+
+def _names(specs: Sequence[TensorSpec]) -> list[str]:
+    return [spec.tensor_name for spec in specs]
+
+
+def _inputs(tower: Tower) -> frozenset[str]:
+    return frozenset(_node_of(name) for name in _names(tower.inputs))
+
+
+def _node_of(source: str) -> str:
+    return _split(source)[0]
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Returns node and port of `node`, `node:1` or the control input `^node`."""
+    if source.startswith("^"):
+        return source[1:], "^"
+    name, _, port = source.partition(":")
+    return name, port or "0"
+
+
+def _renamed(source: str, names: Mapping[str, str]) -> str:
+    mark = "^" if source.startswith("^") else ""
+    name, colon, port = source.removeprefix("^").partition(":")
+    return f"{mark}{names[name]}{colon}{port}"

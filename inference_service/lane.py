@@ -1,0 +1,69 @@
+"""What a card is made of, what it takes, and what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference_service.batch_limit import BatchTiming
+from inference_service.batch_tensors import Tensors
+from inference_service.devices import Placement
+from service_kit.manifest import Tower
+
+
+@dataclass(frozen=True, slots=True)
+class CardLimits:
+    """What a card takes.
+
+    Attributes:
+        batch: images in one batch.
+        queue_images: images outstanding; a larger single request is taken when nothing else is.
+        queue_bytes: bytes of inputs outstanding; the same holds.
+        max_queue_delay: seconds that a request may wait for company.
+        padded_sizes: sizes that batches are padded to; empty: they are not.
+    """
+
+    batch: int
+    queue_images: int = 1024
+    queue_bytes: int = 256 * 2**20
+    max_queue_delay: float = 0.0
+    padded_sizes: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class CardCounts:
+    """What became of requests; see the contract's message of that name."""
+
+    answered_images: int = 0
+    batches: int = 0
+    failed_requests: int = 0
+    expired_requests: int = 0
+    cancelled_requests: int = 0
+    refused_requests: int = 0
+    non_finite_inputs: int = 0
+    non_finite_outputs: int = 0
+    busy_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What a card is made of.
+
+    Attributes:
+        tower: what the card feeds and fetches.
+        placement: where it runs.
+        run: computes outputs by semantic name from inputs in the tower's dtypes; only the
+            card's own thread calls it.
+        blank: inputs of the smallest batch, which probe the card.
+        timings: what warming measured, smallest batch first.
+        fixed_batch: the only batch size that the graph takes; 0: it takes any.
+        packs: whether requests may share a batch.
+    """
+
+    tower: Tower
+    placement: Placement
+    run: Callable[[Tensors], Tensors]
+    blank: Tensors
+    timings: tuple[BatchTiming, ...]
+    fixed_batch: int = 0
+    packs: bool = True
