@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ def run(settings: InferenceSettings) -> None:
         PbserveError: the service cannot start: address, models file or devices.
     """
     asyncio.run(_serve(settings))
+
+
+# Seconds after which Python lets another thread run. A request changes threads several times, and
+# each time it would wait for as long as Python's own 0.005 while a graph is being imported.
+_SWITCH_SECONDS = 0.0005
 
 
 async def _serve(settings: InferenceSettings) -> None:
@@ -40,6 +46,7 @@ async def _serve(settings: InferenceSettings) -> None:
     from service_kit.server import OVERALL, Server, announce, stop_signal
 
     configure_logs(settings.log_format)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     told = stop_signal()
     cores = usable_cores()
     models_file = ModelsFileWatch(settings.models_file) if settings.models_file else None

@@ -34,6 +34,8 @@ class CardQueue:
 
     def put(self, pending: Pending) -> None:
         """Adds a request behind those of its class."""
+        if pending.priority is Priority.BULK and not self._waiting[Priority.BULK]:
+            self._passed_over = 0
         self._waiting[pending.priority].append(pending)
 
     def keep(self, is_wanted: Callable[[Pending], bool]) -> None:
@@ -54,9 +56,7 @@ class CardQueue:
         batch = [(queue[part.position], part) for part in self._next(limit)]
         for pending, part in batch:
             pending.done = part.stop
-        if self._waiting[Priority.BULK]:
-            passed = first is Priority.INTERACTIVE
-            self._passed_over = self._passed_over + 1 if passed else 0
+        self._passed_over = self._passed_over + 1 if first is Priority.INTERACTIVE else 0
         self.keep(lambda pending: pending.done < pending.images)
         return batch
 

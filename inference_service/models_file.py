@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ _MEBIBYTE = 2**20
 _LATEST = re.compile(r"latest ([1-9][0-9]{0,5})")
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 5
+_LONGEST_KEY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ EMPTY = ModelsFile()
 
 
 def _keep(value: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, str) and (latest := _LATEST.fullmatch(value)):
         return Keep("latest", int(latest[1]))
     if value in ("all", "none"):
@@ -84,9 +88,10 @@ def _is_version(value: Any) -> bool:
 def _named(check: Any) -> AfterValidator:
     def checked(name: str) -> str:
         try:
-            return str(check(name))
+            check(name[:_LONGEST_KEY])
         except errors.InvalidRequest as error:
             raise ValueError(error.message) from None
+        return name
 
     return AfterValidator(checked)
 
@@ -102,7 +107,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
 
     versions: Annotated[Keep | None, BeforeValidator(_keep)] = None
-    labels: dict[_Label, _Version] = {}
+    labels: dict[_Label, _Version] | None = None
     batch_limit: _Batch | None = None
     max_batch_size: _Batch | None = None
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
@@ -130,7 +135,8 @@ def parse_models_file(text: str, where: str) -> ModelsFile:
         InvalidRequest: it is no YAML, or a setting is unknown or out of range; says which ones.
     """
     try:
-        found = _File.model_validate(parse_yaml(text, where) or {})
+        values = parse_yaml(text, where)
+        found = _File.model_validate({} if values is None else values)
     except pydantic.ValidationError as error:
         raise errors.InvalidRequest(f"{where}: {_problems(error)}") from None
     models = found.models or {}
@@ -141,7 +147,7 @@ def _settings(model: _Model) -> ModelSettings:
     delay = model.max_queue_delay_ms
     return ModelSettings(
         keep=model.versions,
-        labels=model.labels,
+        labels=model.labels or {},
         batch_limit=model.batch_limit,
         max_batch_size=model.max_batch_size,
         max_queue_delay=None if delay is None else delay / 1e3,
@@ -162,8 +168,13 @@ def _problems(error: pydantic.ValidationError) -> str:
 def _problem(found: Any) -> str:
     # pydantic marks problems of keys with a step of its own.
     path = [str(step) for step in found["loc"] if step != "[key]"]
-    what = str(found["msg"]).removeprefix("Value error, ")
+    what = str(found["msg"]).removeprefix("Value error, ").split(" or instance of ")[0]
     if found["type"] == "extra_forbidden":
         fields = _File.model_fields if len(path) == 1 else _Model.model_fields
         what = f"unknown; there are {', '.join(fields)}"
-    return f"{'.'.join(path) or 'the whole'}: {what}"
+    return f"{'.'.join(map(_shown, path)) or 'the whole'}: {what}"
+
+
+def _shown(step: str) -> str:
+    """Returns a key as it may stand in a log: short, and without control characters."""
+    return step if step.isprintable() and len(step) <= _LONGEST_KEY else reprlib.repr(step)

@@ -25,6 +25,8 @@ class ModelsFileWatch:
         self.trouble = ""
         self._seen: object = None
         self._in_force = EMPTY
+        # The last text that was bad, and why: reading YAML costs 1 ms for each model.
+        self._refused = ("", "")
 
     def load(self) -> ModelsFile:
         """Returns the settings at the start.
@@ -72,7 +74,13 @@ class ModelsFileWatch:
             raise errors.InvalidRequest(
                 f"models file {self._path} cannot be read: {reason}"
             ) from None
-        return parse_models_file(text, f"models file {self._path}")
+        if text == self._refused[0] and self._refused[1]:
+            raise errors.InvalidRequest(self._refused[1])
+        try:
+            return parse_models_file(text, f"models file {self._path}")
+        except errors.InvalidRequest as error:
+            self._refused = (text, error.message)
+            raise
 
     def _content(self) -> bytes:
         # A pipe without a writer must not hold the server up.
@@ -80,7 +88,9 @@ class ModelsFileWatch:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise errors.InvalidRequest(f"models file {self._path} is no regular file")
-            content = os.read(descriptor, _LARGEST + 1)
+            # One read may be short on file systems of a network: half a file can be valid YAML.
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(_LARGEST + 1)
         finally:
             os.close(descriptor)
         if len(content) > _LARGEST:

@@ -54,6 +54,8 @@ class Operations:
             if not await self._hot_loader.act() and not self._hot_loader.served(model, chosen):
                 break
             await self._hot_loader.settled(model)
+        # What is not wanted any more goes now, and nobody waits for its last request.
+        await self._hot_loader.act()
         return self._status(model, chosen)
 
     async def unload(self, model: str, version: int) -> None:

@@ -80,7 +80,8 @@ class StoreWatch:
 
     async def look(self) -> None:
         """Looks once."""
-        changed = self._models_file.refresh() if self._models_file else None
+        # A large file takes seconds, in which others have to be answered.
+        changed = await asyncio.to_thread(self._models_file.refresh) if self._models_file else None
         if changed is not None:
             self._rules.replace_file(changed)
             for servable in self._registry.servables():

@@ -46,6 +46,7 @@ WITH_TENSORFLOW = {
     "exporter_service.session",
     "exporter_service.tower_copy",
     "exporter_service.towers",
+    "inference_service.engine.graph_import",
     "inference_service.engine.session",
     "inference_service.engine.tensorflow",
     "inference_service.engine.tower_graph",

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from inference_service.devices import Device, DeviceRequest, intra_op_threads, resolve_devices
 from inference_service.engine import EngineCard, Tensors
+from inference_service.engine.graph_import import imported
 from inference_service.engine.tower_graph import PinnedTower, Ports, TowerGraph
 from service_kit import errors
 
@@ -88,12 +89,19 @@ class TensorFlowEngine:
         self._call_of = _grouped(cards, towers) if share_towers else list(range(len(cards)))
         # The first card of every group stands for it.
         leaders = [cards[self._call_of.index(call)] for call in range(max(self._call_of) + 1)]
+        # TensorFlow feeds a call from its first CPU; on another one, ops would not run on the
+        # caller's thread. Lanes are threads, so it is only kept for who wants devices apart.
+        together = share_towers and devices[0].kind == "cpu"
         pinned, self._ports = towers.pinned(
-            [PinnedTower(one.tower, device_name(one.device, devices)) for one in leaders]
+            [
+                PinnedTower(one.tower, device_name(devices[0] if together else one.device, devices))
+                for one in leaders
+            ]
         )
         del towers
         self._in_callers_thread = all(device.kind == "cpu" for device in devices)
-        self._graph = _imported(pinned, self._ports)
+        self._graph = imported(pinned)
+        _check_ports(self._graph, self._ports)
         self._session = tf.Session(graph=self._graph, config=config)
         self._calls: dict[int, Any] = {}
 
@@ -139,9 +147,8 @@ def _grouped(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
     calls = []
     for card in cards:
         for call, leader in enumerate(leaders):
-            if _memory(card.device) == _memory(leader.device) and (
-                card.tower.outputs == leader.tower.outputs
-                or towers.are_equal(leader.tower, card.tower)
+            if _memory(card.device) == _memory(leader.device) and towers.are_equal(
+                leader.tower, card.tower
             ):
                 calls.append(call)
                 break
@@ -156,16 +163,9 @@ def _memory(device: Device) -> tuple[str, int]:
     return ("cpu", 0) if device.kind == "cpu" else ("gpu", device.index)
 
 
-def _imported(graph: Any, ports: Sequence[Ports]) -> Any:
-    imported = tf.Graph()
-    with imported.as_default():
-        try:
-            tf.import_graph_def(graph, name="")
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise errors.EngineFailed(f"TensorFlow cannot import the graph: {error}") from error
+def _check_ports(graph: Any, ports: Sequence[Ports]) -> None:
     for name in (name for port in ports for name in (*port.feeds, *port.fetches)):
         try:
-            imported.get_tensor_by_name(name)
+            graph.get_tensor_by_name(name)
         except (KeyError, ValueError) as error:
             raise errors.EngineFailed(f"the graph has no tensor {name}: {error.args[0]}") from error
-    return imported

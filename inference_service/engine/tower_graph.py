@@ -18,6 +18,8 @@ from service_kit.manifest import TensorSpec, Tower
 Node = Any
 # Says nothing about what a node computes.
 _IGNORED_ATTRIBUTES = frozenset({"_class", "_output_shapes", "_xla_inferred_shapes"})
+# The name of the loop that a node enters: says nothing either, but ties nodes together.
+_FRAME = "frame_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +52,40 @@ class TowerGraph:
         Raises:
             EngineFailed: a tensor is not in the graph.
         """
-        pairs = [
-            *zip(_names(one.inputs), _names(other.inputs), strict=False),
-            *zip(_names(one.outputs), _names(other.outputs), strict=False),
-        ]
         if _signature(one) != _signature(other):
             return False
-        inputs = _inputs(one)
-        counterpart: dict[str, str] = {}
-        shared = set()
+        pairs = [
+            *zip(_names(one.inputs), _names(other.inputs), strict=True),
+            *zip(_names(one.outputs), _names(other.outputs), strict=True),
+        ]
+        if all(left == right for left, right in pairs):
+            return True
+        inputs = _inputs(one) | _inputs(other)
+        # One to one: two random nodes are not the same as one that is read twice.
+        nodes, frames = _OneToOne(), _OneToOne()
         while pairs:
             (left, left_port), (right, right_port) = map(_split, pairs.pop())
-            if left_port != right_port:
+            known = left in nodes
+            if left_port != right_port or not nodes.match(left, right):
                 return False
-            if left in counterpart:
-                if counterpart[left] != right:
-                    return False
+            if known:
                 continue
-            counterpart[left] = right
             a, b = self._node(left), self._node(right)
-            if a is b:
-                shared.add(left)
-                continue
-            if not _compute_the_same(a, b):
+            # What both read must not depend on what is fed to either.
+            if a is b and left in inputs:
                 return False
-            if left not in inputs:
-                pairs.extend(zip(a.input, b.input, strict=True))
-        # What both read must not depend on what is fed to either.
-        return not (inputs | _inputs(other)) & {*self._with_ancestors(shared)}
+            same = a is b or _compute_the_same(a, b)
+            if not same or not frames.match(_frame(a), _frame(b)):
+                return False
+            pairs.extend(zip(a.input, b.input, strict=True))
+        return True
 
     def pinned(self, towers: Sequence[PinnedTower]) -> tuple[Any, list[Ports]]:
         """Returns a graph with these towers alone, and the tensors of each.
 
         Towers on one device share the nodes that they have in common; a node that is needed
-        on several devices is copied. Constants stay unpinned: TensorFlow puts them beside
-        what reads them.
+        on several devices is copied. Constants that wait for nothing stay unpinned: TensorFlow
+        puts them beside what reads them.
 
         Raises:
             EngineFailed: a tensor is not in the graph.
@@ -99,7 +100,7 @@ class TowerGraph:
             for name, new_name in names.items():
                 node = self._nodes[name]
                 on_device = placed.setdefault(name, {})
-                device = "" if node.op == "Const" else wanted.device
+                device = _device(node, wanted)
                 if device in on_device:
                     continue
                 on_device[device] = new_name
@@ -108,6 +109,9 @@ class TowerGraph:
                 copy.name, copy.device = new_name, device
                 # Names of nodes that may not be here, or are elsewhere.
                 copy.attr.pop("_class", None)
+                if _FRAME in copy.attr:
+                    # A loop and its copy are two.
+                    copy.attr[_FRAME].s += device.encode()
                 for position, source in enumerate(copy.input):
                     copy.input[position] = _renamed(source, names)
             ports.append(
@@ -131,10 +135,10 @@ class TowerGraph:
             prefix = f"{prefix}_"
         for name in self._needed(wanted.tower):
             devices = placed.get(name, {})
-            device = "" if self._nodes[name].op == "Const" else wanted.device
             if not devices:
                 yield name, name
             else:
+                device = _device(self._nodes[name], wanted)
                 yield name, devices.get(device, f"{prefix}/{name}")
 
     def _needed(self, tower: Tower) -> list[str]:
@@ -160,13 +164,45 @@ class TowerGraph:
         return node
 
 
+class _OneToOne:
+    """Names of one tower and their only counterparts in another."""
+
+    def __init__(self) -> None:
+        self._right: dict[str, str] = {}
+        self._left: dict[str, str] = {}
+
+    def __contains__(self, left: str) -> bool:
+        return left in self._right
+
+    def match(self, left: str, right: str) -> bool:
+        """Pairs two names; whether neither is another one's already."""
+        return (
+            self._right.setdefault(left, right) == right
+            and self._left.setdefault(right, left) == left
+        )
+
+
+def _device(node: Node, wanted: PinnedTower) -> str:
+    """Returns where a node of the tower is pinned to.
+
+    A constant in a branch or a loop waits for a node of that, and belongs to its tower.
+    """
+    return "" if node.op == "Const" and not node.input else wanted.device
+
+
+def _frame(node: Node) -> str:
+    """Returns the name of the loop that a node enters; empty for all others."""
+    return node.attr[_FRAME].s.decode() if _FRAME in node.attr else ""
+
+
 def _compute_the_same(a: Node, b: Node) -> bool:
     kept_a, kept_b = ({*node.attr} - _IGNORED_ATTRIBUTES for node in (a, b))
+    compared = kept_a - {_FRAME}
     return (
         a.op == b.op
         and len(a.input) == len(b.input)
         and kept_a == kept_b
-        and all(a.attr[key] == b.attr[key] for key in kept_a)
+        and all(a.attr[key] == b.attr[key] for key in compared)
     )
 
 

@@ -217,7 +217,7 @@ async def test_a_spare_that_dies_while_it_is_handed_the_task_does_not_fail_it() 
     # It cannot take note of its task before it dies.
     os.kill(spare.pid, signal.SIGSTOP)
     running = asyncio.create_task(pool.run(task("pid"), ignore))
-    while spare in spares._idle:  # noqa: ASYNC110
+    while spare in spares._idle:
         await asyncio.sleep(0)
     os.kill(spare.pid, signal.SIGKILL)
     assert await running != spare.pid
@@ -253,7 +253,7 @@ async def test_closing_ends_what_waits_and_refuses_what_comes(tmp_path: Path) ->
 async def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
     pool = ConversionProcesses(1)
     running = asyncio.create_task(pool.run(task("wait_for_ever", tmp_path / "pid"), ignore))
-    while not (tmp_path / "pid").exists():  # noqa: ASYNC110
+    while not (tmp_path / "pid").exists():
         await asyncio.sleep(0.01)
     await pool.close()
     assert running.cancelled()

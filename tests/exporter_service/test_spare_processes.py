@@ -189,7 +189,7 @@ async def test_ctrl_c_in_the_terminal_leaves_spares_alone(
     spares = SpareProcesses(1, ("gated",))
     await spares.start()
     (spare,) = spares._idle
-    while spare.pid is None:  # noqa: ASYNC110
+    while spare.pid is None:
         await asyncio.sleep(0)
     # From its first moment, while it starts, and when it is warm.
     os.kill(spare.pid, signal.SIGINT)

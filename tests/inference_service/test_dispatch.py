@@ -69,3 +69,28 @@ def test_no_image_is_lost_doubled_or_moved(
     assert len(set(cards)) == len(cards) <= -(-images // limit)
     assert cards[0] == choose_card(outstanding, turn)
     assert all(outstanding[card] == 0 for card in cards[1:])
+
+
+@given(
+    st.integers(1, 200),
+    st.integers(1, 32),
+    st.dictionaries(st.integers(0, 9), st.integers(0, 2), min_size=1),
+    st.integers(0, 100),
+)
+def test_shares_are_even_and_on_as_many_cards_as_help(
+    images: int, limit: int, outstanding: dict[int, int], turn: int
+) -> None:
+    shares = spread(images, limit, outstanding, turn)
+    sizes = [one.stop - one.start for one in shares]
+    assert max(sizes) - min(sizes) <= 1
+    free = {choose_card(outstanding, turn), *(c for c, images in outstanding.items() if not images)}
+    assert len(shares) == min(-(-images // limit), len(free))
+
+
+@given(st.dictionaries(st.integers(0, 99), st.integers(0, 2), min_size=1), st.integers(0, 1000))
+def test_ties_rotate_over_all_whatever_the_numbers_of_cards(
+    outstanding: dict[int, int], turn: int
+) -> None:
+    chosen = {choose_card(outstanding, turn + n) for n in range(len(outstanding))}
+    least = min(outstanding.values())
+    assert chosen == {card for card, images in outstanding.items() if images == least}

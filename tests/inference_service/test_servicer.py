@@ -339,7 +339,7 @@ def test_a_version_that_is_being_loaded_is_unavailable_with_a_time_to_retry(
         with pytest.raises(grpc.RpcError, match="model m version 1 is LOADING") as caught:
             stub.Predict(request(1))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        details: dict[str, Any] = {key: value for key, value in caught.value.trailing_metadata()}
+        details = {one.key: one.value for one in caught.value.trailing_metadata()}
         assert b"RetryInfo" in details["grpc-status-details-bin"]
         status = stub.GetModel(pb.GetModelRequest(model="m")).model.versions[0]
         assert status.state == pb.VersionStatus.STATE_LOADING

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from inference_service.batch_limit import BatchTiming
+from inference_service.devices import Device, Placement
+from inference_service.lane import Lane
+from inference_service.model_rules import LoadOptions, ModelDefaults, ModelRules
+from inference_service.models_file import ModelSettings, ModelsFile
+from inference_service.policy import KEEP_ALL, KEEP_NONE, LATEST_ONE, Keep
+from tests.support.manifests import tower
+
+# As measured on CPUs: 4 is best, 8 is not worth it.
+TIMINGS = tuple(BatchTiming(n, took) for n, took in ((1, 1.0), (2, 1.5), (4, 2.5), (8, 5.0)))
+LANE = Lane(tower(), Placement(0, 0, Device("cpu", 0), ()), lambda x: x, {}, TIMINGS)
+GPU_LANE = replace(LANE, placement=Placement(0, 0, Device("gpu", 0), ()))
+
+
+def rules(**settings: Any) -> ModelRules:
+    return ModelRules(ModelDefaults(), ModelsFile({"m": ModelSettings(**settings)}))
+
+
+def test_the_server_decides_where_the_file_says_nothing() -> None:
+    defaults = ModelDefaults(KEEP_ALL, 16, 0.5, 7, 8, replicate=False, unload_first=True)
+    found = ModelRules(defaults)
+    assert found.rule("m").keep == KEEP_ALL
+    assert found.rule("m").unload_first
+    assert found.load_options("m") == LoadOptions(16, replicate=False)
+    limits = found.limits("m")(LANE)
+    assert (limits.batch, limits.queue_images, limits.queue_bytes) == (4, 7, 8)
+    assert limits.max_queue_delay == 0.5
+
+
+def test_the_file_decides_where_it_says_something() -> None:
+    found = rules(
+        keep=Keep("latest", 3),
+        max_batch_size=2,
+        max_queue_delay=0.0,
+        queue_images=1,
+        queue_bytes=2,
+        replicate=False,
+        unload_first=True,
+    )
+    assert found.rule("m").keep == Keep("latest", 3)
+    assert found.rule("other").keep == LATEST_ONE
+    assert found.load_options("m") == LoadOptions(2, replicate=False)
+    limits = found.limits("m")(LANE)
+    assert (limits.batch, limits.queue_images, limits.queue_bytes) == (2, 1, 2)
+
+
+def test_the_measured_limit_gives_way_to_a_configured_one() -> None:
+    assert rules().limits("m")(LANE).batch == 4
+    assert rules(batch_limit=7).limits("m")(LANE).batch == 7
+    assert rules(batch_limit=7).load_options("m").max_batch_size == 7
+
+
+def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> None:
+    assert rules(batch_limit=7).limits("m")(replace(LANE, fixed_batch=3)).batch == 3
+    assert rules().limits("m")(replace(LANE, fixed_batch=3)).padded_sizes == (3,)
+    assert rules(max_batch_size=64).limits("m")(replace(LANE, packs=False)).batch == 64
+
+
+@pytest.mark.parametrize(
+    ("lane", "asked", "sizes"),
+    [
+        (LANE, None, ()),
+        (LANE, True, (1, 2, 4)),
+        (GPU_LANE, None, (1, 2, 4)),
+        (GPU_LANE, False, ()),
+        (replace(GPU_LANE, packs=False), True, ()),
+    ],
+)
+def test_batches_are_padded_on_gpus_or_when_asked_to(
+    lane: Lane, *, asked: bool | None, sizes: tuple[int, ...]
+) -> None:
+    assert rules(pad_batches=asked).limits("m")(lane).padded_sizes == sizes
+
+
+def test_orders_of_operators_add_and_remove_versions() -> None:
+    found = rules(keep=KEEP_NONE)
+    found.ask_for("m", 3)
+    assert found.rule("m").wanted([1, 2, 3]) == {3}
+    found.refuse("m", 3)
+    assert found.rule("m").wanted([1, 2, 3]) == set()
+    found.ask_for("m", 3)
+    assert found.rule("m").wanted([1, 2, 3]) == {3}
+
+
+def test_a_closed_model_opens_when_it_is_asked_for() -> None:
+    found = rules()
+    found.ask_for("m", 1)
+    found.refuse("m", 0)
+    assert found.rule("m").wanted([1, 2]) == set()
+    found.ask_for("m", 0)
+    assert found.rule("m").wanted([1, 2]) == {2}
+
+
+def test_a_refused_version_is_wanted_again_with_the_whole_model() -> None:
+    found = rules()
+    found.refuse("m", 2)
+    assert found.rule("m").wanted([1, 2]) == {1}
+    found.ask_for("m", 0)
+    assert found.rule("m").wanted([1, 2]) == {2}
+
+
+def test_labelled_versions_are_wanted_besides() -> None:
+    found = rules(labels={"stable": 1})
+    assert found.rule("m").wanted([1, 2, 3]) == {1, 3}
+    found.settle_labels({"m": [1, 3]})
+    assert found.labels("m") == {"stable": 1}
+    found.set_label("m", "stable", 3)
+    assert found.rule("m").wanted([1, 2, 3]) == {3}
+    found.replace_file(ModelsFile())
+    found.set_label("m", "stable", 0)
+    assert found.labels("m") == {}
+    assert found.labels("unknown") == {}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import structlog
+
+from inference_service.models_file import ModelsFile
+from inference_service.models_file_watch import ModelsFileWatch
+from service_kit import errors
+
+TIMES = iter(range(10**9, 2 * 10**9))
+
+
+def write(path: Path, limit: int | str) -> None:
+    path.write_text(f"models: {{m: {{batch_limit: {limit}}}}}\n")
+    # Two writes may be within one tick of the file system's clock.
+    now = next(TIMES)
+    os.utime(path, (now, now))
+
+
+def limit_of(file: ModelsFile | None) -> int | None:
+    assert file is not None
+    return file.settings("m").batch_limit
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write(tmp_path / "models.yaml", 1)
+    return tmp_path / "models.yaml"
+
+
+def test_a_change_is_read_once(path: Path) -> None:
+    watch = ModelsFileWatch(path)
+    assert limit_of(watch.load()) == 1
+    assert watch.refresh() is None
+    write(path, 2)
+    assert limit_of(watch.refresh()) == 2
+    assert watch.refresh() is None
+    assert watch.trouble == ""
+
+
+def test_a_bad_file_changes_nothing_and_says_why_until_it_is_corrected(path: Path) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    for _ in range(2):
+        write(path, "many")
+        assert watch.refresh() is None
+        assert "models.m.batch_limit: Input should be a valid integer" in watch.trouble
+        assert str(path) in watch.trouble
+    # What is in force is no news.
+    write(path, 1)
+    assert watch.refresh() is None
+    assert watch.trouble == ""
+    write(path, 3)
+    assert limit_of(watch.refresh()) == 3
+
+
+def test_a_trouble_is_logged_once(path: Path) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    with structlog.testing.capture_logs() as logs:
+        for limit in ("many", "many", "0", "0"):
+            write(path, limit)
+            watch.refresh()
+            watch.refresh()
+    assert [(one["event"], one["log_level"]) for one in logs] == [
+        ("models_file_refused", "warning")
+    ] * 2
+
+
+def test_the_same_bad_text_is_not_parsed_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    write(path, "many")
+    watch.refresh()
+    monkeypatch.setattr("inference_service.models_file_watch.parse_models_file", None)
+    assert watch.refresh() is None
+    path.unlink()
+    watch.refresh()
+    assert "No such file" in watch.trouble
+    write(path, "many")
+    watch.refresh()
+    assert "Input should be a valid integer" in watch.trouble
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "!!map x"])
+def test_tags_that_do_not_fit_change_nothing(path: Path, value: str) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    write(path, value)
+    assert watch.refresh() is None
+    assert "tags are not read" in watch.trouble
+
+
+def test_a_missing_file_changes_nothing_and_comes_back(path: Path) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    path.unlink()
+    assert watch.refresh() is None
+    assert "cannot be read: No such file" in watch.trouble
+    write(path, 4)
+    assert limit_of(watch.refresh()) == 4
+
+
+def test_a_link_that_is_turned_to_another_folder_is_followed(tmp_path: Path) -> None:
+    """As Kubernetes updates config maps: ..data is a link that is replaced as a whole."""
+    for name, limit in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "models.yaml", limit)
+        os.utime(tmp_path / name / "models.yaml", (5, 5))
+    (tmp_path / "data").symlink_to("one")
+    (tmp_path / "models.yaml").symlink_to("data/models.yaml")
+    watch = ModelsFileWatch(tmp_path / "models.yaml")
+    assert limit_of(watch.load()) == 1
+    (tmp_path / "new").symlink_to("two")
+    (tmp_path / "new").rename(tmp_path / "data")
+    assert limit_of(watch.refresh()) == 2
+
+
+def test_what_is_no_readable_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin").write_bytes(b"models: {m\xe9: }")
+    (tmp_path / "huge").write_text("#" * (2**20 + 1))
+    for name, words in (
+        ("folder", "is no regular file"),
+        ("pipe", "is no regular file"),
+        ("latin", "can't decode byte"),
+        ("huge", "larger than 1 MiB"),
+        ("nowhere", "No such file"),
+        ("nul\0", "null byte"),
+    ):
+        with pytest.raises(errors.InvalidRequest, match=words):
+            ModelsFileWatch(tmp_path / name).load()
+        watch = ModelsFileWatch(tmp_path / name)
+        assert watch.refresh() is None
+        assert words in watch.trouble

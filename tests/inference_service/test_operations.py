@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from inference_service.hot_load import HotLoader
+from inference_service.loader import Loader
+from inference_service.model_health import ModelHealth
+from inference_service.model_rules import ModelDefaults, ModelRules
+from inference_service.models_file import ModelSettings, ModelsFile
+from inference_service.operations import Operations
+from inference_service.policy import KEEP_NONE
+from inference_service.registry import Registry, State
+from service_kit import errors
+from service_kit.artifact_store import ArtifactStore
+from service_kit.server import Health
+from tests.support.engines import MeanEngines
+from tests.support.manifests import conversion, graph_file
+
+
+class Site:
+    """A server's parts without a watch: what happens is what operators ask for."""
+
+    def __init__(self, store: ArtifactStore, folder: Path) -> None:
+        self.store, self.folder, self.engines = store, folder, MeanEngines()
+        self.rules = ModelRules(ModelDefaults(max_batch_size=1))
+        self.registry = Registry(self.rules.labels)
+        self.hot = HotLoader(
+            store,
+            self.registry,
+            Loader(store, self.engines),
+            self.rules,
+            ModelHealth(Health()),
+        )
+        self.operations = Operations(self.hot, self.registry, self.rules)
+
+    def publish(self, content: bytes = b"1", model: str = "m") -> int:
+        graph = graph_file(self.folder, content)
+        return self.store.publish(model, conversion(content), graph).version
+
+    def served(self, model: str = "m") -> list[int]:
+        return sorted(self.registry.fingerprints().get(model, {}))
+
+
+@pytest_asyncio.fixture
+async def site(store: ArtifactStore, tmp_path: Path) -> AsyncIterator[Site]:
+    one = Site(store, tmp_path)
+    yield one
+    await one.hot.close()
+    assert all(engine.closed for engine in one.engines.made)
+
+
+async def test_a_store_that_is_not_watched_is_looked_at_when_asked_to(site: Site) -> None:
+    site.publish()
+    assert site.served() == []
+    status = await site.operations.load("m", 0)
+    assert (status.version, status.state) == (1, State.AVAILABLE)
+    site.publish()
+    assert (await site.operations.load("m", 0)).version == 2
+    await site.hot.settled()
+    assert site.served() == [2]
+    # Who asks for what is served gets it at once.
+    assert (await site.operations.load("m", 0)).version == 2
+    assert len(site.engines.made) == 2
+
+
+async def test_only_the_model_that_was_asked_for_is_touched(site: Site) -> None:
+    site.publish()
+    site.publish(model="other")
+    await site.operations.load("m", 0)
+    assert site.served("other") == []
+
+
+async def test_a_version_is_served_besides_those_of_the_policy(site: Site) -> None:
+    for _ in range(3):
+        site.publish()
+    await site.operations.load("m", 0)
+    assert (await site.operations.load("m", 1)).version == 1
+    assert site.served() == [1, 3]
+    await site.operations.unload("m", 1)
+    assert site.served() == [3]
+
+
+async def test_a_model_of_which_the_policy_wants_nothing_is_loaded_by_hand(site: Site) -> None:
+    site.rules.replace_file(ModelsFile({"m": ModelSettings(keep=KEEP_NONE)}))
+    site.publish()
+    site.publish()
+    assert (await site.operations.load("m", 0)).version == 2
+    assert (await site.operations.load("m", 1)).version == 1
+    assert site.served() == [1, 2]
+
+
+async def test_what_was_unloaded_stays_so_until_it_is_asked_for(site: Site) -> None:
+    site.publish()
+    site.publish()
+    await site.operations.load("m", 0)
+    await site.operations.unload("m", 2)
+    assert site.served() == [1]
+    await site.hot.sync()
+    await site.hot.settled()
+    assert site.served() == [1]
+    await site.operations.unload("m", 0)
+    assert site.served() == []
+    site.publish()
+    await site.hot.sync()
+    await site.hot.settled()
+    assert site.served() == []
+    assert (await site.operations.load("m", 0)).version == 3
+    assert site.served() == [3]
+
+
+async def test_unloading_waits_for_the_last_request_and_frees_the_memory(site: Site) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    with site.registry.lease("m"):
+        unloading = asyncio.create_task(site.operations.unload("m", 0))
+        while site.served():
+            await asyncio.sleep(0)
+        assert not unloading.done()
+        assert not site.engines.made[0].closed
+    await unloading
+    assert site.engines.made[0].closed
+
+
+async def test_a_load_that_fails_says_why_and_what_was_served_still_is(site: Site) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    site.publish(b"broken")
+    for version in (0, 2):
+        with pytest.raises(errors.EngineFailed, match="the graph has no tensor probs:0"):
+            await site.operations.load("m", version)
+    assert site.served() == [1]
+    # Each call tried again, whatever the pace of retries.
+    assert len(site.engines.made) == 1
+
+
+async def test_several_callers_share_one_load(site: Site) -> None:
+    site.publish()
+    await asyncio.gather(*(site.operations.load("m", 0) for _ in range(5)))
+    assert len(site.engines.made) == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "words"),
+    [
+        (lambda do: do.load("x", 0), errors.ModelNotFound, "the store has no model 'x'"),
+        (lambda do: do.load("m", 9), errors.VersionNotFound, "no version 9 of model m; it has 1"),
+        (lambda do: do.unload("x", 0), errors.ModelNotFound, "there is no model 'x'"),
+        (lambda do: do.unload("m", 9), errors.VersionNotFound, "no version 9; it has 1"),
+        (lambda do: do.set_label("m", "A", 1), errors.InvalidRequest, "label 'A' is not allowed"),
+        (lambda do: do.set_label("m", "a", 9), errors.VersionNotFound, "no version 9; it has 1"),
+        (lambda do: do.set_label("m", "a", 0), errors.LabelNotFound, "no label a to remove"),
+    ],
+)
+async def test_what_does_not_exist_is_answered_with_what_does(
+    site: Site, order: Callable[[Operations], object], error: type[Exception], words: str
+) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    with pytest.raises(error, match=words):
+        await order(site.operations)  # type: ignore[misc]
+    assert site.served() == [1]
+
+
+async def test_a_store_that_cannot_be_read_changes_nothing(site: Site) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    hidden = Path(site.store.url).rename(site.folder / "hidden")
+    with pytest.raises(errors.StoreUnavailable) as caught:
+        await site.operations.load("m", 0)
+    assert caught.value.retry_after
+    assert site.served() == [1]
+    hidden.rename(site.store.url)
+
+
+async def test_a_label_keeps_its_version_and_cannot_be_unloaded_under_it(site: Site) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    await site.operations.set_label("m", "stable", 1)
+    site.publish()
+    await site.operations.load("m", 0)
+    assert site.served() == [1, 2]
+    with pytest.raises(errors.LabelInUse, match="label stable of model m points at version 1"):
+        await site.operations.unload("m", 1)
+    # A rollback is a label move.
+    await site.operations.set_label("m", "default", 1)
+    with site.registry.lease("m") as servable:
+        assert servable.version == 1
+    await site.operations.set_label("m", "default", 0)
+    await site.operations.set_label("m", "stable", 2)
+    await site.hot.settled()
+    assert site.served() == [2]

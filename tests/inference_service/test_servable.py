@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from inference_service.batching import Priority
+from inference_service.lane import CardLimits
+from inference_service.pending import CardAnswer
+from inference_service.servable import Servable
+from service_kit import errors
+from tests.support.engines import MeanEngine, pixels
+from tests.support.servables import mean_servable
+
+WAIT = 30.0
+
+
+@pytest.fixture
+def engine() -> Iterator[MeanEngine]:
+    one = MeanEngine()
+    yield one
+    one.gate.set()
+
+
+def ask(servable: Servable, *values: float, card: int | None = None) -> list[Any]:
+    return servable.submit(
+        {"input": pixels(*values)},
+        len(values),
+        card=card,
+        deadline=None,
+        priority=Priority.INTERACTIVE,
+    )
+
+
+def answers(futures: list[Any]) -> list[CardAnswer]:
+    return [one.result(WAIT) for one in futures]
+
+
+def test_a_large_request_is_spread_over_idle_cards_and_comes_back_in_order(
+    engine: MeanEngine,
+) -> None:
+    servable = mean_servable(engine, cards=3, limits=CardLimits(4))
+    parts = answers(ask(servable, *range(12)))
+    assert [one.card for one in parts] == [1, 0, 2]
+    values = [value for one in parts for value in one.outputs["probs"][:, 0]]
+    assert values == list(range(12))
+    (whole,) = answers(ask(servable, *range(12), card=1))
+    assert whole.card == 1
+    servable.close()
+
+
+def test_nothing_is_queued_when_a_card_is_full(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=2, limits=CardLimits(4, queue_images=5))
+    engine.gate.clear()
+    held = [*ask(servable, 0, card=0), *ask(servable, 0, card=1)]
+    for _ in held:
+        assert engine.started.acquire(timeout=WAIT)
+    with pytest.raises(errors.QueueFull):
+        ask(servable, *range(8))
+    assert [card.outstanding for card in servable.cards] == [1, 1]
+    engine.gate.set()
+    answers(held)
+    servable.close()
+
+
+def test_a_card_out_of_order_is_avoided_and_its_queue_answered_by_others(
+    engine: MeanEngine,
+) -> None:
+    servable = mean_servable(engine, cards=2, limits=CardLimits(1, queue_images=100))
+    engine.gate.clear()
+    engine.broken_cards.add(0)
+    waiting = [one for n in range(20) for one in ask(servable, n)]
+    engine.gate.set()
+    # The first two failed as requests may; with the third the card is suspected and probed.
+    outcomes = [one.exception(WAIT) for one in waiting]
+    assert sum(error is not None for error in outcomes) == 2
+    for n, (one, error) in enumerate(zip(waiting, outcomes, strict=True)):
+        if error is None:
+            assert one.result().card == 1
+            assert one.result().outputs["probs"][0, 0] == n
+    assert [card.healthy for card in servable.cards] == [False, True]
+    assert {one.card for n in range(4) for one in answers(ask(servable, n))} == {1}
+    with pytest.raises(errors.CardOutOfOrder, match="card 0 is out of order"):
+        ask(servable, 1, card=0)
+    assert servable.healthy
+    servable.close()
+
+
+def test_a_version_whose_cards_are_all_out_of_order_says_so(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=2)
+    engine.broken_cards.update((0, 1))
+    for card in (0, 1):
+        while servable.card(card).healthy:
+            assert ask(servable, 1, card=card)[0].exception(WAIT)
+    with pytest.raises(errors.CardOutOfOrder, match="all cards of model m version 1") as caught:
+        ask(servable, 1)
+    assert caught.value.retry_after
+    assert not servable.healthy
+    servable.close()
+
+
+def test_what_must_not_be_packed_is_not_spread_either(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=3, packs=False)
+    assert len(ask(servable, *range(12))) == 1
+    servable.close()
+
+
+def test_limits_may_change_later(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=2)
+    servable.limit(lambda lane: CardLimits(lane.tower.index + 1))
+    assert [card.limits.batch for card in servable.cards] == [1, 2]
+    servable.close()
+
+
+def test_closing_answers_what_is_queued_and_frees_the_engine(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=2)
+    waiting = ask(servable, *range(8))
+    servable.close()
+    assert all(one.done() for one in waiting)
+    assert engine.closed
+    with pytest.raises(errors.ServerStopping):
+        ask(servable, 1)
