@@ -30,7 +30,7 @@ serve: $(VENV)/.installed  ## run both services on the default ports until Ctrl-
 	trap : INT; trap 'kill $$exporter $$inference' TERM; wait; wait
 
 test: $(VENV)/.installed-dev  ## every test that takes seconds
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' --durations 15
 
 test-slow: $(VENV)/.installed-dev  ## the others
 	$(BIN)/pytest -m slow

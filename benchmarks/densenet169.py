@@ -29,24 +29,9 @@ class Graph:
 
 def convert_random(folder: Path, cards: int) -> Graph:
     """Converts a random checkpoint into a graph with so many towers."""
-    from exporter_service.checkpoint_roots import CheckpointRoots
-    from exporter_service.conversion_order import ConversionOrder, TowerOptions
-    from service_kit.manifest import MovingAverageMode
-    from tests.support.digits import convert_and_prove
-    from tests.support.random_checkpoint import write_random_checkpoint
+    from tests.support.densenet169 import convert_densenet169
 
-    checkpoint, made = folder / "checkpoint", folder / f"cards-{cards}"
-    checkpoint.mkdir(exist_ok=True)
-    made.mkdir()
-    architecture = write_random_checkpoint(checkpoint, "densenet169")
-    order = ConversionOrder(
-        checkpoint=CheckpointRoots([checkpoint]).locate("."),
-        architecture=architecture,
-        towers=TowerOptions(cards=cards, image_size=(SIDE, SIDE)),
-        moving_average=MovingAverageMode.OFF,
-    )
-    done = convert_and_prove(order, made)
-    return Graph(done, made / done.graph.file_name)
+    return Graph(*convert_densenet169(folder, cards))
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def run(settings: InferenceSettings) -> None:
 
 # Seconds after which Python lets another thread run. A request changes threads several times, and
 # each time it would wait for as long as Python's own 0.005 while a graph is being imported.
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 
 
 async def _serve(settings: InferenceSettings) -> None:

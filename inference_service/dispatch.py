@@ -34,7 +34,7 @@ def spread(images: int, limit: int, outstanding: Mapping[int, int], turn: int) -
     """Returns which card computes which images of a request, in the order of the images.
 
     A request that fits into one batch goes to one card. A larger one is divided evenly among
-    the least busy card and those that are idle, though not into parts smaller than a batch.
+    the least busy card and those that are idle, though into no more parts than it has batches.
 
     Args:
         images: in the request, at least 1.

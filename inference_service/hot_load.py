@@ -207,7 +207,8 @@ class HotLoader:
     def _fail(self, publication: Publication, error: errors.PbserveError) -> None:
         now = self._clock()
         pause = self._failures.record(publication, error, now)
-        self._errors[publication] = error
+        # Without its traceback, whose frames would keep what the load had in memory.
+        self._errors[publication] = type(error)(error.message, retry_after=error.retry_after)
         self._registry.note(
             publication.model,
             publication.version,

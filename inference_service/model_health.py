@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from inference_service.registry import Registry
 from service_kit.server import Health
 
@@ -13,9 +15,15 @@ class ModelHealth:
         """Tells `health`."""
         self._health = health
         self._told: dict[str, bool] = {}
+        # Two tellers at a time could end with what the earlier one knew.
+        self._telling = asyncio.Lock()
 
     async def tell(self, registry: Registry) -> None:
         """Says what has changed; a model is served while one of its cards works."""
+        async with self._telling:
+            await self._tell(registry)
+
+    async def _tell(self, registry: Registry) -> None:
         now: dict[str, bool] = {}
         for status in registry.statuses():
             servable = registry.default(status.name)

@@ -76,6 +76,9 @@ class Operations:
                 )
         going = {version} if version else known
         self._rules.refuse(model, version)
+        # Twice at least: a load that runs now ends as served.
+        await self._hot_loader.settled(model)
+        await self._hot_loader.act()
         while going & self._registry.fingerprints().get(model, {}).keys():
             await self._hot_loader.settled(model)
             await self._hot_loader.act()

@@ -114,14 +114,16 @@ class Pending:
         self, outputs: Tensors, *, card: int, batch_size: int, began: float, seconds: float
     ) -> bool:
         """Takes the outputs of its next images; True when that answered the request."""
+        complete = self.done >= self.images
+        # First, because it may fail: then nothing has been delivered.
+        whole = joined([*self._parts, outputs]) if complete else {}
         self._parts.append(outputs)
         self._delivered = self.done
         self._began = began if self._began is None else self._began
         self._computed += seconds
         self._batch_size = max(self._batch_size, batch_size)
-        if self.done < self.images:
+        if not complete:
             return False
-        whole = joined(self._parts)
         self.leave()
         if self.answer.done() or not self.answer.set_running_or_notify_cancel():
             return False

@@ -11,7 +11,7 @@ from service_kit import errors
 
 # Bytes of constants in one piece. A piece is written and read with Python's lock held; in one piece
 # DenseNet-169's took 190 to 650 ms, for which no request got on.
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**18
 
 
 def imported(graph: Any) -> Any:

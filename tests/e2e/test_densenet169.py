@@ -10,10 +10,12 @@ import pytest
 from exporter_service.client import ExporterClient
 from exporter_service.conversion_order import TowerOptions
 from inference_service.client import InferenceClient
+from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import Manifest, MovingAverageMode
+from tests.support.densenet169 import SIDE, convert_densenet169
 from tests.support.digits import digits_request
 from tests.support.random_checkpoint import STEP, write_random_checkpoint
-from tests.support.services import running
+from tests.support.services import resident_bytes, running
 
 SLOTS = ("/Adam", "/Adam_1", "/ExponentialMovingAverage")
 
@@ -57,3 +59,29 @@ def test_the_recipes_own_model_is_converted_and_served_on_two_cards(tmp_path: Pa
         np.testing.assert_allclose(
             answers[0].outputs["probs"], answers[1].outputs["probs"], atol=1e-6
         )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_four_cards_on_the_cpu_take_at_most_a_third_more_memory_than_one(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    store.publish("densenet169", *convert_densenet169(tmp_path, cards=1))
+    image = np.random.default_rng(0).uniform(0, 255, (1, SIDE, SIDE, 3)).astype(np.float32)
+    resident = {}
+    for cards in (1, 4):
+        # Larger batches take memory, too, and how large they get is measured.
+        options = ("--store", store.url, "--devices", f"cpu:{cards}", "--max-batch-size", "1")
+        with (
+            running("inference_service", *options, log=tmp_path / "log") as service,
+            InferenceClient(service.address) as client,
+        ):
+            client.wait_until_ready("densenet169", timeout=300)
+            answers = [client.predict("densenet169", image, card=n) for n in range(cards)]
+            for answer in answers:
+                np.testing.assert_allclose(
+                    answer.outputs["probs"], answers[0].outputs["probs"], atol=1e-6
+                )
+            resident[cards] = resident_bytes(service)
+    print({cards: f"{size / 2**20:.0f} MB" for cards, size in resident.items()})
+    assert resident[4] <= 1.35 * resident[1]

@@ -13,16 +13,11 @@ from inference_service.client import InferenceClient
 from service_kit.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import PARITY, expected
-from tests.support.services import running
+from tests.support.services import resident_bytes, running
 
 SWAPS = 200
 # Memory is compared from here on: until then allocators and caches fill up.
 SETTLED = 20
-
-
-def resident_bytes(pid: int) -> int:
-    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    return int(pages) * 4096
 
 
 class Load:
@@ -86,7 +81,7 @@ def test_two_hundred_swaps_fail_nothing_and_keep_no_memory(
             publish(version)
             while [one.version for one in client.model("digits").versions] != [version]:
                 threading.Event().wait(0.02)
-            resident[version - 1] = resident_bytes(service.pid)
+            resident[version - 1] = resident_bytes(service)
         load.end()
     ratio = resident[SWAPS] / resident[SETTLED]
     print(f"{sum(load.answered.values())} answers, {ratio=:.3f}", resident)

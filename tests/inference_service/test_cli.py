@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from inference_service.cli import app
+from inference_service.client import InferenceClient
+from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from tests.support.engines import MeanEngine, pixels
 from tests.support.inference_server import InferenceServer, inference_server
@@ -117,6 +121,65 @@ def test_models_are_shown_to_people_and_programs(server: InferenceServer) -> Non
     assert model["versions"][0]["cards"][1]["inputs"][0]["tensor_name"] == "Card_1/input:0"
 
 
+def test_cards_are_shown_to_people_and_programs(server: InferenceServer) -> None:
+    server.publish()
+    shown = run("show", "m", "--address", server.address, env={"COLUMNS": "100"}).stdout
+    assert "cpu:0" in shown
+    assert "ok" in shown
+    model = json.loads(run("show", "m", "--address", server.address, "--json").stdout)
+    card = model["versions"][0]["cards"][1]
+    assert (card["runs_on"], card["shares_device_with"], card["tower"]) == ("cpu:0", [0], 1)
+    assert [timing["batch_size"] for timing in card["timings"]] == [1, 2, 4]
+    server.engines[0].broken_cards.add(1)
+    with InferenceClient(server.address) as client:
+        while client.model("m").versions[0].cards[1].healthy:
+            with contextlib.suppress(errors.PbserveError):
+                client.predict("m", pixels(1), card=1)
+    shown = run("show", "m", "--address", server.address, env={"COLUMNS": "100"}).stdout
+    assert "m version 1 card 1 is out of order:" in shown
+    assert "the device is gone" in shown
+
+
+def test_versions_are_loaded_labelled_and_unloaded(server: InferenceServer) -> None:
+    server.publish()
+    server.publish()
+    at = ("--address", server.address)
+    assert "m version 1 is AVAILABLE on 2 cards: batches of 4" in run("load", "m", "1", *at).stdout
+    assert json.loads(run("load", "m", "1", "--json", *at).stdout)["version"] == 1
+    assert run("label", "m", "stable", "1", *at).stdout == "label stable of m is at version 1\n"
+    assert "stable" in run("models", *at, env={"COLUMNS": "100"}).stdout
+    refused = run("unload", "m", "1", *at)
+    assert (refused.exit_code, "label stable of model m" in refused.stderr) == (1, True)
+    assert run("label", "m", "stable", "0", *at).stdout == "label stable of m is removed\n"
+    assert run("unload", "m", "1", *at).stdout == "m version 1 is unloaded\n"
+    assert run("unload", "m", *at).stdout == "m is unloaded\n"
+    assert json.loads(run("models", "--json", *at).stdout) == []
+
+
+def test_files_are_decoded_fitted_and_ranked(server: InferenceServer, tmp_path: Path) -> None:
+    server.publish()
+    for value in (3, 200):
+        Image.new("RGB", (9, 5), (value, 0, 7)).save(tmp_path / f"{value}.png")
+    files = [option for value in (3, 200) for option in ("--image", str(tmp_path / f"{value}.png"))]
+    command = ("predict", "m", *files, "--fit", "crop", "--top", "2", "--address", server.address)
+    lines = [json.loads(line) for line in run(*command, "--json").stdout.splitlines()]
+    assert [[one["index"] for one in line["top"]] for line in lines] == [[2, 0], [0, 2]]
+    assert lines[1]["top"][0]["score"] == 200
+    table = run(*command, "--bulk", env={"COLUMNS": "100"}).stdout
+    assert "200.00000" in table
+    exact = run(*command[:6], "--address", server.address)
+    assert "image 0 of input 'input' has height 5 and width 9" in exact.stderr
+
+
+def test_images_come_from_files_or_an_archive(server: InferenceServer, tmp_path: Path) -> None:
+    at = ("--address", server.address)
+    for options in ([], ["--image", "a.png", "--npz", "b.npz"]):
+        refused = run("predict", "m", *options, *at)
+        assert "give the images with --image, or with --npz" in refused.stderr
+    missing = run("predict", "m", "--image", str(tmp_path / "no.png"), *at)
+    assert "no.png cannot be read: No such file" in missing.stderr
+
+
 def test_settings_come_from_the_environment_as_well(server: InferenceServer) -> None:
     server.publish()
     done = run("models", "--json", env={"PBSERVE_ADDRESS": server.address})
@@ -127,6 +190,8 @@ def test_settings_come_from_the_environment_as_well(server: InferenceServer) -> 
     ("options", "words"),
     [
         (("--listen", "nowhere"), "write host:port"),
+        (("--devices", "tpu:0"), "'tpu:0' does not name devices: write auto"),
+        (("--models-file", "/nowhere/models.yaml"), "models.yaml cannot be read: No such file"),
         (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x"),
     ],
 )

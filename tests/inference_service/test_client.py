@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inference_service.client import InferenceClient
+from inference_service.client_codec import RequestOptions
+from inference_service.results import ScoredClass
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from tests.support.engines import pixels
@@ -164,3 +168,59 @@ def test_importing_the_client_does_not_import_tensorflow() -> None:
         "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_operators_load_unload_and_label(server: InferenceServer, client: InferenceClient) -> None:
+    server.publish(b"10")
+    server.publish(b"20")
+    loaded = client.load("m", 1)
+    assert (loaded.version, loaded.state, loaded.leases) == (1, "AVAILABLE", 0)
+    assert loaded.load_seconds is not None
+    client.set_label("m", "stable", 1)
+    assert client.model("m").labels == {"stable": 1}
+    assert client.predict("m", pixels(1), label="stable").outputs["probs"][0, 0] == 11
+    assert client.predict("m", pixels(1)).version == 2
+    with pytest.raises(errors.LabelInUse):
+        client.unload("m", 1)
+    client.set_label("m", "stable", 0)
+    client.unload("m")
+    with pytest.raises(errors.ModelNotFound):
+        client.predict("m", pixels(1))
+    with pytest.raises(errors.ModelNotFound, match="the store has no model 'x'"):
+        client.load("x")
+
+
+def test_options_of_requests_are_sent(server: InferenceServer, client: InferenceClient) -> None:
+    server.publish()
+    options: RequestOptions = {"top": 2, "output_names": ["probs"], "priority": "bulk", "card": 1}
+    prediction = client.predict("m", pixels(1, 2), **options)
+    assert [len(classes) for classes in prediction.top] == [2, 2]
+    assert prediction.top[1][0] == ScoredClass(0, 2.0, "")
+    assert list(prediction.outputs) == ["probs"]
+    (answer,) = client.stream("m", [pixels(5)], **options)
+    assert (answer.result().card, answer.result().top[0][0].score) == (1, 5.0)
+    with pytest.raises(errors.InvalidRequest, match="priority 'low' is one of interactive, bulk"):
+        client.predict("m", pixels(1), priority="low")  # type: ignore[arg-type]
+
+
+def test_encoded_images_are_a_list_of_bytes(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    server.publish()
+    encoded = io.BytesIO()
+    Image.new("RGB", (6, 4), (9, 9, 9)).save(encoded, "PNG")
+    prediction = client.predict("m", [encoded.getvalue()] * 2, image_fit="stretch")
+    assert prediction.outputs["probs"].tolist() == [[9] * 3] * 2
+    with pytest.raises(errors.InvalidTensor, match="image 1 of input 'input' does not decode"):
+        client.predict("m", [encoded.getvalue(), b"?"], image_fit="stretch")
+
+
+def test_what_keeps_a_server_behind_is_told(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    assert client.problems() == ()
+    hidden = Path(server.store.url).rename(server.folder / "hidden")
+    server.call(server.hot.look())
+    (problem,) = client.problems()
+    assert "models" in problem
+    hidden.rename(server.store.url)

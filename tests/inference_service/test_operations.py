@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -194,3 +195,17 @@ async def test_a_label_keeps_its_version_and_cannot_be_unloaded_under_it(site: S
     await site.operations.set_label("m", "stable", 2)
     await site.hot.settled()
     assert site.served() == [2]
+
+
+async def test_a_version_that_is_being_loaded_is_unloaded_when_it_is_there(site: Site) -> None:
+    site.publish()
+    site.engines.gate.clear()
+    loading = asyncio.create_task(site.operations.load("m", 0))
+    assert await asyncio.to_thread(site.engines.reached.wait, 30)
+    unloading = asyncio.create_task(site.operations.unload("m", 0))
+    await asyncio.sleep(0)
+    site.engines.gate.set()
+    await unloading
+    assert site.served() == []
+    with contextlib.suppress(errors.PbserveError):
+        await loading

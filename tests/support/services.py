@@ -57,3 +57,9 @@ def conversion_process(service: Service) -> int:
     """Returns the id of the process that has the exporter's latest task."""
     log = _COLOURS.sub("", service.log.read_text())
     return int(_STARTED.findall(log)[-1])
+
+
+def resident_bytes(service: Service) -> int:
+    """Returns the resident memory of a service."""
+    pages = int(Path(f"/proc/{service.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
