@@ -13,7 +13,7 @@ from tests.support.servables import mean_servable
 class Call:
     """The context of a call that ends with NOT_FOUND for a name that was never told."""
 
-    async def abort(self, code: Any, details: str) -> None:
+    async def abort(self, code: Any) -> None:
         raise LookupError(code)
 
 
