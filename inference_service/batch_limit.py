@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 # Gains below this share are within the scatter of such a measurement.
 _WORTHWHILE = 1.05
+# Sizes in a row that may be worth nothing. A machine that answers requests meanwhile spoils a
+# measurement now and then; one must not keep batches small until the next load.
+_PATIENCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,19 @@ def batch_limit(timings: Sequence[BatchTiming]) -> int:
     Args:
         timings: in order of their sizes, at least one.
     """
-    best = timings[0]
-    for timing in timings[1:]:
-        if timing.images_per_second < best.images_per_second * _WORTHWHILE:
-            break
-        best = timing
-    return best.batch_size
+    return timings[_best(timings)].batch_size
 
 
 def still_grows(timings: Sequence[BatchTiming]) -> bool:
-    """Whether the last size was worth it, so that a larger one may be, too."""
-    return not timings or batch_limit(timings) == timings[-1].batch_size
+    """Whether a larger size may be worth it: one of the last two was, or there are not as many."""
+    return not timings or len(timings) - 1 - _best(timings) < _PATIENCE
+
+
+def _best(timings: Sequence[BatchTiming]) -> int:
+    best = 0
+    for position, timing in enumerate(timings):
+        if position - best > _PATIENCE:
+            break
+        if timing.images_per_second >= timings[best].images_per_second * _WORTHWHILE:
+            best = position
+    return best

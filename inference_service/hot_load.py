@@ -106,6 +106,9 @@ class HotLoader:
         )
         for action in actions:
             if isinstance(action, Load):
+                # From now on, so that who asks while it waits for its turn is told to come back.
+                publication = action.publication
+                self._registry.note(publication.model, publication.version, State.LOADING)
                 self._start(action.publication.model, self._load(action.publication))
             else:
                 self._start(action.model, self._unload(action))
@@ -175,7 +178,6 @@ class HotLoader:
 
     async def _load(self, publication: Publication) -> None:
         model, version = publication.model, publication.version
-        self._registry.note(model, version, State.LOADING)
         log = _log.bind(model=model, version=version)
         log.info("loading")
         loop = asyncio.get_running_loop()

@@ -135,8 +135,7 @@ def _next_steps(
     unwanted = running.keys() - wanted
     loads = {v for v in wanted & sound if running.get(v) != versions[v]}
     if loads and rule.unload_first:
-        going = unwanted | (running.keys() & loads)
-        return going, set() if going else loads
+        return unwanted | (running.keys() & loads), loads
     if loads:
         # Who unloaded these by hand does not wait for a load.
         return running.keys() & rule.never, loads

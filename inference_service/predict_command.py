@@ -70,7 +70,8 @@ def predict(
             priority="bulk" if bulk else "interactive",
             image_fit=fit.value,
         )
-        answers = _answers(client, model, _images(image or [], npz, key), options)
+        named = _images(image or [], npz, key)
+        answers = _answers(client, model, named, options)
         if as_json:
             for index, prediction in answers:
                 print_json(_described(index, prediction))
@@ -78,36 +79,41 @@ def predict(
             results.print(_top_table(answers) if top else _answers_table(answers))
 
 
-def _images(files: Sequence[Path], npz: Path | None, key: str) -> list[Inputs]:
-    """Returns one group of images a request."""
+def _images(files: Sequence[Path], npz: Path | None, key: str) -> list[tuple[str, Inputs]]:
+    """Returns a name for people and one image a request."""
     if bool(files) == bool(npz):
         raise errors.InvalidRequest("give the images with --image, or with --npz")
     if npz:
         images = array_of(npz, key)
-        return [images[index : index + 1] for index in range(len(images))]
+        return [(f"image {n}", images[n : n + 1]) for n in range(len(images))]
     try:
-        return [[path.read_bytes()] for path in files]
+        return [(str(path), [path.read_bytes()]) for path in files]
     except OSError as error:
         raise errors.InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _answers(
-    client: InferenceClient, model: str, images: Sequence[Inputs], options: RequestOptions
+    client: InferenceClient,
+    model: str,
+    named: Sequence[tuple[str, Inputs]],
+    options: RequestOptions,
 ) -> Iterator[tuple[int, Prediction]]:
     """Yields an answer an image, in order; asks again for what the server told to send later."""
+    images = (one for _, one in named)
     for answer in client.stream(model, images, in_request_order=True, **options):
+        name, image = named[answer.index]
         error = answer.error
         ends = time.monotonic() + _RETRY_SECONDS
         while error and error.retry_after and time.monotonic() < ends:
             time.sleep(error.retry_after)
             try:
-                yield answer.index, client.predict(model, images[answer.index], **options)
+                yield answer.index, client.predict(model, image, **options)
                 break
             except errors.PbserveError as again:
                 error = again
         else:
             if error:
-                raise type(error)(f"image {answer.index}: {error}")
+                raise type(error)(f"{name}: {error}")
             yield answer.index, answer.result()
 
 

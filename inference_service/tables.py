@@ -31,7 +31,7 @@ def models_table(models: Iterable[Model]) -> Table:
 def cards_table(model: Model) -> Table:
     """Returns a line a card of every loaded version."""
     table = _table(
-        "version", "card", "tower", "runs on", "batch", "images/s", "answered", "failed", "health"
+        "version", "card", "tower", "device", "batch", "img/s", "images", "failed", "health"
     )
     for version in model.versions:
         for card in version.cards:
@@ -44,7 +44,7 @@ def cards_table(model: Model) -> Table:
                 f"{_images_per_second(card):.1f}",
                 str(card.answered_images),
                 str(card.counts.failed_requests),
-                "ok" if card.healthy else "out of order",
+                "ok" if card.healthy else "out",
             )
     return table
 

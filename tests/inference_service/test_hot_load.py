@@ -344,10 +344,15 @@ async def test_memory_poor_models_unload_first(world: World) -> None:
     world.publish(b"2")
     world.held.clear()
     world.reached.clear()
-    await world.sync()
-    assert world.engines[0].closed
-    await world.hot.sync()
+    with world.registry.lease("m"):
+        await world.hot.sync()
+        await asyncio.sleep(0)
+        # While the old one finishes what it has, who comes is told to come back.
+        assert world.states() == {1: State.UNLOADING, 2: State.LOADING}
+        with pytest.raises(errors.ModelUnavailable, match="version 2 is LOADING"):
+            world.registry.lease("m").__enter__()
     assert await asyncio.to_thread(world.reached.wait, 30)
+    assert world.engines[0].closed
     assert world.states() == {2: State.LOADING}
     with pytest.raises(errors.ModelUnavailable, match="LOADING"):
         world.registry.lease("m").__enter__()

@@ -188,14 +188,20 @@ UNLOAD_FIRST = Rule(unload_first=True)
     ("rule", "published", "served", "failed", "actions"),
     [
         (UNLOAD_FIRST, table(1), {}, [], [load(1)]),
-        (UNLOAD_FIRST, table(1, 2), table(1), [], [unload(1)]),
+        (UNLOAD_FIRST, table(1, 2), table(1), [], [unload(1), load(2)]),
         (UNLOAD_FIRST, table(1, 2), {}, [], [load(2)]),
         # also what is published anew under its number, in one go with the others
-        (UNLOAD_FIRST, {2: "b"}, {2: "a"}, [], [unload(2)]),
-        (UNLOAD_FIRST, {2: "b"}, table(1, 2), [], [unload(1), unload(2)]),
+        (UNLOAD_FIRST, {2: "b"}, {2: "a"}, [], [unload(2), load(2, "b")]),
+        (UNLOAD_FIRST, {2: "b"}, table(1, 2), [], [unload(1), unload(2), load(2, "b")]),
         # what is wanted and as published stays
         (Rule(KEEP_ALL, unload_first=True), table(1, 2), table(1), [], [load(2)]),
-        (Rule(Keep("latest", 2), unload_first=True), table(1, 2, 3), table(1, 2), [], [unload(1)]),
+        (
+            Rule(Keep("latest", 2), unload_first=True),
+            table(1, 2, 3),
+            table(1, 2),
+            [],
+            [unload(1), load(3)],
+        ),
         (Rule(Keep("latest", 2), unload_first=True), table(1, 2, 3), table(2), [], [load(3)]),
         # nothing goes for a version that is known to fail
         (UNLOAD_FIRST, table(1, 2), table(1), [(2, "a")], []),
@@ -203,7 +209,13 @@ UNLOAD_FIRST = Rule(unload_first=True)
         (Rule(keep_only(2), unload_first=True), table(1, 2), table(1), [(2, "a")], []),
         # without loads there is nothing to wait for
         (UNLOAD_FIRST, table(1, 2), table(1, 2), [], [unload(1)]),
-        (Rule(never=frozenset({2}), unload_first=True), table(1, 2), table(2), [], [unload(2)]),
+        (
+            Rule(never=frozenset({2}), unload_first=True),
+            table(1, 2),
+            table(2),
+            [],
+            [unload(2), load(1)],
+        ),
     ],
 )
 def test_unloading_first_makes_room_before_anything_is_loaded(
