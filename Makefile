@@ -29,8 +29,10 @@ serve: $(VENV)/.installed  ## run both services on the default ports until Ctrl-
 	$(BIN)/pbserve serve --store ./models & inference=$$!; \
 	trap : INT; trap 'kill $$exporter $$inference' TERM; wait; wait
 
+# A file's tests stay together, and with them what they share; more than four processes would
+# need more than 8 GB.
 test: $(VENV)/.installed-dev  ## every test that takes seconds
-	$(BIN)/pytest -m 'not slow' --durations 15
+	$(BIN)/pytest -m 'not slow' --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## the others
 	$(BIN)/pytest -m slow

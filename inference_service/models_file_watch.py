@@ -24,6 +24,8 @@ class ModelsFileWatch:
         # Why the file on disk is not the one in force; empty: it is.
         self.trouble = ""
         self._seen: object = None
+        # What was there at the last look.
+        self._glimpsed: object = None
         self._in_force = EMPTY
         # The last text that was bad, and why: reading YAML costs 1 ms for each model.
         self._refused = ("", "")
@@ -34,14 +36,22 @@ class ModelsFileWatch:
         Raises:
             InvalidRequest: the file cannot be read or is bad; says where.
         """
-        self._seen, self._in_force = self._identity(), self._read()
+        self._seen = self._glimpsed = self._identity()
+        self._in_force = self._read()
         return self._in_force
 
     def refresh(self) -> ModelsFile | None:
-        """Returns new settings when there are; None while nothing has changed for the better."""
+        """Returns new settings when there are; None while nothing has changed for the better.
+
+        A change is read at the second look that finds it: a file that is being written is empty
+        first, and then a half, and both can be valid YAML.
+        """
         seen = self._identity()
         # What could not be read may be so because of something beside the file.
         if seen == self._seen and seen is not None and not self.trouble:
+            return None
+        if seen != self._glimpsed:
+            self._glimpsed = seen
             return None
         try:
             found = self._read()

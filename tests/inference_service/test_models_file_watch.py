@@ -25,6 +25,11 @@ def limit_of(file: ModelsFile | None) -> int | None:
     return file.settings("m").batch_limit
 
 
+def look_twice(watch: ModelsFileWatch) -> ModelsFile | None:
+    assert watch.refresh() is None
+    return watch.refresh()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     write(tmp_path / "models.yaml", 1)
@@ -36,8 +41,20 @@ def test_a_change_is_read_once(path: Path) -> None:
     assert limit_of(watch.load()) == 1
     assert watch.refresh() is None
     write(path, 2)
-    assert limit_of(watch.refresh()) == 2
+    assert limit_of(look_twice(watch)) == 2
     assert watch.refresh() is None
+    assert watch.trouble == ""
+
+
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(path: Path) -> None:
+    watch = ModelsFileWatch(path)
+    watch.load()
+    path.write_text("")
+    assert watch.refresh() is None
+    path.write_text("models: {m: {batch_limit: 2}}\nmodels_to")
+    assert watch.refresh() is None
+    write(path, 2)
+    assert limit_of(look_twice(watch)) == 2
     assert watch.trouble == ""
 
 
@@ -46,15 +63,15 @@ def test_a_bad_file_changes_nothing_and_says_why_until_it_is_corrected(path: Pat
     watch.load()
     for _ in range(2):
         write(path, "many")
-        assert watch.refresh() is None
+        assert look_twice(watch) is None
         assert "models.m.batch_limit: Input should be a valid integer" in watch.trouble
         assert str(path) in watch.trouble
     # What is in force is no news.
     write(path, 1)
-    assert watch.refresh() is None
+    assert look_twice(watch) is None
     assert watch.trouble == ""
     write(path, 3)
-    assert limit_of(watch.refresh()) == 3
+    assert limit_of(look_twice(watch)) == 3
 
 
 def test_a_trouble_is_logged_once(path: Path) -> None:
@@ -63,8 +80,8 @@ def test_a_trouble_is_logged_once(path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         for limit in ("many", "many", "0", "0"):
             write(path, limit)
-            watch.refresh()
-            watch.refresh()
+            for _ in range(3):
+                watch.refresh()
     assert [(one["event"], one["log_level"]) for one in logs] == [
         ("models_file_refused", "warning")
     ] * 2
@@ -74,14 +91,14 @@ def test_the_same_bad_text_is_not_parsed_again(path: Path, monkeypatch: pytest.M
     watch = ModelsFileWatch(path)
     watch.load()
     write(path, "many")
-    watch.refresh()
+    look_twice(watch)
     monkeypatch.setattr("inference_service.models_file_watch.parse_models_file", None)
     assert watch.refresh() is None
     path.unlink()
-    watch.refresh()
+    look_twice(watch)
     assert "No such file" in watch.trouble
     write(path, "many")
-    watch.refresh()
+    look_twice(watch)
     assert "Input should be a valid integer" in watch.trouble
 
 
@@ -90,7 +107,7 @@ def test_tags_that_do_not_fit_change_nothing(path: Path, value: str) -> None:
     watch = ModelsFileWatch(path)
     watch.load()
     write(path, value)
-    assert watch.refresh() is None
+    assert look_twice(watch) is None
     assert "tags are not read" in watch.trouble
 
 
@@ -98,10 +115,10 @@ def test_a_missing_file_changes_nothing_and_comes_back(path: Path) -> None:
     watch = ModelsFileWatch(path)
     watch.load()
     path.unlink()
-    assert watch.refresh() is None
+    assert look_twice(watch) is None
     assert "cannot be read: No such file" in watch.trouble
     write(path, 4)
-    assert limit_of(watch.refresh()) == 4
+    assert limit_of(look_twice(watch)) == 4
 
 
 def test_a_link_that_is_turned_to_another_folder_is_followed(tmp_path: Path) -> None:
@@ -116,7 +133,7 @@ def test_a_link_that_is_turned_to_another_folder_is_followed(tmp_path: Path) -> 
     assert limit_of(watch.load()) == 1
     (tmp_path / "new").symlink_to("two")
     (tmp_path / "new").rename(tmp_path / "data")
-    assert limit_of(watch.refresh()) == 2
+    assert limit_of(look_twice(watch)) == 2
 
 
 def test_what_is_no_readable_text_is_refused(tmp_path: Path) -> None:
@@ -135,5 +152,6 @@ def test_what_is_no_readable_text_is_refused(tmp_path: Path) -> None:
         with pytest.raises(errors.InvalidRequest, match=words):
             ModelsFileWatch(tmp_path / name).load()
         watch = ModelsFileWatch(tmp_path / name)
+        watch.refresh()
         assert watch.refresh() is None
         assert words in watch.trouble

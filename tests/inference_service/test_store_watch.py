@@ -60,9 +60,12 @@ class Site:
         return watch
 
     def write(self, text: str) -> None:
-        self.models_file.write_text(text)
+        # In one step: the watch looks every millisecond, also while a file is written.
+        new = self.folder / "models.yaml.new"
+        new.write_text(text)
         now = next(self._times)
-        os.utime(self.models_file, (now, now))
+        os.utime(new, (now, now))
+        new.replace(self.models_file)
 
     def publish(self, content: bytes = b"1", model: str = "m") -> int:
         graph = graph_file(self.folder, content)

@@ -336,10 +336,12 @@ def test_many_runs_at_once_do_not_mix_their_batches() -> None:
     engine.close()
 
 
-def test_ops_run_on_the_thread_that_asks() -> None:
+@pytest.mark.parametrize("towers", [1, 3], ids=["one call", "three calls"])
+def test_ops_run_on_the_thread_that_asks(towers: int) -> None:
     ran_on: list[int] = []
     build = noting(lambda: ran_on.append(threading.get_ident()))
-    engine = loaded(*towers_for(build), "cpu:3")
+    engine = loaded(*towers_for(build, towers), "cpu:3")
+    assert len({engine.prepare(card) for card in range(3)}) == towers
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(threading.get_ident).result()
         for card in range(3):

@@ -193,6 +193,18 @@ def test_a_control_input_is_not_a_data_input(control: str, *, equal: bool) -> No
     assert TowerGraph(graph).are_equal(tower(0), tower(1)) is equal
 
 
+@pytest.mark.parametrize("extra", ["input", "attribute"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_what_only_one_tower_has_counts(extra: str, index: int) -> None:
+    graph = two_towers(plain)
+    one = node(graph, f"Card_{index}/probs")
+    if extra == "input":
+        one.input.append(f"^Card_{index}/input")
+    else:
+        one.attr["_of_mine"].b = True
+    assert not TowerGraph(graph).are_equal(tower(0), tower(1))
+
+
 @pytest.mark.parametrize("ignored", ["_class", "_output_shapes", "device"])
 def test_what_says_nothing_of_the_computation_does_not_count(ignored: str) -> None:
     graph = two_towers(plain)
@@ -283,6 +295,20 @@ def test_a_tower_that_reads_what_is_fed_to_the_other_is_not_equal(*, between: bo
 def test_towers_that_are_fed_through_one_node_are_not_equal() -> None:
     graph = TowerGraph(two_towers(plain))
     assert not graph.are_equal(tower(0), replace(tower(1), inputs=tower(0).inputs))
+
+
+def test_towers_that_share_one_of_their_inputs_are_not_equal() -> None:
+    shared: list[Any] = []
+    graph = TowerGraph(
+        two_towers(
+            lambda batch, index: batch - shared[0],
+            lambda: shared.append(tf.placeholder(tf.float32, [None, 3], name="mean")),
+        )
+    )
+    mean = TensorSpec("mean", "mean:0", "float32", (-1, 3))
+    one, other = (replace(tower(n), inputs=(*tower(n).inputs, mean)) for n in range(2))
+    assert not graph.are_equal(one, other)
+    assert graph.are_equal(one, one)
 
 
 def test_towers_may_share_what_depends_on_no_input() -> None:
