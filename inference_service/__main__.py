@@ -27,6 +27,7 @@ _SWITCH_SECONDS = 0.0001
 
 async def _serve(settings: InferenceSettings) -> None:
     # Only the server needs these; the command line's client starts faster without.
+    from inference_service.core import Core
     from inference_service.cores import usable_cores
     from inference_service.engine.lazy import LazyEngines
     from inference_service.hot_load import HotLoader
@@ -37,10 +38,9 @@ async def _serve(settings: InferenceSettings) -> None:
     from inference_service.models_file_watch import ModelsFileWatch
     from inference_service.operations import Operations
     from inference_service.predictor import Predictor
+    from inference_service.protocols import add_protocols
     from inference_service.registry import Registry
-    from inference_service.servicer import SERVICE_NAME, InferenceServicer
     from inference_service.store_watch import StoreWatch
-    from pbserve.inference.v1 import inference_pb2_grpc
     from service_kit.artifact_store import ArtifactStore
     from service_kit.logs import configure_logs
     from service_kit.server import OVERALL, Server, announce, stop_signal
@@ -71,22 +71,21 @@ async def _serve(settings: InferenceSettings) -> None:
         strict=settings.strict_readiness,
     )
     decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(
-            Predictor(registry, decoders),
-            registry,
-            Operations(hot_loader, registry, rules),
-            watch.problems,
-            stream_window=settings.stream_window,
-            streams=server.streams,
-        ),
-        server.grpc,
+    core = Core(
+        predictor=Predictor(registry, decoders),
+        registry=registry,
+        operations=Operations(hot_loader, registry, rules),
+        problems=watch.problems,
+        health=server.health,
+        streams=server.streams,
+        stream_window=settings.stream_window,
     )
-    address = await server.start(settings.listen, [SERVICE_NAME])
+    services = add_protocols(server.grpc, core)
+    address = await server.start(settings.listen, services)
     announce("pbserve", address)
 
     async def become_ready() -> None:
-        for name in (OVERALL, SERVICE_NAME):
+        for name in (OVERALL, *services):
             await server.health.set(name, serving=True)
 
     watching = asyncio.create_task(watch.watch(settings.poll_seconds, become_ready))

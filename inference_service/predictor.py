@@ -127,6 +127,7 @@ def _answered(
         request_id=question.request_id,
         model=servable.model,
         version=servable.version,
+        graph_sha256=servable.manifest.graph.sha256,
         cards=[one.card for one in done],
         outputs={name: outputs[name] for name in names},
         batch_size=max(one.batch_size for one in done),

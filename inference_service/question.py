@@ -44,13 +44,14 @@ class Question:
 class Answer:
     """Outputs by semantic name, who computed them, and how long that took (seconds).
 
-    `cards` computed the images, in their order; `top` has the best classes of every image, if
-    that was asked for.
+    `graph_sha256` is that of the graph file, in hexadecimal. `cards` computed the images, in their
+    order; `top` has the best classes of every image, if that was asked for.
     """
 
     request_id: str
     model: str
     version: int
+    graph_sha256: str
     cards: Sequence[int]
     outputs: Tensors
     batch_size: int

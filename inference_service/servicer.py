@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from inference_service import codec
-from inference_service.operations import Operations
-from inference_service.predictor import Predictor
-from inference_service.registry import Registry
-from inference_service.store_watch import Problems
+from inference_service.core import Core
 from inference_service.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import status
-from service_kit.server import OpenStreams
 from service_kit.status_interceptor import described_error
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -26,43 +22,22 @@ _Context = Any
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers `pbserve.inference.v1.InferenceService`; the contract says what each rpc does."""
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        registry: Registry,
-        operations: Operations,
-        problems: Callable[[], Problems],
-        *,
-        stream_window: int,
-        streams: OpenStreams,
-    ) -> None:
-        """Serves `predictor`.
-
-        Args:
-            predictor: answers.
-            registry: tells what is served.
-            operations: what operators ask for.
-            problems: tells what keeps the server from being up to date.
-            stream_window: requests that may be in flight in one stream.
-            streams: counts the open streams, and says when they have to end.
-        """
-        self._predictor = predictor
-        self._registry = registry
-        self._operations = operations
-        self._problems = problems
-        self._stream_window = stream_window
-        self._streams = streams
+    def __init__(self, core: Core) -> None:
+        """Serves `core`."""
+        self._core = core
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         """Answers one request."""
-        answer = await self._predictor.answer(codec.question(request), context.time_remaining())
+        answer = await self._core.predictor.answer(
+            codec.question(request), context.time_remaining()
+        )
         return codec.answer_message(answer)
 
     async def StreamPredict(
         self, request_iterator: AsyncIterator[pb.StreamPredictRequest], context: _Context
     ) -> AsyncIterator[pb.StreamPredictResponse]:
         """Answers many requests; an error belongs to its request."""
-        self._streams.add(context)
+        self._core.streams.add(context)
 
         async def answer(message: pb.StreamPredictRequest) -> pb.StreamPredictResponse:
             request = message.request
@@ -76,9 +51,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         answers = answer_all(
             request_iterator,
             answer,
-            window=self._stream_window,
+            window=self._core.stream_window,
             keeps_order=lambda first: first.in_request_order,
-            stop=self._streams.ending,
+            stop=self._core.streams.ending,
         )
         try:
             async for response in answers:
@@ -90,8 +65,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.ListModelsRequest, context: _Context
     ) -> pb.ListModelsResponse:
         """Lists models."""
-        models = [codec.model_message(status_) for status_ in self._registry.statuses()]
-        problems = self._problems()
+        models = [codec.model_message(status_) for status_ in self._core.registry.statuses()]
+        problems = self._core.problems()
         return pb.ListModelsResponse(
             models=models,
             models_file_problem=problems.models_file,
@@ -100,24 +75,26 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.GetModelResponse:
         """Describes one model."""
-        return pb.GetModelResponse(model=codec.model_message(self._registry.status(request.model)))
+        return pb.GetModelResponse(
+            model=codec.model_message(self._core.registry.status(request.model))
+        )
 
     async def LoadModel(
         self, request: pb.LoadModelRequest, context: _Context
     ) -> pb.LoadModelResponse:
         """Loads from the store, now."""
-        version = await self._operations.load(*codec.model_and_version(request))
+        version = await self._core.operations.load(*codec.model_and_version(request))
         return pb.LoadModelResponse(version=codec.version_message(version))
 
     async def UnloadModel(
         self, request: pb.UnloadModelRequest, context: _Context
     ) -> pb.UnloadModelResponse:
         """Stops serving a version or a model."""
-        await self._operations.unload(*codec.model_and_version(request))
+        await self._core.operations.unload(*codec.model_and_version(request))
         return pb.UnloadModelResponse()
 
     async def SetLabel(self, request: pb.SetLabelRequest, context: _Context) -> pb.SetLabelResponse:
         """Moves or removes a label."""
         model, version = codec.model_and_version(request)
-        await self._operations.set_label(model, request.label, version)
+        await self._core.operations.set_label(model, request.label, version)
         return pb.SetLabelResponse()

@@ -34,18 +34,30 @@ class Health:
         """Begins with everything NOT_SERVING."""
         # The stubs describe the synchronous servicer; this is its asyncio twin.
         self.servicer = health.aio.HealthServicer()
+        self._serving: set[str] = set()
+        self._stopped = False
+
+    def is_serving(self, name: str) -> bool:
+        """Whether `name` is served; what nobody has heard of is not."""
+        return name in self._serving and not self._stopped
 
     async def set(self, name: str, *, serving: bool) -> None:
         """Says whether `name` (a model; `OVERALL` for the server) is served."""
+        if serving:
+            self._serving.add(name)
+        else:
+            self._serving.discard(name)
         statuses = health_pb2.HealthCheckResponse
         await self.servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
 
     async def forget(self, name: str) -> None:
         """Makes `name` unknown."""
+        self._serving.discard(name)
         await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
 
     async def stop(self) -> None:
         """Says NOT_SERVING for everything, from now on."""
+        self._stopped = True
         await self.servicer.enter_graceful_shutdown()
 
 

@@ -82,10 +82,10 @@ WITH_PROTOBUF = {
     "exporter_service.probe_codec",
     "exporter_service.request_codec",
     "exporter_service.servicer",
-    "inference_service.__main__",
     "inference_service.client",
     "inference_service.client_codec",
     "inference_service.codec",
+    "inference_service.protocols",
     "inference_service.engine.tensorflow",  # the error of a graph that does not parse
     "inference_service.servicer",
     "inference_service.tensor_codec",

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from inference_service.core import Core
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
 from inference_service.model_rules import ModelDefaults, ModelRules
 from inference_service.operations import Operations
 from inference_service.predictor import Predictor
+from inference_service.protocols import add_protocols
 from inference_service.registry import Registry
-from inference_service.servicer import SERVICE_NAME, InferenceServicer
 from inference_service.store_watch import Problems
-from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit.address import Address
 from service_kit.artifact_store import ArtifactStore
 from service_kit.server import OVERALL, Server
@@ -59,16 +59,17 @@ class InferenceServer:
             self.rules,
             ModelHealth(self.server.health),
         )
-        servicer = InferenceServicer(
-            Predictor(self.registry, self.decoders),
-            self.registry,
-            Operations(self.hot, self.registry, self.rules),
-            lambda: Problems("", self.hot.store_problem),
-            stream_window=window,
+        core = Core(
+            predictor=Predictor(self.registry, self.decoders),
+            registry=self.registry,
+            operations=Operations(self.hot, self.registry, self.rules),
+            problems=lambda: Problems("", self.hot.store_problem),
+            health=self.server.health,
             streams=self.server.streams,
+            stream_window=window,
         )
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, self.server.grpc)
-        self.address = str(await self.server.start(Address("127.0.0.1", 0), [SERVICE_NAME]))
+        services = add_protocols(self.server.grpc, core)
+        self.address = str(await self.server.start(Address("127.0.0.1", 0), services))
         await self.server.health.set(OVERALL, serving=True)
 
     async def stop(self) -> None:
