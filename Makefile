@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint types format protos wheel-test clean
+.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
 # Stamps are older than pyproject.toml when the dependencies may have changed.
 $(VENV)/.installed: pyproject.toml
@@ -53,8 +53,18 @@ format: $(VENV)/.installed-dev  ## let ruff write
 protos: $(VENV)/.installed-dev  ## regenerate the stubs
 	$(BIN)/python protos/generate.py
 
+# Material announces its end of life on each build; docs/adr has what follows from it.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.installed-dev  ## the documentation into site/, strict, links checked
+	$(BIN)/mkdocs build --strict
+	@echo 'open site/index.html, or run `make docs-serve`'
+
+docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs-serve: $(VENV)/.installed-dev  ## the documentation on 127.0.0.1:8000, rebuilt on changes
+	$(BIN)/mkdocs serve --no-strict
+
 clean:  ## remove what make made
-	rm -rf $(VENV) $(WHEEL_VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(PEERS_VENV) $(CHECKOV_VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What a user gets: the wheel, with the newest dependencies, away from this checkout's packages.
 WHEEL_VENV := .venv-wheel
@@ -65,3 +75,27 @@ wheel-test:  ## build the wheel, install it alone, and run the demo with it
 	$(WHEEL_VENV)/bin/pip install --quiet dist/pbserve-*.whl
 	$(WHEEL_VENV)/bin/pip list 2>/dev/null | grep -E '^(protobuf|grpcio|tensorflow|numpy) '
 	$(WHEEL_VENV)/bin/python examples/digits_demo.py
+
+# Clients of others that do not go into our environment: KServe's stubs clash with tritonclient's in
+# one process. tests/e2e/test_peers.py runs them when they are there.
+PEERS_VENV := .venv-peers
+peers:  ## install KServe's client and perf_analyzer for the tests
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install --quiet 'kserve>=0.15'
+	$(PEERS_VENV)/bin/pip install --quiet 'perf-analyzer>=2.60' || \
+		echo 'perf_analyzer has no release for this machine (it needs glibc 2.38): its test skips'
+
+s3: $(VENV)/.installed-dev  ## run a real S3 server (Ceph's gateway) on loopback until Ctrl-C
+	@$(BIN)/python -m tests.support.rados_gateway
+
+# Checkov is large and holds old versions of what others need, so it has an environment of its own.
+CHECKOV_VENV := .venv-checkov
+$(CHECKOV_VENV)/bin/checkov:
+	$(PYTHON) -m venv $(CHECKOV_VENV)
+	$(CHECKOV_VENV)/bin/pip install --quiet 'checkov>=3.2'
+
+k8s-validate: $(VENV)/.installed-dev $(CHECKOV_VENV)/bin/checkov  ## build and check all of deploy/k8s
+	$(BIN)/pytest tests/deploy
+
+k8s-dry-run: $(VENV)/.installed-dev  ## have the API server of KUBECONFIG try all of deploy/k8s
+	KUBECTL=$(abspath $(BIN)/kubectl) deploy/k8s/dry-run

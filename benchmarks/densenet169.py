@@ -39,7 +39,7 @@ def server(*options: str) -> Iterator[tuple[str, int]]:
     """Runs the inference service in a process of its own; yields address and process id."""
     command = [sys.executable, "-m", "inference_service", "serve", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(
-        [*command, *options],
+        [*command, "--metrics-listen", "127.0.0.1:0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -170,7 +170,11 @@ def play(folder: Path) -> bool:
             *("--store", store, "--checkpoint-root", str(GOLDEN)),
             log=folder / "exporter.log",
         ) as exporter,
-        running("inference_service", "--store", store, log=folder / "inference.log") as inference,
+        running(
+            "inference_service",
+            *("--store", store, "--metrics-listen", "127.0.0.1:0"),
+            log=folder / "inference.log",
+        ) as inference,
         InferenceClient(inference) as client,
         ThreadPoolExecutor(1) as background,
     ):

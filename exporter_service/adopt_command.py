@@ -17,13 +17,12 @@ from exporter_service.artifact_options import (
     formats_of,
     print_manifest,
 )
-from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import TOLERANCE, AdoptionRequest
-from exporter_service.label_file import read_labels
-from exporter_service.options import DEFAULT_ADDRESS, Address, Json, Model, probe_of
+from exporter_service.options import Json, Model, Timeout, connected, open_client, probe_of
+from service_kit.connection_options import ServerChoice
 from service_kit.console import one_line_errors
 
 
+@connected
 def adopt(
     model: Model,
     graph: Annotated[str, typer.Option(help="Frozen graph (.pb), a path below a checkpoint root.")],
@@ -32,13 +31,19 @@ def adopt(
     version: Version = None,
     format_: Formats = None,
     class_labels: ClassLabels = None,
-    tolerance: Tolerance = TOLERANCE,
+    tolerance: Tolerance = None,
     probe: ProbeFile = None,
-    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = None,
     as_json: Json = False,
+    *,
+    connection: ServerChoice,
 ) -> None:
     """Check an existing frozen graph and publish it as the next version of MODEL."""
-    with one_line_errors(), ExporterClient(address) as client:
+    # What needs NumPy and protobuf is imported here, so that help starts faster.
+    from exporter_service.conversion_order import TOLERANCE, AdoptionRequest
+    from exporter_service.label_file import read_labels
+
+    with one_line_errors(), open_client(connection) as client:
         request = AdoptionRequest(
             model=model,
             version=version,
@@ -46,8 +51,8 @@ def adopt(
             inputs=tuple(input_ or ()),
             outputs=tuple(output or ()),
             formats=formats_of(format_),
-            tolerance=tolerance,
+            tolerance=TOLERANCE if tolerance is None else tolerance,
             probe=probe_of(probe),
             class_labels=read_labels(class_labels),
         )
-        print_manifest(client.adopt(request), as_json=as_json)
+        print_manifest(client.adopt(request, timeout=timeout), as_json=as_json)

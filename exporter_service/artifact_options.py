@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exporter_service import tables
-from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.options import Format
 from service_kit.console import notices, print_json, results
-from service_kit.manifest import Manifest
+
+if TYPE_CHECKING:
+    from exporter_service.formats.extra_format import ExtraFormat
+    from service_kit.manifest import Manifest
 
 META_PANEL, PROOF_PANEL = "Graphs that exist (META_GRAPH, adopt)", "Proof"
 
@@ -22,8 +23,12 @@ Formats = Annotated[
     typer.Option("--format", help="Publish this format as well; may be repeated."),
 ]
 Tolerance = Annotated[
-    float,
-    typer.Option(help="Largest difference that passes, relative.", rich_help_panel=PROOF_PANEL),
+    float | None,
+    typer.Option(
+        help="Largest difference that passes, relative.",
+        rich_help_panel=PROOF_PANEL,
+        show_default="1e-5",
+    ),
 ]
 ProbeFile = Annotated[
     Path | None,
@@ -51,11 +56,15 @@ Outputs = Annotated[
 
 def formats_of(formats: Sequence[Format] | None) -> tuple[ExtraFormat, ...]:
     """Returns the formats that were asked for."""
+    from exporter_service.formats.extra_format import ExtraFormat
+
     return tuple(ExtraFormat[one.name] for one in formats or ())
 
 
 def print_manifest(manifest: Manifest, *, as_json: bool) -> None:
     """Prints what was published, and its warnings on standard error."""
+    from exporter_service import tables
+
     if as_json:
         described: Mapping[str, Any] = tables.manifest_values(manifest)
         print_json(described)

@@ -47,9 +47,15 @@ class CheckpointLocation:
 class CheckpointRoots:
     """The folders below which checkpoints may be read."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """Takes the folders; symlinks in their own paths are resolved once, here."""
+    def __init__(self, roots: Sequence[Path], most_bytes: int | None = None) -> None:
+        """Takes the folders; symlinks in their own paths are resolved once, here.
+
+        Args:
+            roots: the folders.
+            most_bytes: of all files of one checkpoint; None: any number.
+        """
         self._roots = tuple(root.resolve() for root in roots)
+        self._most_bytes = most_bytes
 
     def locate(self, requested: str) -> CheckpointLocation:
         """Returns the checkpoint at a path: a directory with a state file, or a prefix.
@@ -64,6 +70,7 @@ class CheckpointRoots:
             CheckpointNotFound: there is no checkpoint; says what was looked for, and what is
                 there.
             CheckpointCorrupt: the checkpoint's first file is empty, cut off, or a placeholder.
+            CheckpointTooLarge: its files have more bytes than the exporter may read.
         """
         if not requested or "\0" in requested:
             raise errors.InvalidRequest("checkpoint is empty or holds a zero byte: give a path")
@@ -206,9 +213,22 @@ class CheckpointRoots:
         for path in (index, prefix.with_name(prefix.name + ".meta"), *_data_files(prefix)):
             if not self._is_inside(path):
                 raise self._outside(f"{path.name} of {requested}")
+        self._check_bytes(prefix, index, requested)
         # Refused here, before a process is started for what only has a checkpoint's name.
         check_table(index, format_)
         return CheckpointLocation(prefix, format_, index)
+
+    def _check_bytes(self, prefix: Path, index: Path, requested: str) -> None:
+        if self._most_bytes is None:
+            return
+        files = {index, prefix.with_name(prefix.name + ".meta"), *_data_files(prefix)}
+        size = sum(path.stat().st_size for path in files if path.is_file())
+        if size > self._most_bytes:
+            raise errors.CheckpointTooLarge(
+                f"{requested} has {size} bytes, and this exporter reads {self._most_bytes}: save "
+                "it without what only training needs, or have the operator raise "
+                "--max-checkpoint-mb"
+            )
 
 
 def _data_files(prefix: Path) -> Iterator[Path]:

@@ -1,127 +1,110 @@
-"""Synchronous client of the exporter service. Imports no TensorFlow."""
+"""Clients of the exporter service, synchronous and asyncio. Import no TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 
-from exporter_service import client_codec
+from typing_extensions import Unpack
+
+from exporter_service import calls, client_codec
+from exporter_service.aio_client import AsyncExporterClient
 from exporter_service.architectures.description import ArchitectureDescription
+from exporter_service.calls import ConversionProgress
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.conversion_order import AdoptionRequest, ConversionRequest
-from exporter_service.progress import Step
-from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
-from service_kit import manifest_codec
-from service_kit.channel import Client, sendable, typed_errors
+from service_kit import errors
+from service_kit.channel import sendable, typed_errors
+from service_kit.client import Client
+from service_kit.connection import ConnectionOptions
 from service_kit.manifest import Manifest, ParityReport
+from service_kit.retry import RetryPolicy
+from service_kit.tls import Tls
 
-
-@dataclass(frozen=True, slots=True)
-class ConversionProgress:
-    """A step that begins: share of the steps done (0 to 1), seconds since the request came."""
-
-    step: Step
-    fraction: float
-    elapsed: float
-    message: str
+__all__ = ["AsyncExporterClient", "ConversionProgress", "ExporterClient", "RetryPolicy", "Tls"]
 
 
 class ExporterClient(Client):
-    """Calls one exporter service.
+    """Calls one exporter service. Threads may share it.
 
     Every method raises the `PbserveError` that the service raised, or `ServerStopping` when
-    the service cannot be reached.
+    the service cannot be reached. What passes (UNAVAILABLE, and RESOURCE_EXHAUSTED with a time to
+    wait) is tried again before that, within `timeout`: see `RetryPolicy`.
     """
 
-    def __init__(self, address: str) -> None:
-        """Prepares a connection to `host:port`; it is made by the first call."""
-        super().__init__(address)
-        self._stub = exporter_pb2_grpc.ExporterServiceStub(self._channel)
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        """Prepares a connection; it is made by the first call.
+
+        Args:
+            address: `host:port`, or a target of gRPC, as `dns:///name:port`.
+            options: see `ConnectionOptions`.
+
+        Raises:
+            InvalidRequest: the address or an option cannot be what is meant.
+        """
+        super().__init__(address, exporter_pb2_grpc.ExporterServiceStub, **options)
 
     def convert(
         self, request: ConversionRequest, *, timeout: float | None = None
-    ) -> Iterator[ConversionProgress | Manifest]:
+    ) -> Generator[ConversionProgress | Manifest, None, None]:
         """Yields progress and, last, the manifest of the published artifact.
+
+        With a `request_id` it is tried again when the server goes away: the second try joins the
+        conversion that runs, gets what it published, or begins anew, and then steps are told
+        again. Closing the iterator ends a conversion that nobody else follows.
 
         Args:
             request: what to convert.
-            timeout: seconds for the whole conversion; None: no limit.
+            timeout: seconds for the whole conversion; None: the client's.
         """
         with sendable():
             message = client_codec.conversion_message(request)
-        with typed_errors():
-            for response in self._stub.ConvertCheckpoint(message, timeout=timeout):
-                if response.HasField("manifest"):
-                    yield manifest_codec.from_proto(response.manifest)
-                else:
-                    yield _progress(response.progress)
+        tries = self._tries(timeout, repeatable=bool(request.request_id))
+        while True:
+            try:
+                with typed_errors():
+                    call = self._call("ConvertCheckpoint", message, tries)
+                    try:
+                        for response in call:
+                            yield calls.event(response)
+                    finally:
+                        call.cancel()
+            except errors.PbserveError as error:
+                self._pause(tries.pause_after(error))
+            else:
+                return
 
-    def inspect(self, checkpoint: str) -> CheckpointContents:
+    def inspect(self, checkpoint: str, *, timeout: float | None = None) -> CheckpointContents:
         """Returns what the checkpoint at a path holds."""
-        with sendable():
-            request = pb.InspectCheckpointRequest(checkpoint=checkpoint)
-        with typed_errors():
-            response = self._stub.InspectCheckpoint(request)
-        return client_codec.contents(response)
+        return self._run(calls.inspect(checkpoint), timeout)
 
     def adopt(self, request: AdoptionRequest, *, timeout: float | None = None) -> Manifest:
-        """Publishes an existing frozen graph and returns its manifest.
+        """Publishes an existing frozen graph and returns its manifest. Is never tried again.
 
         Args:
             request: which graph, and what to call it.
-            timeout: seconds for the whole adoption; None: no limit.
+            timeout: seconds for the whole adoption; None: the client's.
         """
-        with sendable():
-            message = client_codec.adoption_message(request)
-        with typed_errors():
-            response = self._stub.AdoptGraph(message, timeout=timeout)
-        return manifest_codec.from_proto(response.manifest)
+        return self._run(calls.adopt(request), timeout)
 
-    def verify(self, model: str, version: int = 0) -> ParityReport:
+    def verify(self, model: str, version: int = 0, *, timeout: float | None = None) -> ParityReport:
         """Returns the report of a new check of an artifact; version 0 means the highest."""
-        with sendable():
-            request = pb.VerifyArtifactRequest(model=model, version=version)
-        with typed_errors():
-            response = self._stub.VerifyArtifact(request)
-        return manifest_codec.parity_from_proto(response.parity)
+        return self._run(calls.verify(model, version), timeout)
 
-    def artifacts(self, model: str = "") -> tuple[list[Manifest], Sequence[str]]:
+    def artifacts(
+        self, model: str = "", *, timeout: float | None = None
+    ) -> tuple[list[Manifest], Sequence[str]]:
         """Returns the manifests of a model, or of all, and a line for each unreadable one."""
-        with sendable():
-            request = pb.ListArtifactsRequest(model=model)
-        with typed_errors():
-            response = self._stub.ListArtifacts(request)
-        found = [manifest_codec.from_proto(message) for message in response.artifacts]
-        return found, list(response.unreadable)
+        return self._run(calls.artifacts(model), timeout)
 
-    def artifact(self, model: str, version: int = 0) -> Manifest:
+    def artifact(self, model: str, version: int = 0, *, timeout: float | None = None) -> Manifest:
         """Returns one manifest; version 0 means the highest."""
-        with sendable():
-            request = pb.GetArtifactRequest(model=model, version=version)
-        with typed_errors():
-            response = self._stub.GetArtifact(request)
-        return manifest_codec.from_proto(response.manifest)
+        return self._run(calls.artifact(model, version), timeout)
 
-    def delete(self, model: str, version: int) -> None:
-        """Removes one artifact from the store."""
-        with sendable():
-            request = pb.DeleteArtifactRequest(model=model, version=version)
-        with typed_errors():
-            self._stub.DeleteArtifact(request)
+    def delete(self, model: str, version: int, *, timeout: float | None = None) -> None:
+        """Removes one artifact from the store. Is never tried again."""
+        self._run(calls.delete(model, version), timeout)
 
-    def architectures(self) -> list[ArchitectureDescription]:
+    def architectures(self, *, timeout: float | None = None) -> list[ArchitectureDescription]:
         """Returns the architectures that can be built."""
-        with typed_errors():
-            response = self._stub.ListArchitectures(pb.ListArchitecturesRequest())
-        return [client_codec.architecture(message) for message in response.architectures]
-
-
-def _progress(message: pb.ConversionProgress) -> ConversionProgress:
-    name = pb.ConversionProgress.Step.Name(message.step).removeprefix("STEP_")
-    return ConversionProgress(
-        step=Step[name],
-        fraction=message.fraction,
-        elapsed=message.elapsed.ToNanoseconds() / 1e9,
-        message=message.message,
-    )
+        return self._run(calls.architectures(), timeout)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from exporter_service.artifact_options import (
     META_PANEL,
@@ -21,20 +20,8 @@ from exporter_service.artifact_options import (
     formats_of,
     print_manifest,
 )
-from exporter_service.client import ConversionProgress, ExporterClient
-from exporter_service.conversion_order import (
-    TOLERANCE,
-    ConversionRequest,
-    DevicePins,
-    FreezingRoute,
-    ParityDemand,
-    TowerOptions,
-)
-from exporter_service.key_rewrites import parse_rewrites
-from exporter_service.label_file import read_labels
+from exporter_service.completion import architecture_names
 from exporter_service.options import (
-    DEFAULT_ADDRESS,
-    Address,
     Augment,
     Average,
     Demand,
@@ -44,26 +31,26 @@ from exporter_service.options import (
     Model,
     Pins,
     Route,
+    Timeout,
+    connected,
     image_size_of,
     numbers_of,
+    open_client,
     probe_of,
     settings_of,
     shapes_of,
 )
-from service_kit import errors
-from service_kit.console import notices, one_line_errors
-from service_kit.manifest import (
-    ArchitectureSpec,
-    Augmentation,
-    Manifest,
-    MovingAverageMode,
-    Preprocessing,
-)
+from service_kit.connection_options import ServerChoice
+from service_kit.console import one_line_errors
+
+if TYPE_CHECKING:
+    from service_kit.manifest import Preprocessing
 
 _DENSENET = "DenseNet"
 _IMAGES, _FORM = "Images", "Form of the graph"
 
 
+@connected
 def convert(
     model: Model,
     checkpoint: Annotated[
@@ -75,7 +62,8 @@ def convert(
     architecture: Annotated[
         str,
         typer.Option(
-            help="See `pbexport architectures`; META_GRAPH: the graph in the checkpoint's .meta."
+            help="See `pbexport architectures`; META_GRAPH: the graph in the checkpoint's .meta.",
+            autocompletion=architecture_names,
         ),
     ],
     classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
@@ -175,7 +163,7 @@ def convert(
     parity: Annotated[
         Demand, typer.Option(help="What the check must show.", rich_help_panel=PROOF_PANEL)
     ] = Demand.ANY,
-    tolerance: Tolerance = TOLERANCE,
+    tolerance: Tolerance = None,
     probe: ProbeFile = None,
     scope: Annotated[
         str | None, typer.Option(help="Variable scope.", rich_help_panel=_DENSENET)
@@ -192,10 +180,32 @@ def convert(
     dropout_rate: Annotated[
         float | None, typer.Option(help="As in training.", rich_help_panel=_DENSENET)
     ] = None,
-    address: Address = DEFAULT_ADDRESS,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show every step live, and how long it takes.")
+    ] = False,
+    timeout: Timeout = None,
     as_json: Json = False,
+    *,
+    connection: ServerChoice,
 ) -> None:
-    """Convert a checkpoint and publish it as the next version of MODEL."""
+    """Convert a checkpoint and publish it as the next version of MODEL.
+
+    Ctrl-C ends the conversion, unless somebody else follows it, too.
+    """
+    # What needs NumPy and protobuf is imported here, so that help starts faster.
+    from exporter_service.conversion_order import (
+        TOLERANCE,
+        ConversionRequest,
+        DevicePins,
+        FreezingRoute,
+        ParityDemand,
+        TowerOptions,
+    )
+    from exporter_service.conversion_screen import followed
+    from exporter_service.key_rewrites import parse_rewrites
+    from exporter_service.label_file import read_labels
+    from service_kit.manifest import ArchitectureSpec, MovingAverageMode
+
     parameters: dict[str, Any] = {
         "classes": classes,
         "scope": scope,
@@ -213,7 +223,7 @@ def convert(
         "compare_twin": None if compare_twin else False,
         **settings_of("set", set_ or ()),
     }
-    with one_line_errors(), ExporterClient(address) as client:
+    with one_line_errors(), open_client(connection) as client:
         request = ConversionRequest(
             model=model,
             version=version,
@@ -239,18 +249,21 @@ def convert(
             formats=formats_of(format_),
             key_map=parse_rewrites(key_map or ()),
             parity=ParityDemand[parity.name],
-            tolerance=tolerance,
+            tolerance=TOLERANCE if tolerance is None else tolerance,
             probe=probe_of(probe),
             class_labels=read_labels(class_labels),
             request_id=request_id or uuid.uuid4().hex,
         )
-        print_manifest(_watched(client, request), as_json=as_json)
+        events = client.convert(request, timeout=timeout)
+        print_manifest(followed(events, every_step=watch), as_json=as_json)
 
 
 def _preprocessing(
     mean: str | None, scale: str | None, augmentation: Augment | None
 ) -> Preprocessing | None:
     """Returns None when nothing is said, which leaves it to the architecture."""
+    from service_kit.manifest import Augmentation, Preprocessing
+
     if mean is None and scale is None and augmentation is None:
         return None
     return Preprocessing(
@@ -258,23 +271,3 @@ def _preprocessing(
         scale=tuple(numbers_of("scale", scale or None, float)),
         augmentation=Augmentation[(augmentation or Augment.NONE).name],
     )
-
-
-def _watched(client: ExporterClient, request: ConversionRequest) -> Manifest:
-    """Runs a conversion with a progress bar on standard error, or a line a step in a log."""
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=notices, disable=not notices.is_terminal) as bar:
-        task = bar.add_task("connects", total=1.0)
-        for event in client.convert(request):
-            if isinstance(event, Manifest):
-                bar.update(task, completed=1.0, description="done")
-                return event
-            text = _progress_text(event)
-            bar.update(task, completed=event.fraction, description=text)
-            if not notices.is_terminal:
-                notices.print(f"{event.elapsed:6.1f} s  {text}", markup=False, highlight=False)
-    raise errors.RemoteError("the exporter ended the conversion without a manifest")
-
-
-def _progress_text(event: ConversionProgress) -> str:
-    return f"{event.step.value}: {event.message}" if event.message else event.step.value

@@ -23,6 +23,7 @@ from exporter_service.conversion_order import (
     order_of,
 )
 from exporter_service.conversion_process import ConversionProcesses, Task
+from exporter_service.conversion_watch import ConversionWatch
 from exporter_service.meta_graph.parameters import META_GRAPH, MetaGraphParameters, parse_parameters
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.scratch import scratch_folder
@@ -60,8 +61,13 @@ class Exporter:
         roots: CheckpointRoots,
         conversions: ConversionProcesses,
         inspections: ConversionProcesses,
+        watch: ConversionWatch | None = None,
     ) -> None:
-        """Works with the given store, roots and processes; owns none of them."""
+        """Works with the given store, roots and processes; owns none of them.
+
+        `watch` times conversions; None: nobody wants to know.
+        """
+        self._watch = watch or ConversionWatch()
         self._store = store
         self._roots = roots
         self._conversions = conversions
@@ -103,13 +109,14 @@ class Exporter:
         return found
 
     async def _convert(self, request: ConversionRequest, digest: str, report: Report) -> Manifest:
-        order = await asyncio.to_thread(self._order, request)
-        place = _Publication(request.model, request.version, request.request_id, digest)
-        return await self._proven_and_published(
-            lambda folder: Task("exporter_service.conversion:convert", (order, folder)),
-            place,
-            report,
-        )
+        with self._watch.over("convert", request.model, report) as watched:
+            order = await asyncio.to_thread(self._order, request)
+            place = _Publication(request.model, request.version, request.request_id, digest)
+            return await self._proven_and_published(
+                lambda folder: Task("exporter_service.conversion:convert", (order, folder)),
+                place,
+                watched,
+            )
 
     async def adopt(self, request: AdoptionRequest) -> Manifest:
         """Finds a frozen graph's towers, proves it against itself, and publishes it.
@@ -117,17 +124,18 @@ class Exporter:
         Raises:
             PbserveError: see `ExporterService.AdoptGraph` in the contract.
         """
-        for one in request.formats:
-            one.check_installed()
-        graph = await asyncio.to_thread(self._roots.locate_file, request.graph)
-        if request.version:
-            await asyncio.to_thread(self._store.check_free, request.model, request.version)
-        order = AdoptionOrder(graph, request)
-        return await self._proven_and_published(
-            lambda folder: Task("exporter_service.adoption:adopt", (order, folder)),
-            _Publication(request.model, request.version),
-            lambda _: None,
-        )
+        with self._watch.over("adopt", request.model, lambda _: None) as watched:
+            for one in request.formats:
+                one.check_installed()
+            graph = await asyncio.to_thread(self._roots.locate_file, request.graph)
+            if request.version:
+                await asyncio.to_thread(self._store.check_free, request.model, request.version)
+            order = AdoptionOrder(graph, request)
+            return await self._proven_and_published(
+                lambda folder: Task("exporter_service.adoption:adopt", (order, folder)),
+                _Publication(request.model, request.version),
+                watched,
+            )
 
     async def verify(self, model: str, version: int) -> ParityReport:
         """Runs the proof of a published artifact again; version 0 means the highest.

@@ -6,20 +6,30 @@ import enum
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from exporter_service.probes import Array
+from exporter_service.completion import model_names
+from service_kit.connection_options import ServerChoice, connection_options
+
+if TYPE_CHECKING:
+    from exporter_service.client import ExporterClient
+    from exporter_service.probes import Array
 
 DEFAULT_ADDRESS = "127.0.0.1:8600"
+DEFAULT_METRICS_ADDRESS = "127.0.0.1:9600"
 
-Address = Annotated[
-    str, typer.Option(envvar="PBEXPORT_ADDRESS", help="Exporter service to ask, host:port.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="Name of the model.", show_default=False, autocompletion=model_names)
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Seconds to wait for the exporter.", show_default="no limit"),
+]
+
+connected = connection_options("PBEXPORT", DEFAULT_ADDRESS, "Exporter service")
 
 
 class Device(str, enum.Enum):
@@ -81,6 +91,18 @@ class Dtype(str, enum.Enum):
     UINT8 = "uint8"
 
 
+def open_client(connection: ServerChoice, *, retries: bool = True) -> ExporterClient:
+    """Returns a client that has sent nothing yet.
+
+    Raises:
+        InvalidRequest: the address, a certificate or the token cannot be used.
+    """
+    # Imported when it is needed: help and completion start faster without.
+    from exporter_service.client import ExporterClient
+
+    return ExporterClient(connection.address, **connection.client_options(retries=retries))
+
+
 def image_size_of(text: str | None) -> tuple[int, int] | None:
     """Returns height and width in pixels from one side or HEIGHTxWIDTH; None stays None."""
     if text is None:
@@ -131,6 +153,8 @@ def probe_of(path: Path | None) -> dict[str, Array]:
     """Returns the arrays of an `.npz` (by input name) or `.npy` file; none for None."""
     if path is None:
         return {}
+    import numpy as np
+
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

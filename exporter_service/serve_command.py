@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from exporter_service.options import DEFAULT_ADDRESS
+from exporter_service.options import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from exporter_service.settings import ExporterSettings
-from service_kit.address import parse_address
-from service_kit.console import LogFormatOption, one_line_errors
+from service_kit.console import one_line_errors
+from service_kit.serving_options import serving_options
+from service_kit.serving_settings import Serving
+
+# A request names files, it does not carry them; manifests of many cards stay far below.
+_MAX_MESSAGE_MB = 16
 
 
+@serving_options("PBEXPORT", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
 def serve(
-    listen: Annotated[
-        str, typer.Option(envvar="PBEXPORT_LISTEN", help="Address to listen on; port 0: any.")
-    ] = DEFAULT_ADDRESS,
+    serving: Serving,
     store: Annotated[
         str, typer.Option(envvar="PBEXPORT_STORE", help="Artifact store: a path or fsspec URL.")
     ] = "./models",
@@ -54,6 +57,24 @@ def serve(
             help="Seconds that a conversion may run; 0: no limit.",
         ),
     ] = 600.0,
+    caller_conversions: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBEXPORT_CALLER_CONVERSIONS",
+            min=1,
+            help="Conversions that one caller may have running or waiting.",
+            show_default="no limit",
+        ),
+    ] = None,
+    max_checkpoint_mb: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBEXPORT_MAX_CHECKPOINT_MB",
+            min=1,
+            help="MiB of one checkpoint's files.",
+            show_default="no limit",
+        ),
+    ] = None,
     worker_memory: Annotated[
         int | None,
         typer.Option(
@@ -63,23 +84,6 @@ def serve(
             show_default="no limit",
         ),
     ] = None,
-    lame_duck: Annotated[
-        float,
-        typer.Option(
-            envvar="PBEXPORT_LAME_DUCK",
-            min=0,
-            help="Seconds from NOT_SERVING to the end of new calls.",
-        ),
-    ] = 0.0,
-    grace: Annotated[
-        float,
-        typer.Option(
-            envvar="PBEXPORT_GRACE", min=0, help="Seconds for calls in flight at the end."
-        ),
-    ] = 10.0,
-    log_format: Annotated[
-        LogFormatOption, typer.Option(envvar="PBEXPORT_LOG_FORMAT", help="Logs on standard error.")
-    ] = LogFormatOption.CONSOLE,
 ) -> None:
     """Run the exporter service until SIGTERM or Ctrl-C."""
     from exporter_service.__main__ import run  # the server's imports are not the client's
@@ -87,16 +91,15 @@ def serve(
     with one_line_errors():
         run(
             ExporterSettings(
-                listen=parse_address(listen),
+                serving=serving,
                 store=store,
                 checkpoint_roots=tuple(checkpoint_root),
                 workers=workers,
                 spare_workers=spare_workers,
                 queue_limit=queue_limit,
                 conversion_timeout_seconds=conversion_timeout or None,
+                caller_conversions=caller_conversions,
+                checkpoint_bytes=None if max_checkpoint_mb is None else max_checkpoint_mb * 2**20,
                 worker_memory_bytes=None if worker_memory is None else worker_memory * 2**20,
-                lame_duck_seconds=lame_duck,
-                grace_seconds=grace,
-                log_format=log_format.value,
             )
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from exporter_service import codec, request_codec
+from exporter_service.caller_limit import CallerLimit
 from exporter_service.exporter import Exporter
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import manifest_codec
+from service_kit.audit import audited
+from service_kit.caller import current_caller
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ExporterService"].full_name
 # Calls of an asyncio server have another context class than the stubs' union can name.
@@ -20,9 +24,22 @@ _Context = Any
 class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
     """Answers `pbserve.exporter.v1.ExporterService`; the contract says what each rpc does."""
 
-    def __init__(self, exporter: Exporter, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Serves `exporter`; `clock` counts seconds for the progress events."""
+    def __init__(
+        self,
+        exporter: Exporter,
+        *,
+        caller_conversions: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Serves `exporter`.
+
+        Args:
+            exporter: answers.
+            caller_conversions: that one caller may have at a time; None: any number.
+            clock: seconds, for the progress events.
+        """
         self._exporter = exporter
+        self._limit = CallerLimit(caller_conversions)
         self._clock = clock
 
     async def ConvertCheckpoint(
@@ -30,12 +47,14 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
     ) -> AsyncIterator[pb.ConvertCheckpointResponse]:
         """Streams progress and the manifest."""
         began = self._clock()
-        events = self._exporter.convert(request_codec.conversion_request(request))
-        try:
-            async for event in events:
-                yield codec.event_message(event, self._clock() - began)
-        finally:
-            await events.aclose()
+        with (
+            audited("convert", model=request.model, checkpoint=request.checkpoint),
+            self._limit.place(current_caller.get()),
+        ):
+            events = self._exporter.convert(request_codec.conversion_request(request))
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield codec.event_message(event, self._clock() - began)
 
     async def InspectCheckpoint(
         self, request: pb.InspectCheckpointRequest, context: _Context
@@ -54,7 +73,11 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
         self, request: pb.AdoptGraphRequest, context: _Context
     ) -> pb.AdoptGraphResponse:
         """Publishes an existing frozen graph."""
-        manifest = await self._exporter.adopt(request_codec.adoption_request(request))
+        with (
+            audited("adopt", model=request.model, graph=request.graph),
+            self._limit.place(current_caller.get()),
+        ):
+            manifest = await self._exporter.adopt(request_codec.adoption_request(request))
         return pb.AdoptGraphResponse(manifest=manifest_codec.to_proto(manifest))
 
     async def ListArtifacts(
@@ -78,7 +101,8 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
         self, request: pb.DeleteArtifactRequest, context: _Context
     ) -> pb.DeleteArtifactResponse:
         """Removes one artifact."""
-        await self._exporter.delete(request.model, request.version)
+        with audited("delete", model=request.model, version=request.version):
+            await self._exporter.delete(request.model, request.version)
         return pb.DeleteArtifactResponse()
 
     async def ListArchitectures(

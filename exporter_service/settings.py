@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from service_kit.address import Address
-from service_kit.logs import LogFormat
+from service_kit.serving_settings import Serving
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
     """Settings of one exporter process."""
 
-    listen: Address
+    serving: Serving
     store: str
     checkpoint_roots: tuple[Path, ...]
     # Conversions that run at the same time; each is a process with TensorFlow.
@@ -25,8 +24,7 @@ class ExporterSettings:
     # What one task may take; None: as much as it wants.
     conversion_timeout_seconds: float | None = 600.0
     worker_memory_bytes: int | None = None
-    lame_duck_seconds: float = 0.0
-    grace_seconds: float = 10.0
-    log_format: LogFormat = "console"
-    # A request names files, it does not carry them; manifests of many cards stay far below.
-    max_message_bytes: int = 16 * 2**20
+    # Conversions that one caller may have at a time; None: any number.
+    caller_conversions: int | None = None
+    # Bytes of one checkpoint's files; None: any number.
+    checkpoint_bytes: int | None = None

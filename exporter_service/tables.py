@@ -11,7 +11,7 @@ from rich.text import Text
 from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.meta_graph.contents import MetaGraphContents
-from service_kit.console import plain, size_text
+from service_kit.console import lean_table, plain, size_text
 from service_kit.manifest import Manifest, MetaGraphReport, ParityReport, TensorSpec
 
 _SHOWN = 8
@@ -65,7 +65,12 @@ def manifest_values(manifest: Manifest) -> dict[str, Any]:
 
 def parity_table(report: ParityReport) -> Table:
     """Returns one row a comparison."""
-    table = Table("comparison", "on", "difference", "allowed", title=_verdict(report))
+    table = lean_table(
+        *("comparison", "on", "difference", "allowed"),
+        words=("comparison", "on"),
+        title=_verdict(report),
+        title_justify="left",
+    )
     for one in report.comparisons:
         table.add_row(
             one.subject,
@@ -90,9 +95,10 @@ def parity_values(report: ParityReport) -> dict[str, Any]:
 
 def artifacts_table(manifests: Sequence[Manifest]) -> Table:
     """Returns one row an artifact."""
-    table = Table()
-    for name in ("model", "version", "step", "architecture", "cards", "size", "published"):
-        table.add_column(name, overflow="fold")
+    table = lean_table(
+        *("model", "version", "step", "architecture", "cards", "size", "published"),
+        words=("model", "architecture", "published"),
+    )
     for manifest in manifests:
         step = manifest.checkpoint.global_step
         table.add_row(
@@ -102,7 +108,7 @@ def artifacts_table(manifests: Sequence[Manifest]) -> Table:
             manifest.architecture.name,
             str(len(manifest.towers)),
             size_text(manifest.graph.size_bytes),
-            f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC",
+            f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
         )
     return table
 
@@ -150,14 +156,15 @@ def contents_values(contents: CheckpointContents) -> dict[str, Any]:
 
 def architectures_table(architectures: Sequence[ArchitectureDescription]) -> Table:
     """Returns one row an architecture."""
-    table = Table("name", "image size", "parameters", "summary")
+    names = ("name", "image size", "parameters", "summary")
+    table = lean_table(*names, words=names)
     for one in architectures:
         size = f"{one.image_size[0]}x{one.image_size[1]}" if one.image_size else ""
         table.add_row(
             one.name,
             size,
             ", ".join(one.parameter_schema.get("properties", {})),
-            f"cannot be used: {one.error}" if one.error else one.summary,
+            Text(f"cannot be used: {one.error}" if one.error else one.summary),
         )
     return table
 

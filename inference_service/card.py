@@ -8,27 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import structlog
-
-from inference_service.batch_tensors import (
-    Tensors,
-    check_outputs,
-    non_finite_images,
-    part,
-    stacked,
-)
-from inference_service.batching import Priority, Slice, padded_size
-from inference_service.card_health import CardHealth
+from inference_service.batch_tensors import Tensors, size_in_bytes
+from inference_service.batching import Priority
+from inference_service.card_engine import CardEngine
+from inference_service.card_places import CardPlaces
 from inference_service.card_queue import CardQueue
 from inference_service.lane import CardCounts, CardLimits, Lane
-from inference_service.pending import CardAnswer, Pending
+from inference_service.pending import CardAnswer, Pending, is_expired
 from service_kit import errors
-
-_log = structlog.get_logger(__name__)
-_Batch = Sequence[tuple[Pending, Slice]]
-# A caller is told to wait until what is outstanding should be done, within these seconds.
-_SHORTEST_RETRY, _LONGEST_RETRY = 0.01, 5.0
-
 
 # Finds another place for what a card that is out of order had queued.
 Mover = Callable[[Sequence[Pending], "Card"], None]
@@ -50,7 +37,7 @@ class Card:
         Args:
             lane: what the card is made of.
             limits: what it takes; may be replaced later.
-            move: called on the card's thread with what it cannot answer any more.
+            move: called with what the card cannot answer any more, on any thread.
             clock: seconds, as for the deadlines given to `submit`.
         """
         self.lane = lane
@@ -58,12 +45,13 @@ class Card:
         self.counts = CardCounts()
         self._move = move
         self._clock = clock
-        self._health = CardHealth()
-        self._queue = CardQueue()
         self._changed = threading.Condition()
-        self._outstanding = 0
-        self._outstanding_bytes = 0
-        self._closed = False
+        self._engine = CardEngine(lane, self.counts, self._changed, clock)
+        self._queue = CardQueue()
+        self._places = CardPlaces(lane)
+        # Left the queue for the batch of this moment, at least in part.
+        self._taken: Sequence[Pending] = ()
+        self._closed = self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
         self._thread.start()
 
@@ -74,23 +62,34 @@ class Card:
 
     @property
     def outstanding(self) -> int:
-        """Images that wait or run."""
-        return self._outstanding
+        """Images that somebody waits for."""
+        return self._places.images
 
     @property
     def outstanding_bytes(self) -> int:
         """Bytes of their inputs."""
-        return self._outstanding_bytes
+        return self._places.size
+
+    @property
+    def waiting(self) -> int:
+        """Images in the queue."""
+        with self._changed:
+            return sum(pending.images - pending.done for pending in self._queue)
+
+    @property
+    def load(self) -> int:
+        """Images that wait or run, also those that run though nobody waits for them any more."""
+        return self._places.images + self._engine.abandoned
 
     @property
     def healthy(self) -> bool:
         """Whether the card takes requests."""
-        return self._health.healthy
+        return self._engine.healthy
 
     @property
     def last_error(self) -> str:
         """The engine's last error; empty: none."""
-        return self._health.last_error
+        return self._engine.last_error
 
     def submit(
         self,
@@ -101,55 +100,133 @@ class Card:
         priority: Priority = Priority.INTERACTIVE,
         pinned: bool = True,
     ) -> Future[CardAnswer]:
-        """Queues a request and returns its future answer; cancelling that frees its place.
+        """Queues a request and returns its future answer; see `reserve` and `fill`."""
+        pending = self.reserve(
+            images, size_in_bytes(inputs), deadline, priority=priority, pinned=pinned
+        )
+        self.fill(pending, inputs)
+        return pending.answer
+
+    def reserve(
+        self,
+        images: int,
+        size: int,
+        deadline: float | None = None,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        pinned: bool = True,
+    ) -> Pending:
+        """Takes a place for a request whose inputs come later; cancelling its answer frees that.
 
         Args:
-            inputs: arrays by semantic name, checked against the tower; `images` each.
             images: at least 1.
+            size: bytes of its inputs, as far as they are known.
             deadline: a time of the card's clock after which nobody waits for the answer.
             priority: class of the request.
-            pinned: whether another card may answer if this one cannot.
+            pinned: whether only this card may answer.
 
         Raises:
             QueueFull: too many images or bytes are outstanding.
-            CardOutOfOrder: the engine fails on this card.
+            CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
-
-        The future raises DeadlineExpired, CardOutOfOrder or EngineFailed.
         """
-        pending = Pending(
-            inputs, images, self._kind(inputs), priority, self._clock(), deadline, pinned
-        )
+        pending = Pending({}, images, None, priority, self._clock(), deadline, pinned, size)
         with self._changed:
             self._check_open()
-            self._check_room(images, pending.size_in_bytes)
-            self._enqueue(pending)
-        return pending.answer
+            self._check_room(priority, images, size)
+            self._settle(pending)
+        return pending
+
+    def fill(self, pending: Pending, inputs: Tensors) -> None:
+        """Queues a request that has a place here; what becomes of it is in its answer.
+
+        That is an error if not outputs: QueueFull where the inputs are larger than what they were
+        announced with, and there is no room for the rest; CardOutOfOrder where the card has become
+        so and no other may answer; DeadlineExpired; EngineFailed.
+
+        Args:
+            pending: what `reserve` has returned.
+            inputs: arrays by semantic name, checked against the tower.
+        """
+        pending.inputs, pending.kind = inputs, self._kind(inputs)
+        pending.arrived = self._clock()
+        try:
+            with self._changed:
+                self._check_open()
+                self._grow(pending)
+                self._put(pending)
+        except errors.CardOutOfOrder:
+            self._give_away([pending])
+        except errors.PbserveError as error:
+            pending.refuse(error)
 
     def take_over(self, pending: Pending) -> None:
-        """Queues a request that another card had accepted; raises as `submit`, but QueueFull."""
+        """Queues a request that another card had accepted; raises as `reserve`, but QueueFull."""
         with self._changed:
             self._check_open()
-            self._enqueue(pending)
+            self._settle(pending)
+            self._put(pending)
 
     def count_expired(self) -> None:
-        """Counts a request that would have come here, had it not expired on arrival."""
+        """Counts a request that expired before it was computed."""
         with self._changed:
             self.counts.expired_requests += 1
 
-    def close(self) -> None:
-        """Answers what is queued, then ends the thread. Blocks until that is done."""
+    def is_wanted(self, pending: Pending) -> bool:
+        """Whether somebody still waits; one that has expired is told so."""
+        if pending.answer.done():
+            return False
+        error = pending.expired(self._clock(), self.index)
+        if error and pending.refuse(error):
+            self.count_expired()
+        return error is None
+
+    def check_run(self) -> None:
+        """Takes the card out of order if its engine does not come back; to be called regularly.
+
+        Who waits for the run itself is told that it has failed, which is not tried again: it may
+        be their images that keep the engine. What waits behind it moves to other cards.
+        """
+        with self._changed:
+            running, taken = self._engine.suspend(), self._taken
+        if running is None:
+            return
+        words = f"no answer from card {self.index}: {self.last_error}"
+        for pending in running:
+            self._engine.fail(pending, errors.EngineFailed(words))
+        for pending in taken:
+            self._engine.fail(pending, self._engine.out_of_order())
+        self._give_away([])
+
+    def close(self) -> bool:
+        """Answers what is queued, then ends the thread. Blocks until that is done.
+
+        Returns False when it gave up on a run that takes too long: the engine is in use then, and
+        what was queued is given away.
+        """
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+            while not self._ended and ((left := self._engine.overdue_in) is None or left >= 0):
+                self._changed.wait(left)
+        if self._ended:
+            self._thread.join()
+        else:
+            self.check_run()
+        return self._ended
 
     def freed(self, pending: Pending) -> None:
         """See `Place`."""
         with self._changed:
-            self._outstanding -= pending.images
-            self._outstanding_bytes -= pending.size_in_bytes
-            if pending.answer.cancelled():
+            self._places.free(pending.priority, pending.images, pending.size)
+            if pending.done < pending.images:
+                # Else its inputs would stay, and count for nothing.
+                self._queue.discard(pending)
+            if not pending.answer.cancelled():
+                return
+            if is_expired(pending.deadline, self._clock()):
+                self.counts.expired_requests += 1
+            else:
                 self.counts.cancelled_requests += 1
 
     def _kind(self, inputs: Tensors) -> Any:
@@ -160,64 +237,70 @@ class Card:
     def _check_open(self) -> None:
         if self._closed:
             raise errors.ServerStopping("the model's version is being unloaded: try again")
-        if not self._health.healthy:
-            raise self._out_of_order()
+        if not self._engine.healthy:
+            raise self._engine.out_of_order()
 
-    def _out_of_order(self) -> errors.CardOutOfOrder:
-        return errors.CardOutOfOrder(
-            f"card {self.index} is out of order, and is being probed: leave the card out, or try "
-            f"again; the engine said: {self._health.last_error}",
-            retry_after=max(0.0, (self._health.probe_at or 0.0) - self._clock()),
-        )
-
-    def _check_room(self, images: int, size: int) -> None:
-        limits = self.limits
-        full_of_images = self._outstanding + images > limits.queue_images
-        if self._outstanding and (
-            full_of_images or self._outstanding_bytes + size > limits.queue_bytes
-        ):
+    def _check_room(self, priority: Priority, images: int, size: int) -> None:
+        try:
+            self._places.check(priority, images, size, self.limits)
+        except errors.QueueFull:
             self.counts.refused_requests += 1
-            what = (
-                f"{self._outstanding} images outstanding, and takes {limits.queue_images}"
-                if full_of_images
-                else f"{self._outstanding_bytes} bytes outstanding, and takes {limits.queue_bytes}"
-            )
-            raise errors.QueueFull(
-                f"card {self.index} has {what}: send {images} more later, or to another card",
-                retry_after=self._retry_after(),
-            )
+            raise
 
-    def _retry_after(self) -> float:
-        rate = max((timing.images_per_second for timing in self.lane.timings), default=100.0)
-        return min(max(self._outstanding / rate, _SHORTEST_RETRY), _LONGEST_RETRY)
+    def _grow(self, pending: Pending) -> None:
+        """Takes the places of what is more than was announced."""
+        size = size_in_bytes(pending.inputs)
+        if size > pending.size and pending.has_place:
+            self._places.free(pending.priority, pending.images, pending.size)
+            try:
+                self._check_room(pending.priority, pending.images, size)
+                pending.size = size
+            finally:
+                self._places.take(pending.priority, pending.images, pending.size)
 
-    def _enqueue(self, pending: Pending) -> None:
+    def _settle(self, pending: Pending) -> None:
         if not pending.settle(self):
             return
-        self._outstanding += pending.images
-        self._outstanding_bytes += pending.size_in_bytes
-        self._queue.put(pending)
-        self._changed.notify()
+        self._places.take(pending.priority, pending.images, pending.size)
         pending.answer.add_done_callback(
             lambda answer: pending.leave() if answer.cancelled() else None
         )
 
+    def _put(self, pending: Pending) -> None:
+        # One that is cancelled from here on leaves the queue with its place.
+        if pending.has_place:
+            self._queue.put(pending)
+            self._changed.notify_all()
+
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._wait_for_work()
-                if self._closed and not self._queue:
-                    return
-                self._queue.keep(self._is_wanted)
-                batch = self._queue.take(self.limits.batch)
-            if not self._health.healthy:
-                self._probe()
-            self._compute([one for one in batch if self._is_wanted(one[0])])
+        while self._has_work():
+            # In a frame of its own, which does not keep the last batch until the next one comes.
+            self._answer_next()
+
+    def _answer_next(self) -> None:
+        with self._changed:
+            batch = self._queue.take(self.limits.batch)
+            self._taken = [pending for pending, _ in batch]
+        if not self._engine.healthy:
+            self._engine.probe()
+        wanted = [one for one in batch if self.is_wanted(one[0])]
+        padded_sizes = self.limits.padded_sizes
+        if wanted and not self._engine.answer(wanted, padded_sizes, self.is_wanted):
+            self._give_away([pending for pending, _ in wanted])
+        self._taken = ()
+
+    def _has_work(self) -> bool:
+        """Waits until a batch or a probe is due; False: the card is closed and has none."""
+        with self._changed:
+            self._wait_for_work()
+            self._ended = self._closed and not self._queue
+            self._changed.notify_all()
+            return not self._ended
 
     def _wait_for_work(self) -> None:
         """Returns when a batch is due, a probe is, or the card is closed."""
         while not self._closed:
-            due = self._health.probe_at
+            due = self._engine.probe_at
             if self._queue:
                 delay = self.limits.max_queue_delay
                 if delay == 0 or self._queue.has_batch_of(self.limits.batch):
@@ -228,97 +311,16 @@ class Card:
                 return
             self._changed.wait(seconds)
 
-    def _is_wanted(self, pending: Pending) -> bool:
-        """Whether somebody still waits; checked again for every part of a split request."""
-        if pending.answer.done():
-            return False
-        error = pending.expired(self._clock(), self.index)
-        if error and pending.refuse(error):
-            self.count_expired()
-        return error is None
-
-    def _compute(self, batch: _Batch) -> None:
-        """Answers a batch, or gives it away when the card turns out to be out of order."""
-        if batch and not self._answer(batch):
-            self._give_away([pending for pending, _ in batch])
-
-    def _answer(self, batch: _Batch) -> bool:
-        """Answers a batch; one that fails is tried again request by request.
-
-        Returns False when the card is out of order; then some may have no answer.
-        """
-        # Whatever happens costs these requests; the card's thread lives.
-        try:
-            self._run(batch)
-        except Exception as error:
-            failure = _as_failure(error)
-        else:
-            self._health.succeeded()
-            return True
-        suspicious = self._health.failed(str(failure))
-        if suspicious and not self._probe():
-            return False
-        if len(batch) > 1:
-            return all(self._answer([one]) for one in batch if self._is_wanted(one[0]))
-        if batch[0][0].refuse(failure):
-            self.counts.failed_requests += 1
-        return True
-
-    def _run(self, batch: _Batch) -> None:
-        images = sum(one.images for _, one in batch)
-        size = padded_size(images, self.limits.padded_sizes)
-        parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
-        inputs = stacked(parts, self.lane.tower.inputs, size)
-        began = self._clock()
-        outputs = self.lane.run(inputs)
-        seconds = self._clock() - began
-        check_outputs(outputs, size)
-        self.counts.batches += 1
-        self.counts.busy_seconds += seconds
-        self.counts.non_finite_inputs += non_finite_images(inputs, images)
-        self.counts.non_finite_outputs += non_finite_images(outputs, images)
-        position = 0
-        for pending, one in batch:
-            taken = part(outputs, position, position + one.images)
-            position += one.images
-            if pending.deliver(
-                taken, card=self.index, batch_size=images, began=began, seconds=seconds
-            ):
-                self.counts.answered_images += pending.images
-
-    def _probe(self) -> bool:
-        """Runs the blank image that the card was warmed with; returns whether it is healthy."""
-        error = None
-        try:
-            self.lane.run(self.lane.blank)
-        except Exception as failure:
-            error = str(_as_failure(failure))
-        with self._changed:
-            was_healthy = self._health.healthy
-            self._health.probed(self._clock(), error)
-        if was_healthy != self.healthy:
-            _log.warning(
-                "card_back" if self.healthy else "card_out_of_order", card=self.index, error=error
-            )
-        return self.healthy
-
     def _give_away(self, failed: Sequence[Pending]) -> None:
-        """Moves requests that the engine has failed on, and all that wait, to other cards."""
+        """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
         with self._changed:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
-        kept = [pending for pending in everything if self._is_wanted(pending)]
+        kept = [pending for pending in everything if self.is_wanted(pending)]
         for pending in kept:
             pending.leave()
             pending.rewind()
         self._move([pending for pending in kept if not pending.pinned], self)
         for pending in kept:
-            if pending.pinned and pending.refuse(self._out_of_order()):
-                self.counts.failed_requests += 1
-
-
-def _as_failure(error: Exception) -> errors.PbserveError:
-    if isinstance(error, errors.PbserveError):
-        return error
-    _log.error("engine_raised", exc_info=error)
-    return errors.EngineFailed(f"the engine failed: {type(error).__name__}: {error}")
+            if pending.pinned:
+                self._engine.fail(pending, self._engine.out_of_order())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from inference_service.batching import Priority, Slice, leader, next_batch
+from inference_service.batching import Priority, Slice, Waiting, leader, next_batch
 from inference_service.pending import Pending
 
 _OTHER: Mapping[Priority, Priority] = {
@@ -38,36 +39,44 @@ class CardQueue:
             self._passed_over = 0
         self._waiting[pending.priority].append(pending)
 
-    def keep(self, is_wanted: Callable[[Pending], bool]) -> None:
-        """Drops the requests that are not wanted."""
-        for priority, queue in self._waiting.items():
-            self._waiting[priority] = deque(filter(is_wanted, queue))
+    def discard(self, pending: Pending) -> None:
+        """Drops a request, if it is there."""
+        with contextlib.suppress(ValueError):
+            self._waiting[pending.priority].remove(pending)
 
     def has_batch_of(self, images: int) -> bool:
         """Whether the next batch would have that many images."""
-        return sum(part.images for part in self._next(images)) >= images
+        return sum(part.images for _, part in self._next(images)) >= images
 
     def take(self, limit: int) -> list[tuple[Pending, Slice]]:
         """Takes the next batch: requests that are complete with it leave the queue."""
-        if not len(self):
-            return []
-        first = self._leader()
-        queue = list(self)
-        batch = [(queue[part.position], part) for part in self._next(limit)]
+        batch = self._next(limit)
         for pending, part in batch:
             pending.done = part.stop
-        self._passed_over = self._passed_over + 1 if first is Priority.INTERACTIVE else 0
-        self.keep(lambda pending: pending.done < pending.images)
+            if pending.done == pending.images:
+                self.discard(pending)
+        if batch:
+            leads = batch[0][0].priority is Priority.INTERACTIVE
+            self._passed_over = self._passed_over + 1 if leads else 0
         return batch
 
     def empty(self) -> list[Pending]:
         """Takes all requests."""
         everything = list(self)
-        self.keep(lambda _: False)
+        for queue in self._waiting.values():
+            queue.clear()
         return everything
 
-    def _next(self, limit: int) -> list[Slice]:
-        return next_batch((pending.waiting for pending in self), limit)
+    def _next(self, limit: int) -> list[tuple[Pending, Slice]]:
+        # No more of the queue than the batch needs.
+        seen: list[Pending] = []
+
+        def waiting() -> Iterator[Waiting]:
+            for pending in self:
+                seen.append(pending)
+                yield pending.waiting
+
+        return [(seen[part.position], part) for part in next_batch(waiting(), limit)]
 
     def _leader(self) -> Priority:
         return leader(

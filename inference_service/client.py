@@ -1,36 +1,48 @@
-"""Synchronous client of the inference service. Imports no TensorFlow."""
+"""Clients of the inference service, synchronous and asyncio. Import no TensorFlow."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+import random
+from collections.abc import Generator, Iterable
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typing_extensions import Unpack
 
+from inference_service import calls
 from inference_service import client_codec as codec
+from inference_service.aio_client import AsyncInferenceClient
 from inference_service.client_codec import Inputs, RequestOptions
 from inference_service.results import Model, Prediction, StreamAnswer, Version
-from pbserve.inference.v1 import inference_pb2 as pb
+from inference_service.stream_call import StreamCall
+from inference_service.stream_ledger import StreamLedger
 from pbserve.inference.v1 import inference_pb2_grpc
-from service_kit import errors
-from service_kit.channel import Client, sendable, typed_errors
+from service_kit.client import Client
+from service_kit.connection import ConnectionOptions
+from service_kit.retry import RetryPolicy
+from service_kit.tls import Tls
+
+__all__ = ["AsyncInferenceClient", "InferenceClient", "RetryPolicy", "Tls"]
 
 
 class InferenceClient(Client):
-    """Calls one inference service.
+    """Calls one inference service, or several that serve the same. Threads may share it.
 
     Every method raises the `PbserveError` that the service raised, or `ServerStopping` when
-    the service cannot be reached.
+    the service cannot be reached. What passes (UNAVAILABLE, and RESOURCE_EXHAUSTED with a time to
+    wait) is tried again before that, within `timeout`: see `RetryPolicy`.
     """
 
-    def __init__(self, address: str) -> None:
-        """Prepares a connection to `host:port`; it is made by the first call."""
-        super().__init__(address)
-        self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        """Prepares a connection; it is made by the first call.
+
+        Args:
+            address: `host:port`, where all addresses of the host are used in turn; or a target
+                of gRPC, as `dns:///name:port` or `ipv4:127.0.0.1:8500,127.0.0.1:8501`.
+            options: see `ConnectionOptions`.
+
+        Raises:
+            InvalidRequest: the address or an option cannot be what is meant.
+        """
+        super().__init__(address, inference_pb2_grpc.InferenceServiceStub, **options)
 
     def predict(
         self,
@@ -44,14 +56,13 @@ class InferenceClient(Client):
 
         Args:
             model: name of the model.
-            images: [images, height, width, channels], a list of encoded images (JPEG or PNG), or
-                several of these by semantic name.
-            timeout: seconds, also honoured in the server's queue; None: no limit.
+            images: [images, height, width, channels]; or one image or a list of them: paths of
+                JPEG or PNG files, their contents, or Pillow images; or several of these by
+                semantic name. See `tensor_or_files`.
+            timeout: seconds, also honoured in the server's queue; None: the client's.
             options: see `RequestOptions`.
         """
-        request = codec.request_message(model, images, "", **options)
-        with typed_errors():
-            return codec.prediction(self._stub.Predict(request, timeout=timeout))
+        return self._run(calls.predict(model, images, **options), timeout)
 
     def stream(
         self,
@@ -62,63 +73,43 @@ class InferenceClient(Client):
         in_request_order: bool = False,
         timeout: float | None = None,
         **options: Unpack[RequestOptions],
-    ) -> Iterator[StreamAnswer]:
+    ) -> Generator[StreamAnswer, None, None]:
         """Yields one answer a group of images, as they are ready.
+
+        Every group is answered exactly once. What a server refuses for the moment is sent again
+        when it asks for it. When the stream ends because the server goes away, another is opened
+        and what has no answer is sent again, so that a server may be restarted meanwhile. A group
+        that cannot be read has the error as its answer. Closing the iterator ends everything.
 
         Args:
             model: name of the model.
             groups: each as `images` of `predict`; read in another thread, as places get free.
-            window: groups in flight.
+            window: groups in flight, which are kept until they are answered.
             in_request_order: answers come in the order of the groups.
-            timeout: seconds for the whole stream; None: no limit.
+            timeout: seconds for the whole stream; None: the client's.
             options: see `RequestOptions`; a version that they leave open, and a card, are chosen
                 for each group anew.
 
-        Raises whatever `groups` raises.
+        Raises whatever `groups` raises, after the answers to what it gave.
         """
-        places = threading.Semaphore(window)
-        ended = threading.Event()
-        failure: list[BaseException] = []
+        common = codec.request_without_images(model, **options)
+        tries = self._tries(timeout, repeatable=True)
+        retry = self._connection.retry
+        stream = StreamCall(
+            lambda requests: self._call("StreamPredict", requests, tries),
+            common,
+            StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
+            tries,
+        )
+        return stream.answers(groups)
 
-        def requests() -> Iterator[pb.StreamPredictRequest]:
-            try:
-                for index, images in enumerate(groups):
-                    places.acquire()
-                    if ended.is_set():
-                        return
-                    yield pb.StreamPredictRequest(
-                        request=codec.request_message(model, images, str(index), **options),
-                        in_request_order=in_request_order,
-                    )
-            except Exception as error:
-                # grpc would only log it and cancel the call.
-                failure.append(error)
-
-        call = self._stub.StreamPredict(requests(), timeout=timeout)
-        try:
-            with typed_errors():
-                for response in call:
-                    places.release()
-                    yield codec.stream_answer(response)
-            if failure:
-                raise failure[0]
-        finally:
-            ended.set()
-            places.release()
-            call.cancel()
-
-    def models(self) -> list[Model]:
+    def models(self, *, timeout: float | None = None) -> list[Model]:
         """Returns every model with the state of its versions."""
-        with typed_errors():
-            response = self._stub.ListModels(pb.ListModelsRequest())
-        return [codec.model(message) for message in response.models]
+        return self._run(calls.models(), timeout)
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str, *, timeout: float | None = None) -> Model:
         """Returns one model with the state of its versions."""
-        with sendable():
-            request = pb.GetModelRequest(model=name)
-        with typed_errors():
-            return codec.model(self._stub.GetModel(request).model)
+        return self._run(calls.model(name), timeout)
 
     def load(self, model: str, version: int = 0, *, timeout: float | None = None) -> Version:
         """Has the server look at its store for a model, and returns the version once it is served.
@@ -126,51 +117,30 @@ class InferenceClient(Client):
         Args:
             model: name of the model.
             version: to serve besides what the version policy chooses; 0: what that chooses.
-            timeout: seconds; None: no limit. The load goes on when they are over.
+            timeout: seconds; None: the client's. The load goes on when they are over.
         """
-        with sendable():
-            request = pb.LoadModelRequest(model=model, version=version)
-        with typed_errors():
-            return codec.version(self._stub.LoadModel(request, timeout=timeout).version)
+        return self._run(calls.load(model, version), timeout)
 
     def unload(self, model: str, version: int = 0, *, timeout: float | None = None) -> None:
         """Has the server stop serving a version, 0: all; returns when its memory is free."""
-        with sendable():
-            request = pb.UnloadModelRequest(model=model, version=version)
-        with typed_errors():
-            self._stub.UnloadModel(request, timeout=timeout)
+        self._run(calls.unload(model, version), timeout)
 
-    def set_label(self, model: str, label: str, version: int) -> None:
+    def set_label(
+        self, model: str, label: str, version: int, *, timeout: float | None = None
+    ) -> None:
         """Points a label at a version that is served; 0 removes the label."""
-        with sendable():
-            request = pb.SetLabelRequest(model=model, label=label, version=version)
-        with typed_errors():
-            self._stub.SetLabel(request)
+        self._run(calls.set_label(model, label, version), timeout)
 
-    def problems(self) -> tuple[str, ...]:
+    def problems(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Returns what keeps the server from being up to date: its models file, or its store."""
-        with typed_errors():
-            response = self._stub.ListModels(pb.ListModelsRequest())
-        return tuple(filter(None, (response.models_file_problem, response.store_problem)))
+        return self._run(calls.problems(), timeout)
 
     def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
         """Returns when the model (empty: the server) answers requests.
 
+        Of several servers behind one address, when one of them does.
+
         Raises:
             DeadlineExpired: it did not within `timeout` seconds.
         """
-        ends = time.monotonic() + timeout
-        health: Any = health_pb2_grpc.HealthStub(self._channel)
-        request = health_pb2.HealthCheckRequest(service=model)
-        while (left := ends - time.monotonic()) > 0:
-            try:
-                watch = health.Watch(request, timeout=left, wait_for_ready=True)
-                for response in watch:
-                    if response.status == health_pb2.HealthCheckResponse.SERVING:
-                        watch.cancel()
-                        return
-            except grpc.RpcError:
-                # Gone while it starts; the deadline of the loop ends this.
-                time.sleep(min(0.05, max(left, 0)))
-        what = f"model {model}" if model else "the server"
-        raise errors.DeadlineExpired(f"{what} was not ready within {timeout:g} s")
+        self._wait_until_serving(model, timeout)

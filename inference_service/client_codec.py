@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from google.protobuf import duration_pb2
 from typing_extensions import TypedDict, Unpack
 
+from inference_service.image_inputs import Array, Images, Inputs, by_name, tensor_or_files
 from inference_service.results import (
     BatchTiming,
     Card,
     CardCounts,
     Model,
     Prediction,
-    ScoredClass,
     StreamAnswer,
     Version,
 )
+from inference_service.scored_class import ScoredClass
 from inference_service.tensor_codec import decode_tensor, encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
-from service_kit import manifest_codec, status
+from service_kit import errors, manifest_codec, status
 from service_kit.channel import sendable
 
-Array = npt.NDArray[Any]
-# Pixels, or one encoded image an element.
-Images = Array | Sequence[bytes]
-Inputs = Images | Mapping[str, Images]
+__all__ = ["Array", "Images", "Inputs", "RequestOptions"]
+
 _INPUT = "input"
 
 
@@ -68,11 +65,18 @@ def request_message(
     """Returns the request for a group of images.
 
     Raises:
-        InvalidTensor: the contract has no such dtype.
+        InvalidTensor: the contract has no such dtype, or see `tensor_or_files`.
+        InvalidRequest: an option has a value that cannot be sent, or see `tensor_or_files`.
+    """
+    return with_images(request_without_images(model, **options), images, request_id)
+
+
+def request_without_images(model: str, **options: Unpack[RequestOptions]) -> pb.PredictRequest:
+    """Returns what the requests of a stream have in common.
+
+    Raises:
         InvalidRequest: an option has a value that cannot be sent.
     """
-    inputs = images if isinstance(images, Mapping) else {_INPUT: images}
-    tensors = {name: _tensor(value) for name, value in inputs.items()}
     known = dict(options)
     priority = known.pop("priority", "interactive")
     fit = known.pop("image_fit", "exact")
@@ -84,18 +88,28 @@ def request_message(
             )
         return pb.PredictRequest(
             model=model,
-            inputs=tensors,
-            request_id=request_id,
             priority=_PRIORITIES[str(priority)],
             image_fit=_FITS[str(fit)],
             **known,  # type: ignore[arg-type]
         )
 
 
-def _tensor(value: Images) -> pb.Tensor:
-    if isinstance(value, (list, tuple)) and all(isinstance(one, bytes) for one in value):
-        return encode_elements(value)
-    return encode_tensor(np.asarray(value))
+def with_images(common: pb.PredictRequest, images: Inputs, request_id: str) -> pb.PredictRequest:
+    """Returns a request of its own for a group of images; reads their files.
+
+    Raises:
+        InvalidTensor, InvalidRequest: see `tensor_or_files`.
+    """
+    tensors = {name: _tensor(name, value) for name, value in by_name(images, _INPUT).items()}
+    with sendable():
+        request = pb.PredictRequest(inputs=tensors, request_id=request_id)
+    request.MergeFrom(common)
+    return request
+
+
+def _tensor(name: str, images: Images) -> pb.Tensor:
+    value = tensor_or_files(name, images)
+    return encode_elements(value) if isinstance(value, list) else encode_tensor(value)
 
 
 def prediction(message: pb.PredictResponse) -> Prediction:
@@ -117,7 +131,15 @@ def prediction(message: pb.PredictResponse) -> Prediction:
 
 
 def stream_answer(message: pb.StreamPredictResponse) -> StreamAnswer:
-    """Returns what a response of a stream says."""
+    """Returns what a response of a stream says.
+
+    Raises:
+        RemoteError: it answers nothing that this client asks.
+    """
+    if not message.request_id.isdecimal():
+        raise errors.RemoteError(
+            f"the server answered a request {message.request_id!r}, which was never sent"
+        )
     index = int(message.request_id)
     if message.HasField("error"):
         return StreamAnswer(index, None, status.from_proto(message.error))

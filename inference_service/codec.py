@@ -11,8 +11,8 @@ from inference_service.card import Card
 from inference_service.images import Fit
 from inference_service.question import Answer, Question
 from inference_service.registry import ModelStatus, VersionStatus
+from inference_service.scored_class import ScoredClass
 from inference_service.tensor_codec import decode_elements, decode_tensor, encode_tensor
-from inference_service.top_classes import ScoredClass
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors, manifest_codec
 from service_kit.model_name import checked_model_name
@@ -28,6 +28,9 @@ _FIT_OF = {
     pb.IMAGE_FIT_CROP: Fit.CROP,
 }
 _MOST_TOP = 1000
+# What becomes a message in a millisecond or two: measured, 0.9 microseconds a class, 2 ms for 4 MB.
+_QUICK_CLASSES = 1000
+_QUICK_BYTES = 4 * 2**20
 
 
 def question(message: pb.PredictRequest) -> Question:
@@ -79,6 +82,13 @@ def model_and_version(
     if message.version < 0:
         raise errors.InvalidRequest(f"version is {message.version}: versions begin at 1")
     return checked_model_name(message.model), message.version
+
+
+def is_slow_answer(answer: Answer) -> bool:
+    """Whether `answer_message` takes so long that nobody should wait for it on an event loop."""
+    if sum(array.nbytes for array in answer.outputs.values()) > _QUICK_BYTES:
+        return True
+    return bool(answer.top) and len(answer.top) * len(answer.top[0]) > _QUICK_CLASSES
 
 
 def answer_message(answer: Answer) -> pb.PredictResponse:

@@ -9,7 +9,8 @@ from inference_service.operations import Operations
 from inference_service.predictor import Predictor
 from inference_service.registry import Registry
 from inference_service.store_watch import Problems
-from service_kit.server import Health, OpenStreams
+from service_kit.health import Health
+from service_kit.open_streams import OpenStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Core:
         health: what `grpc.health.v1` says.
         streams: counts the open streams, and says when they have to end.
         stream_window: requests that may be in flight in one stream.
+        max_message_bytes: of one message.
     """
 
     predictor: Predictor
@@ -33,3 +35,4 @@ class Core:
     health: Health
     streams: OpenStreams
     stream_window: int
+    max_message_bytes: int

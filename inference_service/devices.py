@@ -37,6 +37,9 @@ class DeviceRequest:
         """Whether the machine decides."""
         return not self.devices
 
+    def __str__(self) -> str:
+        return ",".join(map(str, self.devices)) or "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

@@ -17,7 +17,7 @@ class Share:
 
 
 def choose_card(outstanding: Mapping[int, int], turn: int) -> int:
-    """Returns the card with the fewest outstanding images.
+    """Returns the card with the fewest images that wait or run.
 
     Args:
         outstanding: images waiting or running, by card; at least one card.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
 
+from inference_service.background_work import BackgroundWork, TimeIsUp
 from inference_service.heap import give_back
+from inference_service.hot_load_counts import HotLoadCounts
 from inference_service.load_failures import LoadFailures
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
@@ -35,9 +37,20 @@ class HotLoader:
         rules: ModelRules,
         health: ModelHealth,
         *,
+        load_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Works with the given parts; `clock` (seconds) paces the retries of failed loads."""
+        """Works with the given parts.
+
+        Args:
+            store: has what is published.
+            registry: has what is served.
+            loader: brings one into the other.
+            rules: say what is wanted.
+            health: is told of changes.
+            load_seconds: that a load may take before it has failed; None: any time.
+            clock: paces the retries of failed loads, in seconds.
+        """
         self._store = store
         self._registry = registry
         self._loader = loader
@@ -45,8 +58,11 @@ class HotLoader:
         self._health = health
         self._clock = clock
         # One load at a time: two would fight for the cores that answer requests.
-        self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._closing = ThreadPoolExecutor(1, thread_name_prefix="unload")
+        self._loading: BackgroundWork[Lanes] = BackgroundWork(
+            "load", seconds=load_seconds, discard=_free_lanes
+        )
+        self._load_seconds = load_seconds
+        self._looks = self._newest_look = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failures = LoadFailures()
         self._errors: dict[Publication, errors.PbserveError] = {}
@@ -54,6 +70,12 @@ class HotLoader:
         self._published: dict[str, Mapping[int, str]] = {}
         self._closing_down = False
         self.store_problem = ""
+        self.counts = HotLoadCounts()
+
+    @property
+    def store(self) -> ArtifactStore:
+        """Where the models come from."""
+        return self._store
 
     @property
     def published(self) -> Mapping[str, Mapping[int, str]]:
@@ -65,14 +87,25 @@ class HotLoader:
 
         A store that cannot be reached changes nothing.
         """
+        self._looks += 1
+        number = self._looks
+        began = self._clock()
         try:
             published = await asyncio.to_thread(self._store.published)
         except errors.StoreUnavailable as error:
+            self.counts.looked(self._clock() - began, reached=False)
             if str(error) != self.store_problem:
                 _log.warning("store_unavailable", message=str(error))
             self.store_problem = str(error)
             return False
+        self.counts.looked(self._clock() - began, reached=True)
+        if self.store_problem:
+            _log.info("store_available")
         self.store_problem = ""
+        if number < self._newest_look:
+            # A look that began later has ended before: it knows better.
+            return True
+        self._newest_look = number
         if model is None:
             self._published = dict(published)
         elif model in published:
@@ -109,7 +142,7 @@ class HotLoader:
                 # From now on, so that who asks while it waits for its turn is told to come back.
                 publication = action.publication
                 self._registry.note(publication.model, publication.version, State.LOADING)
-                self._start(action.publication.model, self._load(action.publication))
+                self._start(publication.model, self._load(publication, self._clock()))
             else:
                 self._start(action.model, self._unload(action))
         await self._health.tell(self._registry)
@@ -124,15 +157,30 @@ class HotLoader:
         while await self.act():
             await self.settled()
 
+    async def act_until(self, done: Callable[[], bool], models: Collection[str]) -> bool:
+        """Acts and waits until `done`; False when nothing under way for the models leads there."""
+        while not done():
+            acted = await self.act()
+            if not acted and not any(map(self.is_busy, models)):
+                return done()
+            for model in models:
+                await self.settled(model)
+        return True
+
     async def settled(self, model: str | None = None) -> None:
         """Returns when everything that was started, for one model or all, is done."""
         while tasks := [t for name, t in self._tasks.items() if model in (None, name)]:
             await asyncio.wait(tasks)
 
+    def is_busy(self, model: str) -> bool:
+        """Whether something that was started for a model is not done yet."""
+        return model in self._tasks
+
     def served(self, model: str, version: int) -> bool:
         """Whether a version is served as the store has it."""
         fingerprint = self._registry.fingerprints().get(model, {}).get(version)
-        return fingerprint is not None and fingerprint == self._published[model].get(version)
+        published = self._published.get(model, {}).get(version)
+        return fingerprint is not None and fingerprint == published
 
     def failure(self, model: str, version: int) -> errors.PbserveError | None:
         """Returns why the load of what the store has failed; None: it did not."""
@@ -158,8 +206,6 @@ class HotLoader:
         for model, versions in self._registry.fingerprints().items():
             for version in versions:
                 await self._unload(Unload(model, version))
-        self._loading.shutdown()
-        self._closing.shutdown()
 
     def _start(self, model: str, work: Coroutine[Any, Any, None]) -> None:
         previous = self._tasks.get(model)
@@ -176,13 +222,19 @@ class HotLoader:
 
         self._tasks[model] = asyncio.create_task(in_turn())
 
-    async def _load(self, publication: Publication) -> None:
+    async def _load(self, publication: Publication, wanted_at: float) -> None:
         model, version = publication.model, publication.version
         log = _log.bind(model=model, version=version)
         log.info("loading")
-        loop = asyncio.get_running_loop()
         try:
-            lanes = await loop.run_in_executor(self._loading, self._load_now, publication)
+            lanes = await self._loading.run(partial(self._load_now, publication))
+        except TimeIsUp:
+            timed_out = errors.LoadTimedOut(
+                f"loading took longer than {self._load_seconds:g} s, and goes on in vain: does the "
+                "graph end? --load-timeout allows more"
+            )
+            self._fail(publication, timed_out)
+            log.warning("load_failed", reason=timed_out.reason, message=str(timed_out))
         except errors.PbserveError as error:
             self._fail(publication, error)
             log.warning("load_failed", reason=error.reason, message=str(error))
@@ -195,6 +247,7 @@ class HotLoader:
             servable = Servable(lanes, self._rules.limits(model))
             displaced = self._registry.install(Loaded(servable, publication.fingerprint))
             self._errors.pop(publication, None)
+            self.counts.loaded(model, lanes.seconds, self._clock() - wanted_at)
             self._rules.settle_labels(self._registry.fingerprints())
             log.info("available", seconds=round(lanes.seconds, 3))
             if displaced:
@@ -208,6 +261,7 @@ class HotLoader:
 
     def _fail(self, publication: Publication, error: errors.PbserveError) -> None:
         now = self._clock()
+        self.counts.failed(publication.model, error)
         pause = self._failures.record(publication, error, now)
         # Without its traceback, whose frames would keep what the load had in memory.
         self._errors[publication] = type(error)(error.message, retry_after=error.retry_after)
@@ -227,9 +281,14 @@ class HotLoader:
 
     async def _free(self, loaded: Loaded) -> None:
         await loaded.unleased()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._closing, _close, loaded.servable)
+        # Not behind another: a card that hangs would keep everybody's memory.
+        await BackgroundWork[None]("unload").run(partial(_close, loaded.servable))
         self._registry.freed(loaded)
+
+
+def _free_lanes(lanes: Lanes) -> None:
+    lanes.engine.close()
+    give_back()
 
 
 def _close(servable: Servable) -> None:

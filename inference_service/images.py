@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
+from inference_service.encoded_image import failures_of, opened_image, size_text
 from service_kit import errors
 from service_kit.manifest import TensorSpec
 
 # Pillow's mode by the model's number of channels.
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
-# What Pillow makes of JPEG and PNG with 8 bits a channel or fewer.
-_READABLE_MODES = frozenset(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-# Of one image: Pillow holds four bytes a pixel, 256 MB.
-_MOST_PIXELS = 64_000_000
-# JPEG has no longer ones. Stretching a line of 1 x 64 million pixels to a width of 256 would
-# take 64 GB on the way.
-_LONGEST_SIDE = 65_535
 # Of what is returned, 768 MB of RGB. A message of 64 MB can have 300000 images of one pixel, or
 # 300 large ones of one colour.
 _MOST_PIXELS_TOGETHER = 256_000_000
 _FIT_ADVICE = "resize it before sending, or ask for a fit"
 _ONE_SIZE_ADVICE = "send images of one size in one request"
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_JPEG_START = b"\xff\xd8\xff"
 
 
 class Fit(enum.Enum):
@@ -49,18 +36,8 @@ class Fit(enum.Enum):
     CROP = "CROP"
 
 
-class _Jpeg(JpegImageFile):
-    """A JPEG whose EXIF data are not read, since nothing of them is used.
-
-    Pillow warns of each damaged tag, and Python keeps the text of each warning for good.
-    """
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
-def decode_images(encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> npt.NDArray[np.uint8]:
-    """Returns JPEG and PNG images as uint8 [images, height, width, channels].
+class ImageDecoding:
+    """JPEG and PNG images on their way to uint8 [images, height, width, channels].
 
     Colours become what the model has channels for, 3 if it takes any number: alpha is dropped for
     1 and 3, grey is repeated, grey of colours is that of JPEG (ITU-R 601). EXIF orientation is
@@ -68,37 +45,70 @@ def decode_images(encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> npt.N
     shrink into one (TensorFlow's `antialias=True`). Of an animation the first picture counts.
 
     Keeps a core busy, milliseconds a megapixel, without the interpreter's lock for the most part:
-    not for an event loop. Threads may call it at the same time.
+    not for an event loop. One thread at a time; several may decode at the same time.
 
-    Args:
-        encoded: one file's content an image.
-        spec: the input, of shape [images, height, width, channels]; -1 is any size.
-        fit: what happens to images of another size. Where the model takes any size, EXACT asks
-            for one size in all images.
-
-    Raises:
-        InvalidTensor: the input takes no images, an image does not decode, would lose bits, or
-            has the wrong size, or there are too many pixels (64 million in an image, 256 million
-            in all that is returned); names the image.
-        InvalidRequest: images are to be resized, and the model has no size.
+    Attributes:
+        pixels: of all images. Until the first one is decoded, sizes that the model leaves open are
+            0 unless there is a fit.
     """
-    wanted = _wanted_size(spec, fit)
-    channels = spec.shape[3] if spec.shape[3] >= 0 else 3
-    height, width = (max(size, 0) for size in wanted)
-    batch = _room(len(encoded), height, width, channels, spec)
-    for index, content in enumerate(encoded):
-        where = f"image {index} of input {spec.name!r}"
-        with _failures_of(where):
-            image = _opened(content)
-            _check_header(image, where)
-            if fit is Fit.EXACT:
-                size = (image.height, image.width)
-                _check_size(size, wanted, where, "the model takes", _FIT_ADVICE)
-                if index == 0:
-                    batch = _room(len(encoded), *size, channels, spec)
-                _check_size(size, batch.shape[1:3], where, "image 0 has", _ONE_SIZE_ADVICE)
-            batch[index] = _pixels(image, channels, fit, batch.shape[1:3])
-    return batch
+
+    def __init__(self, encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> None:
+        """Makes room for all images; decodes none yet.
+
+        Args:
+            encoded: one file's content an image.
+            spec: the input, of shape [images, height, width, channels]; -1 is any size.
+            fit: what happens to images of another size. Where the model takes any size, EXACT asks
+                for one size in all images.
+
+        Raises:
+            InvalidTensor: the input takes no images, or these have too many pixels (256 million in
+                all that comes out).
+            InvalidRequest: images are to be resized, and the model has no size.
+        """
+        self._encoded, self._spec, self._fit = encoded, spec, fit
+        self._wanted = _wanted_size(spec, fit)
+        self._channels = spec.shape[3] if spec.shape[3] >= 0 else 3
+        height, width = (max(size, 0) for size in self._wanted)
+        self.pixels = _room(len(encoded), height, width, self._channels, spec)
+        self._next = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all images are decoded."""
+        return self._next == len(self._encoded)
+
+    def decode_next(self) -> None:
+        """Decodes one image.
+
+        Raises:
+            InvalidTensor: it does not decode, would lose bits, or has the wrong size, or too many
+                pixels (64 million) or scans (32, of the largest image); names the image.
+        """
+        where = f"image {self._next} of input {self._spec.name!r}"
+        with failures_of(where):
+            image = opened_image(self._encoded[self._next], where)
+            self._check_size(image, where)
+            size = self.pixels.shape[1:3]
+            self.pixels[self._next] = _pixels(image, self._channels, self._fit, size)
+        self._next += 1
+
+    def _check_size(self, image: ImageFile, where: str) -> None:
+        if self._fit is not Fit.EXACT:
+            return
+        size = (image.height, image.width)
+        _check_size(size, self._wanted, where, "the model takes", _FIT_ADVICE)
+        if self._next == 0:
+            self.pixels = _room(len(self._encoded), *size, self._channels, self._spec)
+        _check_size(size, self.pixels.shape[1:3], where, "image 0 has", _ONE_SIZE_ADVICE)
+
+
+def decode_images(encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> npt.NDArray[np.uint8]:
+    """Returns all images, as `ImageDecoding` makes them of the same arguments."""
+    decoding = ImageDecoding(encoded, spec, fit)
+    while not decoding.is_done:
+        decoding.decode_next()
+    return decoding.pixels
 
 
 def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:
@@ -115,7 +125,7 @@ def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:
         )
     if fit is not Fit.EXACT and (height < 0 or width < 0):
         raise errors.InvalidRequest(
-            f"input {spec.name!r} takes images of {_size_text((height, width))}, so that there is "
+            f"input {spec.name!r} takes images of {size_text((height, width))}, so that there is "
             "nothing to fit them to: resize them before sending, and ask for no fit"
         )
     return height, width
@@ -127,56 +137,10 @@ def _room(
     """Returns an array for all images, whose contents are yet to come."""
     if images * height * width > _MOST_PIXELS_TOGETHER:
         raise errors.InvalidTensor(
-            f"input {spec.name!r} has {images} images of {_size_text((height, width))}, and "
+            f"input {spec.name!r} has {images} images of {size_text((height, width))}, and "
             f"{_MOST_PIXELS_TOGETHER} pixels are possible in one request: send them in several"
         )
     return np.empty([images, height, width, channels], np.uint8)
-
-
-@contextlib.contextmanager
-def _failures_of(where: str) -> Iterator[None]:
-    """Turns whatever Pillow raises on a file's content into an error that names the image."""
-    try:
-        yield
-    except (errors.InvalidTensor, MemoryError):
-        raise
-    except Exception as error:
-        # SyntaxError, OSError, ValueError, struct.error, zlib.error: Pillow promises no set.
-        raise errors.InvalidTensor(
-            f"{where} does not decode as JPEG or PNG: {str(error) or type(error).__name__}"
-        ) from None
-
-
-def _opened(content: bytes) -> ImageFile:
-    """Returns an image of which only the header has been read.
-
-    The classes are called themselves, because `PIL.Image.open` answers a large image with a
-    warning that could be handled for the whole process only.
-    """
-    if content.startswith(_PNG_START):
-        # Pillow's decoder needs neither the end of the file nor the checksums of the pixels.
-        if _PNG_END not in content:
-            raise ValueError("the file is truncated")
-        PngImageFile(io.BytesIO(content)).verify()
-        return PngImageFile(io.BytesIO(content))
-    if content.startswith(_JPEG_START):
-        return _Jpeg(io.BytesIO(content))
-    raise ValueError(f"it begins with {content[:8]!r}" if content else "it is empty")
-
-
-def _check_header(image: ImageFile, where: str) -> None:
-    """Checks before a pixel is decoded that memory will do, and that no bits would be lost."""
-    pixels = image.width * image.height
-    if pixels > _MOST_PIXELS or max(image.size) > _LONGEST_SIDE:
-        raise errors.InvalidTensor(
-            f"{where} has {_size_text((image.height, image.width))}; at most {_MOST_PIXELS} pixels "
-            f"and sides of {_LONGEST_SIDE} are possible: resize it before sending"
-        )
-    if image.mode not in _READABLE_MODES or any(";16" in str(tile.args) for tile in image.tile):
-        raise errors.InvalidTensor(
-            f"{where} has more than 8 bits a channel, which would be lost: save it with 8, or send "
-            "a raw tensor"
-        )
 
 
 def _check_size(
@@ -184,7 +148,7 @@ def _check_size(
 ) -> None:
     if any(want not in (-1, got) for got, want in zip(size, wanted, strict=True)):
         raise errors.InvalidTensor(
-            f"{where} has {_size_text(size)}; {who_wants} {_size_text(wanted)}: {advice}"
+            f"{where} has {size_text(size)}; {who_wants} {size_text(wanted)}: {advice}"
         )
 
 
@@ -205,8 +169,3 @@ def _pixels(
         # Computes what will be left only: the whole, covering the size, could be of any length.
         converted = ImageOps.fit(converted, (width, height), Resampling.BILINEAR)
     return np.asarray(converted).reshape(height, width, channels)
-
-
-def _size_text(size: Sequence[int]) -> str:
-    height, width = ("any" if one < 0 else one for one in size)
-    return f"height {height} and width {width}"

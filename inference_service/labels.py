@@ -46,6 +46,14 @@ class Labels:
         else:
             self._current.pop(label, None)
 
+    def replace(self, labels: Mapping[str, int]) -> None:
+        """Makes `labels`, whose versions have to be served, all that there are.
+
+        Those of the settings that are not among them are gone until the settings change them.
+        """
+        self._set = {**dict.fromkeys(self._configured, 0), **labels}
+        self._current = dict(labels)
+
     def settle(self, served: Collection[int]) -> None:
         """Moves the labels whose versions are served by now; drops those that are not wanted."""
         wanted = self._wanted()

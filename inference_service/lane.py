@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference_service.batch_limit import BatchTiming
 from inference_service.batch_tensors import Tensors
@@ -17,7 +17,7 @@ class CardLimits:
 
     Attributes:
         batch: images in one batch.
-        queue_images: images outstanding; a larger single request is taken when nothing else is.
+        queue_images: images outstanding; see `CardPlaces` for who may take how many of them.
         queue_bytes: bytes of inputs outstanding; the same holds.
         max_queue_delay: seconds that a request may wait for company.
         padded_sizes: sizes that batches are padded to; empty: they are not.
@@ -31,8 +31,22 @@ class CardLimits:
 
 
 @dataclass(slots=True)
+class BatchCounts:
+    """Batches of one size, and seconds to stack their inputs, run them and check their outputs."""
+
+    batches: int = 0
+    input_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    output_seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class CardCounts:
-    """What became of requests; see the contract's message of that name."""
+    """What became of requests; see the contract's message of that name.
+
+    `by_size` has the batches by their number of images, without padding. The card's thread adds
+    sizes at any time: others iterate over a copy.
+    """
 
     answered_images: int = 0
     batches: int = 0
@@ -43,6 +57,19 @@ class CardCounts:
     non_finite_inputs: int = 0
     non_finite_outputs: int = 0
     busy_seconds: float = 0.0
+    by_size: dict[int, BatchCounts] = field(default_factory=dict)
+
+    def count_batch(
+        self, images: int, *, input_seconds: float, compute_seconds: float, output_seconds: float
+    ) -> None:
+        """Counts a batch that was computed."""
+        self.batches += 1
+        self.busy_seconds += compute_seconds
+        same = self.by_size.setdefault(images, BatchCounts())
+        same.batches += 1
+        same.input_seconds += input_seconds
+        same.compute_seconds += compute_seconds
+        same.output_seconds += output_seconds
 
 
 @dataclass(frozen=True, slots=True)

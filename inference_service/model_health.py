@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from inference_service.registry import Registry
-from service_kit.server import Health
+from service_kit.health import Health
 
 
 class ModelHealth:

@@ -1,4 +1,9 @@
-"""What is wanted of every model: the server's settings, the models file, and operators' orders.
+"""What is wanted of every model: settings, the models file, a list of models, operators' orders.
+
+What came last decides. A list of models replaces every order before it and, for as long as the
+models file does not change for a model, what that says of versions and labels; models that are
+not in the list are not served. Orders after it (load, unload, label) change it model by model, and
+so does the models file where its `versions` or `labels` of a model change later.
 
 Belongs to the event loop.
 """
@@ -14,6 +19,7 @@ from inference_service.batch_limit import batch_limit
 from inference_service.devices import Device
 from inference_service.labels import Labels
 from inference_service.lane import CardLimits, Lane
+from inference_service.model_list import ListedModel
 from inference_service.models_file import EMPTY, ModelsFile
 from inference_service.policy import LATEST_ONE, Keep, Rule
 
@@ -47,7 +53,8 @@ class _Orders:
 
     also: set[int] = field(default_factory=set)
     never: set[int] = field(default_factory=set)
-    closed: bool = False
+    # None: nobody asked for the model as a whole.
+    closed: bool | None = None
 
 
 class ModelRules:
@@ -58,23 +65,39 @@ class ModelRules:
         self._defaults = defaults
         self._file = models_file
         self._orders: defaultdict[str, _Orders] = defaultdict(_Orders)
+        # Which versions the list wants, None: what the file wants. Without a list, every model
+        # is served.
+        self._listed: dict[str, Keep | None] | None = None
         self._labels: defaultdict[str, Labels] = defaultdict(Labels)
         self.replace_file(models_file)
 
     def replace_file(self, models_file: ModelsFile) -> None:
-        """Takes a new models file, whole."""
+        """Takes a new models file, whole; where it changes, it wins over a list of models."""
+        for model, settings in models_file.models.items():
+            changed = settings.keep not in (None, self._file.settings(model).keep)
+            if self._listed is not None and changed:
+                self._listed[model] = None
         self._file = models_file
         for model in {*models_file.models, *self._labels}:
             self._labels[model].configure(models_file.settings(model).labels)
+
+    def replace_list(self, models: Mapping[str, ListedModel]) -> None:
+        """Takes a list of all models to serve; the versions of its labels have to be served."""
+        self._listed = {name: listed.keep for name, listed in models.items()}
+        self._orders.clear()
+        for model in {*models, *self._labels}:
+            self._labels[model].replace(models[model].labels if model in models else {})
 
     def rule(self, model: str) -> Rule:
         """Returns which versions are wanted."""
         settings, orders = self._file.settings(model), self._orders.get(model, _Orders())
         unload_first = _chosen(settings.unload_first, self._defaults.unload_first)
-        if orders.closed:
+        unlisted = self._listed is not None and model not in self._listed
+        if _chosen(orders.closed, unlisted):
             return Rule(Keep("none"), unload_first=unload_first)
+        listed = self._listed.get(model) if self._listed else None
         return Rule(
-            keep=settings.keep or self._defaults.keep,
+            keep=listed or settings.keep or self._defaults.keep,
             also=frozenset(orders.also) | self.labelled(model),
             never=frozenset(orders.never),
             unload_first=unload_first,

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from inference_service.policy import KEEP_ALL, KEEP_NONE, Keep
-from inference_service.strict_yaml import parse_yaml
 from service_kit import errors
 from service_kit.model_name import checked_label, checked_model_name
+from service_kit.settings_file import LONGEST_KEY, parse_settings
 
 _MEBIBYTE = 2**20
 _LATEST = re.compile(r"latest ([1-9][0-9]{0,5})")
-# Enough to see what is wrong with a file.
-_MOST_PROBLEMS = 5
-_LONGEST_KEY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ def _is_version(value: Any) -> bool:
 def _named(check: Any) -> AfterValidator:
     def checked(name: str) -> str:
         try:
-            check(name[:_LONGEST_KEY])
+            check(name[:LONGEST_KEY])
         except errors.InvalidRequest as error:
             raise ValueError(error.message) from None
         return name
@@ -134,11 +129,7 @@ def parse_models_file(text: str, where: str) -> ModelsFile:
     Raises:
         InvalidRequest: it is no YAML, or a setting is unknown or out of range; says which ones.
     """
-    try:
-        values = parse_yaml(text, where)
-        found = _File.model_validate({} if values is None else values)
-    except pydantic.ValidationError as error:
-        raise errors.InvalidRequest(f"{where}: {_problems(error)}") from None
+    found = parse_settings(_File, text, where, parts=[_Model])
     models = found.models or {}
     return ModelsFile({name: _settings(model) for name, model in models.items() if model})
 
@@ -157,24 +148,3 @@ def _settings(model: _Model) -> ModelSettings:
         replicate=model.replicate,
         unload_first=model.unload_first,
     )
-
-
-def _problems(error: pydantic.ValidationError) -> str:
-    lines = [_problem(one) for one in error.errors(include_url=False)]
-    more = len(lines) - _MOST_PROBLEMS
-    return "; ".join([*lines[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
-
-
-def _problem(found: Any) -> str:
-    # pydantic marks problems of keys with a step of its own.
-    path = [str(step) for step in found["loc"] if step != "[key]"]
-    what = str(found["msg"]).removeprefix("Value error, ").split(" or instance of ")[0]
-    if found["type"] == "extra_forbidden":
-        fields = _File.model_fields if len(path) == 1 else _Model.model_fields
-        what = f"unknown; there are {', '.join(fields)}"
-    return f"{'.'.join(map(_shown, path)) or 'the whole'}: {what}"
-
-
-def _shown(step: str) -> str:
-    """Returns a key as it may stand in a log: short, and without control characters."""
-    return step if step.isprintable() and len(step) <= _LONGEST_KEY else reprlib.repr(step)

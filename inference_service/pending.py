@@ -8,20 +8,36 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from inference_service.batch_tensors import Tensors, joined, size_in_bytes
+from inference_service.batch_tensors import Tensors, joined
 from inference_service.batching import Priority, Waiting, due_at
 from service_kit import errors
+
+# A call's deadline is gRPC's to keep, too: it cancels the call by a timer of its own, whose time
+# began when the call came and not when the card got it. What lies between is the decoding of a
+# message, 0.1 s for one of 64 MB; a caller who gives up so shortly before has waited in vain as
+# well.
+_DEADLINE_SLACK = 0.1
+
+
+def is_expired(deadline: float | None, now: float) -> bool:
+    """Whether what was cancelled at `now` was so because of its deadline."""
+    return deadline is not None and now >= deadline - _DEADLINE_SLACK
 
 
 @dataclass(frozen=True, slots=True)
 class CardAnswer:
-    """Outputs by semantic name, and how they came about (times in seconds)."""
+    """Outputs by semantic name, and how they came about (times in seconds).
+
+    What the batches took is divided into stacking their inputs, computing, and checking outputs.
+    """
 
     outputs: Tensors
     card: int
     batch_size: int
     queue_seconds: float
     compute_seconds: float
+    input_seconds: float = 0.0
+    output_seconds: float = 0.0
 
 
 class Place(Protocol):
@@ -36,9 +52,10 @@ class Pending:
     """Images that wait for their answer; `deadline` and `arrived` are of the card's clock.
 
     Attributes:
-        inputs: arrays by semantic name, `images` each.
+        inputs: arrays by semantic name, `images` each; none before they are decoded.
         kind: what requests in one batch have in common.
         pinned: whether only the card that it was sent to may answer.
+        size: bytes that it counts for.
         done: images that have been computed or are being so.
     """
 
@@ -49,20 +66,24 @@ class Pending:
     arrived: float
     deadline: float | None
     pinned: bool
+    size: int = 0
     answer: Future[CardAnswer] = field(default_factory=Future)
     done: int = 0
     _began: float | None = None
     _computed: float = 0.0
+    _stacked: float = 0.0
+    _checked: float = 0.0
     _batch_size: int = 0
     _parts: list[Tensors] = field(default_factory=list)
     _delivered: int = 0
+    _settled: bool = False
     _place: Place | None = None
     _placing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def size_in_bytes(self) -> int:
-        """Bytes of the inputs."""
-        return size_in_bytes(self.inputs)
+    def has_place(self) -> bool:
+        """Whether it counts as outstanding."""
+        return self._place is not None
 
     @property
     def waiting(self) -> Waiting:
@@ -92,6 +113,10 @@ class Pending:
         """Returns the error of a deadline that has passed."""
         if self.deadline is None or now <= self.deadline:
             return None
+        return self.expiry(now, card)
+
+    def expiry(self, now: float, card: int) -> errors.DeadlineExpired:
+        """Returns the error of a deadline that passes now."""
         return errors.DeadlineExpired(
             f"the deadline passed after {now - self.arrived:.3f} s on card {card}, with "
             f"{self._delivered} of {self.images} images computed"
@@ -102,16 +127,24 @@ class Pending:
         self.done = self._delivered
 
     def refuse(self, error: errors.PbserveError) -> bool:
-        """Answers with an error; False when it was cancelled before."""
+        """Answers with an error; False when it was cancelled or answered before."""
         # A place is free before anybody learns of the answer.
         self.leave()
-        if self.answer.done() or not self.answer.set_running_or_notify_cancel():
+        if not self._is_first():
             return False
         self.answer.set_exception(error)
         return True
 
     def deliver(
-        self, outputs: Tensors, *, card: int, batch_size: int, began: float, seconds: float
+        self,
+        outputs: Tensors,
+        *,
+        card: int,
+        batch_size: int,
+        began: float,
+        seconds: float,
+        input_seconds: float = 0.0,
+        output_seconds: float = 0.0,
     ) -> bool:
         """Takes the outputs of its next images; True when that answered the request."""
         complete = self.done >= self.images
@@ -121,11 +154,13 @@ class Pending:
         self._delivered = self.done
         self._began = began if self._began is None else self._began
         self._computed += seconds
+        self._stacked += input_seconds
+        self._checked += output_seconds
         self._batch_size = max(self._batch_size, batch_size)
         if not complete:
             return False
         self.leave()
-        if self.answer.done() or not self.answer.set_running_or_notify_cancel():
+        if not self._is_first():
             return False
         self.answer.set_result(
             CardAnswer(
@@ -134,6 +169,14 @@ class Pending:
                 batch_size=self._batch_size,
                 queue_seconds=max(0.0, self._began - self.arrived),
                 compute_seconds=self._computed,
+                input_seconds=self._stacked,
+                output_seconds=self._checked,
             )
         )
         return True
+
+    def _is_first(self) -> bool:
+        """Whether the answer is still to be given; True once, whichever thread asks."""
+        with self._placing:
+            settled, self._settled = self._settled, True
+        return not settled and self.answer.set_running_or_notify_cancel()

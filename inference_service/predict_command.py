@@ -1,166 +1,205 @@
-"""`pbserve predict`: the images of an archive or of files, streamed."""
+"""`pbserve predict`: image files, folders of them, or an archive, streamed."""
 
 from __future__ import annotations
 
-import enum
-import time
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inference_service.client import InferenceClient
-from inference_service.client_codec import Inputs, RequestOptions
-from inference_service.npz_file import array_of
-from inference_service.options import DEFAULT_ADDRESS, Address, Json, Model
-from inference_service.results import Prediction
-from service_kit import errors
-from service_kit.console import one_line_errors, print_json, results
+from inference_service.options import (
+    ANSWER_SECONDS,
+    Bulk,
+    Card,
+    Fit,
+    FitOption,
+    Images,
+    Key,
+    Label,
+    Model,
+    Npz,
+    Timeout,
+    Version,
+    connected,
+    open_client,
+)
+from service_kit.connection_options import ServerChoice
+from service_kit.console import (
+    error_text,
+    notices,
+    one_line_errors,
+    print_error,
+    printable,
+    results,
+)
+from service_kit.exit_codes import ExitCode
 
-# How long one image is sent again to a server that asks for patience.
-_RETRY_SECONDS = 60.0
+if TYPE_CHECKING:
+    from inference_service.answer_reports import Report
+    from inference_service.image_stream import ImageStream
+    from inference_service.model_signature import ModelSignature
+
+# With fewer images a bar would be gone before it is seen.
+_MANY = 10
 
 
-class FitOption(str, enum.Enum):
-    """Ways to bring an encoded image to the model's size, as options."""
-
-    EXACT = "exact"
-    STRETCH = "stretch"
-    CROP = "crop"
-
-
+@connected
 def predict(
     model: Model,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(help="JPEG or PNG file; may be repeated.", show_default=False),
-    ] = None,
-    npz: Annotated[
-        Path | None, typer.Option(help="NumPy archive with the images.", show_default=False)
-    ] = None,
-    key: Annotated[str, typer.Option(help="Array in the archive, [images, ...].")] = "images",
-    fit: Annotated[
-        FitOption, typer.Option(help="How files are brought to the model's size.")
-    ] = FitOption.EXACT,
+    images: Images = None,
+    npz: Npz = None,
+    key: Key = "images",
+    fit: Fit = FitOption.EXACT,
     top: Annotated[
-        int, typer.Option(min=0, help="Best classes of each image; 0: the outputs themselves.")
-    ] = 0,
-    card: Annotated[int | None, typer.Option(help="Card to run on.", show_default="any")] = None,
-    version: Annotated[int, typer.Option(help="Version to ask; 0: the newest.")] = 0,
-    label: Annotated[
-        str, typer.Option(help="Label of the version to ask.", show_default=False)
-    ] = "",
-    bulk: Annotated[
-        bool, typer.Option("--bulk", help="Let interactive requests go first.")
-    ] = False,
-    address: Address = DEFAULT_ADDRESS,
-    as_json: Json = False,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Best classes of each image; 0: the outputs themselves.",
+            show_default="1 in tables and CSV where the model ranks classes, else 0",
+        ),
+    ] = None,
+    card: Card = None,
+    version: Version = 0,
+    label: Label = "",
+    bulk: Bulk = False,
+    timeout: Timeout = None,
+    window: Annotated[int, typer.Option(min=1, max=1024, help="Images under way at a time.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object an image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line a class.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            help="Write the outputs into this .npz, instead of the table.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    connection: ServerChoice,
 ) -> None:
-    """Stream images, one request each, and print the answers in order."""
-    with one_line_errors(), InferenceClient(address) as client:
-        options = RequestOptions(
-            card=card,
-            version=version,
-            label=label,
-            top=top,
-            priority="bulk" if bulk else "interactive",
-            image_fit=fit.value,
+    """Ask a model about images, in their order; an image that fails costs itself alone.
+
+    Exit codes: 0 all answered, 5 some, 1 none.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: choose one")
+    if bool(images) == bool(npz):
+        raise typer.BadParameter("name image files and folders, or an archive with --npz")
+    # What needs NumPy and gRPC is imported here, so that help starts faster.
+    from inference_service.image_stream import ImageStream
+    from inference_service.model_signature import signature_of
+    from inference_service.named_images import named_images
+
+    with one_line_errors(), open_client(connection) as client:
+        named = named_images(images or [], npz, key)
+        signature = signature_of(client.model(model, timeout=ANSWER_SECONDS), version, label)
+        if top is None:
+            top = 0 if as_json or output or not signature.ranked else 1
+        stream = ImageStream(
+            client,
+            model,
+            signature.input_name,
+            named,
+            {
+                "card": card,
+                "version": version,
+                "label": label,
+                "top": top,
+                "output_names": signature.output_names if output else (),
+                "priority": "bulk" if bulk else "interactive",
+                "image_fit": fit.value,
+            },
+            window=window,
+            timeout=timeout,
         )
-        named = _images(image or [], npz, key)
-        answers = _answers(client, model, named, options)
-        if as_json:
-            for index, prediction in answers:
-                print_json(_described(index, prediction))
-        else:
-            results.print(_top_table(answers) if top else _answers_table(answers))
-
-
-def _images(files: Sequence[Path], npz: Path | None, key: str) -> list[tuple[str, Inputs]]:
-    """Returns a name for people and one image a request."""
-    if bool(files) == bool(npz):
-        raise errors.InvalidRequest("give the images with --image, or with --npz")
-    if npz:
-        images = array_of(npz, key)
-        return [(f"image {n}", images[n : n + 1]) for n in range(len(images))]
-    try:
-        return [(str(path), [path.read_bytes()]) for path in files]
-    except OSError as error:
-        raise errors.InvalidRequest(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def _answers(
-    client: InferenceClient,
-    model: str,
-    named: Sequence[tuple[str, Inputs]],
-    options: RequestOptions,
-) -> Iterator[tuple[int, Prediction]]:
-    """Yields an answer an image, in order; asks again for what the server told to send later."""
-    images = (one for _, one in named)
-    for answer in client.stream(model, images, in_request_order=True, **options):
-        name, image = named[answer.index]
-        error = answer.error
-        ends = time.monotonic() + _RETRY_SECONDS
-        while error and error.retry_after and time.monotonic() < ends:
-            time.sleep(error.retry_after)
-            try:
-                yield answer.index, client.predict(model, image, **options)
-                break
-            except errors.PbserveError as again:
-                error = again
-        else:
-            if error:
-                raise type(error)(f"{name}: {error}")
-            yield answer.index, answer.result()
-
-
-def _described(index: int, prediction: Prediction) -> dict[str, Any]:
-    outputs = {name: output[0].tolist() for name, output in prediction.outputs.items()}
-    top = {"top": prediction.top[0]} if prediction.top else {}
-    return {
-        "index": index,
-        **outputs,
-        **top,
-        "card": prediction.card,
-        "version": prediction.version,
-    }
-
-
-def _top_table(answers: Iterable[tuple[int, Prediction]]) -> Table:
-    table = Table("index", "class", "label", "score", "card", "version", "compute ms")
-    for index, prediction in answers:
-        for rank, one in enumerate(prediction.top[0]):
-            table.add_row(
-                "" if rank else str(index),
-                str(one.index),
-                escape(one.label),
-                f"{one.score:.5f}",
-                *([] if rank else _who(prediction)),
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(_bar(len(named), lines=as_json or as_csv))
+            reports = _reports(stack, bar, signature, top, output, as_json=as_json, as_csv=as_csv)
+            failed = _reported(stream, reports, bar)
+        if output:
+            answered = len(named) - failed
+            said = notices if as_json or as_csv else results
+            said.print(
+                f"{answered} answers are in {printable(str(output))}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
             )
-    return table
+    if failed:
+        _end_with_failures(failed, len(named))
 
 
-def _answers_table(answers: Iterable[tuple[int, Prediction]]) -> Table:
-    table = Table("index", "output", "class", "probability", "card", "version", "compute ms")
-    for index, prediction in answers:
-        for name, output in prediction.outputs.items():
-            best = int(np.argmax(output[0])) if output[0].size else 0
-            table.add_row(
-                str(index),
-                escape(name),
-                str(best),
-                f"{float(output[0].flat[best]):.5f}" if output[0].size else "",
-                *_who(prediction),
-            )
-    return table
+def _reports(
+    stack: contextlib.ExitStack,
+    bar: Progress,
+    signature: ModelSignature,
+    top: int,
+    output: Path | None,
+    *,
+    as_json: bool,
+    as_csv: bool,
+) -> list[Report]:
+    from inference_service.answer_archive import AnswerArchive
+    from inference_service.answer_reports import CsvReport, JsonReport, TableReport
+
+    reports: list[Report] = []
+    if as_json:
+        reports.append(JsonReport())
+    if as_csv:
+        reports.append(CsvReport(ranked=top > 0))
+    if output:
+        reports.append(stack.enter_context(AnswerArchive(output)))
+    score = "probability" if signature.ranked == "probs" else "score"
+    return reports or [TableReport(lambda: _paused(bar), score=score if top else "")]
 
 
-def _who(prediction: Prediction) -> list[str]:
-    return [
-        str(prediction.card),
-        str(prediction.version),
-        f"{prediction.compute_seconds * 1e3:.1f}",
-    ]
+def _reported(stream: ImageStream, reports: list[Report], bar: Progress) -> int:
+    """Returns the number of images that failed."""
+    failed = 0
+    task = bar.task_ids[0]
+    for answer in stream.answers():
+        if answer.error:
+            failed += 1
+            print_error(f"{answer.name}: {error_text(answer.error)}")
+        for report in reports:
+            report.add(answer)
+        bar.advance(task)
+    for report in reports:
+        report.end()
+    return failed
+
+
+def _bar(images: int, *, lines: bool) -> Progress:
+    """Returns a bar on standard error; none where lines come to the same terminal."""
+    hidden = images < _MANY or not notices.is_terminal or (lines and results.is_terminal)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeRemainingColumn(),
+        console=notices,
+        transient=True,
+        disable=hidden,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    bar.add_task("predicts", total=images)
+    return bar
+
+
+@contextlib.contextmanager
+def _paused(bar: Progress) -> Iterator[None]:
+    bar.stop()
+    yield
+    bar.start()
+
+
+def _end_with_failures(failed: int, images: int) -> None:
+    if failed < images:
+        notices.print(f"{failed} of {images} images failed; the others were answered")
+        raise typer.Exit(ExitCode.PARTLY)
+    raise typer.Exit(ExitCode.FAILED)

@@ -1,26 +1,28 @@
-"""From a question to an answer, without the wire: lease, decode, check, dispatch, wait, select."""
+"""From a question to an answer, without the wire: lease, check, book, decode, wait, select."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 
 import numpy as np
-import numpy.typing as npt
 
-from inference_service.batch_tensors import Tensors, joined
-from inference_service.images import decode_images
-from inference_service.pending import CardAnswer
+from inference_service.answer_content import made_answer, no_outputs, takes_long, wanted_outputs
+from inference_service.batch_tensors import Tensors, size_in_bytes
+from inference_service.batching import Priority
+from inference_service.booking import Booking
+from inference_service.course import Course, Observer
+from inference_service.decoders import Decoders
+from inference_service.images import ImageDecoding
+from inference_service.pending import CardAnswer, is_expired
 from inference_service.question import Answer, Question
 from inference_service.registry import Registry
 from inference_service.servable import Servable
 from inference_service.signature import check_inputs
-from inference_service.top_classes import scored_output, top_classes
+from inference_service.top_classes import scored_output
 from service_kit import errors
-from service_kit.manifest import TensorSpec
 
 
 class Predictor:
@@ -29,20 +31,29 @@ class Predictor:
     def __init__(
         self,
         registry: Registry,
-        decoders: Executor,
+        decoders: Decoders,
         *,
+        most_images: int | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
     ) -> None:
         """Answers from `registry`.
 
         Args:
             registry: what is served.
-            decoders: threads that decode images.
+            decoders: decode images.
+            most_images: in one request; None: any number.
+            observers: are told of each request at its end; must not raise or block.
             clock: must be the cards' clock, in seconds.
+            calendar: seconds since 1970.
         """
         self._registry = registry
         self._decoders = decoders
+        self._most_images = most_images
+        self._observers = observers
         self._clock = clock
+        self._calendar = calendar
 
     async def answer(self, question: Question, seconds_left: float | None) -> Answer:
         """Returns the answer of a card, or of several for many images.
@@ -54,48 +65,148 @@ class Predictor:
         Raises:
             NotFound: no such model, version, label or card.
             ModelUnavailable: the model is not served at the moment.
-            InvalidRequest: there is no such output.
+            InvalidRequest: there is no such output, or there are too many images.
             InvalidTensor: the inputs are not what the card takes.
             QueueFull, DeadlineExpired, CardOutOfOrder, EngineFailed: see `Card`.
         """
-        deadline = None if seconds_left is None else self._clock() + seconds_left
+        began = self._clock()
+        deadline = None if seconds_left is None else began + seconds_left
+        course = Course()
+        try:
+            return await self._answer(question, deadline, course)
+        except BaseException as error:
+            course.error = error
+            course.expired = is_expired(deadline, self._clock())
+            raise
+        finally:
+            course.seconds = self._clock() - began
+            for observe in self._observers:
+                observe(course)
+
+    async def _answer(self, question: Question, deadline: float | None, course: Course) -> Answer:
         with self._registry.lease(question.model, question.version, question.label) as servable:
             card = servable.card(question.card)
+            course.found(servable.model, servable.version, question.card)
             specs = card.lane.tower.outputs
-            names = _wanted_outputs(question, specs)
+            names = wanted_outputs(question, specs)
             ranked = scored_output(specs) if question.top else ""
-            inputs = await self._inputs(question, card.lane.tower.inputs)
-            images = check_inputs(inputs, card.lane.tower.inputs)
+            decodings = {
+                spec.name: ImageDecoding(question.encoded[spec.name], spec, question.fit)
+                for spec in card.lane.tower.inputs
+                if spec.name in question.encoded
+            }
+            images = check_inputs(_inputs(question, decodings), card.lane.tower.inputs)
+            self._check_number(images)
             if deadline is not None and deadline <= self._clock():
                 card.count_expired()
+                servable.requests.count_failed(0.0)
                 raise errors.DeadlineExpired("the deadline had passed on arrival")
             if not images:
-                done = [CardAnswer(_nothing(specs), card.index, 0, 0.0, 0.0)]
+                done: Sequence[CardAnswer] = [
+                    CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
+                ]
             else:
-                done = await _all_of(
-                    servable.submit(
-                        inputs,
-                        images,
-                        card=question.card,
-                        deadline=deadline,
-                        priority=question.priority,
-                    )
-                )
-            return _answered(question, servable, done, names, ranked)
+                done = await self._computed(servable, question, decodings, images, deadline)
+            course.images, course.shares = images, done
+            if takes_long(question, done, ranked):
+                return await asyncio.to_thread(made_answer, question, servable, done, names, ranked)
+            return made_answer(question, servable, done, names, ranked)
 
-    async def _inputs(self, question: Question, specs: Sequence[TensorSpec]) -> Tensors:
-        if not question.encoded:
-            return question.inputs
-        inputs: dict[str, npt.NDArray[Any]] = dict(question.inputs)
-        loop = asyncio.get_running_loop()
-        for spec in specs:
-            if spec.name in question.encoded:
-                inputs[spec.name] = await loop.run_in_executor(
-                    self._decoders, decode_images, question.encoded[spec.name], spec, question.fit
-                )
-        # What is left has a name that the model does not know, which the check says.
-        unknown = {name: np.zeros(0) for name in question.encoded if name not in inputs}
-        return {**inputs, **unknown}
+    def _check_number(self, images: int) -> None:
+        if self._most_images is not None and images > self._most_images:
+            raise errors.InvalidRequest(
+                f"the request has {images} images, and may have {self._most_images}: send them in "
+                "several"
+            )
+
+    async def _computed(
+        self,
+        servable: Servable,
+        question: Question,
+        decodings: Mapping[str, ImageDecoding],
+        images: int,
+        deadline: float | None,
+    ) -> Sequence[CardAnswer]:
+        began = self._clock()
+        try:
+            # Before anything is decoded: who is refused has cost nothing.
+            booking = servable.book(
+                images,
+                size_in_bytes(_inputs(question, decodings)) + _encoded_bytes(question),
+                card=question.card,
+                deadline=deadline,
+                priority=question.priority,
+            )
+            done = await self._answers(booking, question, decodings, deadline)
+        except errors.PbserveError:
+            servable.requests.count_failed(self._clock() - began)
+            raise
+        except asyncio.CancelledError:
+            if is_expired(deadline, self._clock()):
+                servable.requests.count_failed(self._clock() - began)
+            raise
+        servable.requests.count_answered(done, images, self._clock() - began, self._calendar())
+        return done
+
+    async def _answers(
+        self,
+        booking: Booking,
+        question: Question,
+        decodings: Mapping[str, ImageDecoding],
+        deadline: float | None,
+    ) -> Sequence[CardAnswer]:
+        left = None if deadline is None else max(0.0, deadline - self._clock())
+        # Not every protocol leaves the deadline to gRPC.
+        timer = (
+            None
+            if left is None
+            else asyncio.get_running_loop().call_later(left, lambda: booking.expire(self._clock()))
+        )
+        try:
+            if decodings:
+                await self._decode(decodings, question.priority, booking, left)
+            booking.fill(_inputs(question, decodings))
+            return await _all_of(booking.answers)
+        except errors.PbserveError as error:
+            booking.refuse(error)
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+            booking.cancel()
+
+    async def _decode(
+        self,
+        decodings: Mapping[str, ImageDecoding],
+        priority: Priority,
+        booking: Booking,
+        left: float | None,
+    ) -> None:
+        """Decodes everything, or sees to it that the booking has ended."""
+
+        async def decode() -> bool:
+            for decoding in decodings.values():
+                if not await self._decoders.decode(decoding, priority, booking.is_wanted):
+                    return False
+            return True
+
+        try:
+            done = await asyncio.wait_for(decode(), left)
+        except asyncio.TimeoutError:
+            done = False
+        if not done:
+            booking.expire(self._clock())
+
+
+def _inputs(question: Question, decodings: Mapping[str, ImageDecoding]) -> Tensors:
+    decoded = {name: decoding.pixels for name, decoding in decodings.items()}
+    # What is left has a name that the model does not know, which the check says.
+    unknown = {name: np.zeros(0) for name in question.encoded if name not in decoded}
+    return {**question.inputs, **decoded, **unknown}
+
+
+def _encoded_bytes(question: Question) -> int:
+    return sum(len(content) for contents in question.encoded.values() for content in contents)
 
 
 async def _all_of(answers: Sequence[Future[CardAnswer]]) -> list[CardAnswer]:
@@ -112,46 +223,3 @@ async def _all_of(answers: Sequence[Future[CardAnswer]]) -> list[CardAnswer]:
         # Their errors are of the same request, which has one already.
         await asyncio.gather(*waiting, return_exceptions=True)
         raise
-
-
-def _answered(
-    question: Question,
-    servable: Servable,
-    done: Sequence[CardAnswer],
-    names: Sequence[str],
-    ranked: str,
-) -> Answer:
-    outputs = joined([one.outputs for one in done])
-    labels = servable.manifest.class_labels
-    return Answer(
-        request_id=question.request_id,
-        model=servable.model,
-        version=servable.version,
-        graph_sha256=servable.manifest.graph.sha256,
-        cards=[one.card for one in done],
-        outputs={name: outputs[name] for name in names},
-        batch_size=max(one.batch_size for one in done),
-        queue_seconds=max(one.queue_seconds for one in done),
-        compute_seconds=max(one.compute_seconds for one in done),
-        top=top_classes(outputs[ranked], question.top, labels) if ranked else (),
-    )
-
-
-def _wanted_outputs(question: Question, specs: Sequence[TensorSpec]) -> Sequence[str]:
-    known = [spec.name for spec in specs]
-    for name in question.output_names:
-        if name not in known:
-            raise errors.InvalidRequest(
-                f"model {question.model} has no output {name!r}; it has {', '.join(known)}"
-            )
-    if question.output_names or question.top:
-        return list(dict.fromkeys(question.output_names))
-    return known
-
-
-def _nothing(specs: Sequence[TensorSpec]) -> Tensors:
-    """Returns outputs for no images."""
-    return {
-        spec.name: np.zeros([0, *(max(size, 0) for size in spec.shape[1:])], spec.dtype)
-        for spec in specs
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from inference_service.batch_tensors import Tensors
 from inference_service.batching import Priority
 from inference_service.images import Fit
-from inference_service.top_classes import ScoredClass
+from inference_service.scored_class import ScoredClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Answer:
     """Outputs by semantic name, who computed them, and how long that took (seconds).
 
     `graph_sha256` is that of the graph file, in hexadecimal. `cards` computed the images, in their
-    order; `top` has the best classes of every image, if that was asked for.
+    order; `top` has the best classes of every image, if that was asked for. `class_labels` has the
+    names of the classes by output, for the output that they are for.
     """
 
     request_id: str
@@ -58,3 +59,4 @@ class Answer:
     queue_seconds: float
     compute_seconds: float
     top: Sequence[Sequence[ScoredClass]] = ()
+    class_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -16,6 +16,8 @@ from inference_service.labels import DEFAULT_LABEL
 from inference_service.servable import Servable
 from service_kit import errors
 
+# Versions of a model that are remembered when they are gone.
+_MOST_ENDED = 32
 # What a caller is told to wait for a version that is loading.
 _RETRY_AFTER_SECONDS = 1.0
 
@@ -115,6 +117,8 @@ class Registry:
         self._clock = clock
         self._served: dict[str, dict[int, Loaded]] = {}
         self._leaving: list[Loaded] = []
+        # Latest last.
+        self._ended: dict[str, list[int]] = {}
         self._notes: dict[tuple[str, int], _Note] = {}
 
     @contextlib.contextmanager
@@ -202,6 +206,13 @@ class Registry:
     def freed(self, loaded: Loaded) -> None:
         """Forgets a version that was withdrawn or displaced and is closed by now."""
         self._leaving.remove(loaded)
+        model, version = loaded.servable.model, loaded.servable.version
+        kept = [one for one in self._ended.get(model, []) if one != version]
+        self._ended[model] = [*kept, version][-_MOST_ENDED:]
+
+    def ended(self, model: str) -> list[int]:
+        """Returns the versions of a model that were served before; some of them may be again."""
+        return list(self._ended.get(model, []))
 
     def note(
         self,
@@ -229,9 +240,19 @@ class Registry:
             for model, versions in self._served.items()
         }
 
+    def versions(self) -> set[tuple[str, int]]:
+        """Returns (model, version) of everything that is served, drained, or known otherwise."""
+        served = {(model, version) for model, found in self._served.items() for version in found}
+        leaving = {(one.servable.model, one.servable.version) for one in self._leaving}
+        return {*served, *leaving, *self._notes}
+
     def servables(self) -> list[Servable]:
         """Returns everything that is served."""
         return [one.servable for versions in self._served.values() for one in versions.values()]
+
+    def loaded(self) -> list[Servable]:
+        """Returns everything that is served, or still has requests from when it was."""
+        return [*self.servables(), *(one.servable for one in self._leaving)]
 
     def default(self, model: str) -> Servable | None:
         """Returns what answers requests that name neither version nor label."""

@@ -8,19 +8,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from inference_service.scored_class import ScoredClass
 from service_kit import errors
 from service_kit.manifest import TensorSpec
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredClass:
-    """A class by its position in the output, the output's value, and its label; "": none."""
-
-    index: int
-    score: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
-from inference_service.batch_tensors import Tensors, part
+import structlog
+
 from inference_service.batching import Priority
+from inference_service.booking import Booked, Booking
 from inference_service.card import Card
 from inference_service.dispatch import Share, choose_card, spread
 from inference_service.engine import Engine
 from inference_service.lane import CardLimits, Lane
-from inference_service.pending import CardAnswer, Pending
+from inference_service.pending import Pending
+from inference_service.request_counts import RequestCounts
 from service_kit import errors
 from service_kit.manifest import Manifest
 
+_log = structlog.get_logger(__name__)
 # What a caller is told to wait for a card, when all are out of order.
 _RETRY_AFTER_SECONDS = 1.0
 
@@ -50,6 +53,7 @@ class Servable:
         """
         self.manifest = loaded.manifest
         self.load_seconds = loaded.seconds
+        self.requests = RequestCounts()
         self._engine = loaded.engine
         self._turn = 0
         self.cards: tuple[Card, ...] = tuple(
@@ -89,52 +93,49 @@ class Servable:
         for card in self.cards:
             card.limits = limits(card.lane)
 
-    def submit(
+    def book(
         self,
-        inputs: Tensors,
         images: int,
+        size: int,
         *,
         card: int | None,
         deadline: float | None,
         priority: Priority,
-    ) -> list[Future[CardAnswer]]:
-        """Queues a request on a card, or a large one on several; the answers are in order.
+    ) -> Booking:
+        """Takes places on a card, or for a large request on several.
 
         Args:
-            inputs: arrays by semantic name, checked against the towers; `images` each.
             images: at least 1.
-            card: to run on; None: the one with the fewest outstanding images.
+            size: bytes of their inputs, as far as they are known.
+            card: to run on; None: the one with the fewest images that wait or run.
             deadline: a time of the cards' clock after which nobody waits for the answer.
             priority: class of the request.
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
-            QueueFull, CardOutOfOrder, ServerStopping: see `Card.submit`; nothing is queued.
+            QueueFull, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place is taken.
         """
-        shares = self._shares(images, card)
-        answers: list[Future[CardAnswer]] = []
+        booked: list[Booked] = []
         try:
-            for share in shares:
-                taken = inputs if len(shares) == 1 else part(inputs, share.start, share.stop)
-                answers.append(
-                    self.cards[share.card].submit(
-                        taken,
-                        share.stop - share.start,
-                        deadline,
-                        priority=priority,
-                        pinned=card is not None,
-                    )
+            for share in self._shares(images, card):
+                pending = self.cards[share.card].reserve(
+                    share.stop - share.start,
+                    size * (share.stop - share.start) // images,
+                    deadline,
+                    priority=priority,
+                    pinned=card is not None,
                 )
-        except BaseException:
-            for answer in answers:
-                answer.cancel()
+                booked.append(Booked(self.cards[share.card], share, pending))
+        except errors.PbserveError:
+            for one in booked:
+                one.pending.leave()
             raise
-        return answers
+        return Booking(booked)
 
     def _shares(self, images: int, card: int | None) -> list[Share]:
         if card is not None:
             return [Share(self.card(card).index, 0, images)]
-        outstanding = {one.index: one.outstanding for one in self._healthy_cards()}
+        outstanding = {one.index: one.load for one in self._healthy_cards()}
         self._turn += 1
         if not self.cards[0].lane.packs:
             return [Share(choose_card(outstanding, self._turn), 0, images)]
@@ -146,16 +147,16 @@ class Servable:
         if not cards:
             raise errors.CardOutOfOrder(
                 f"all cards of model {self.model} version {self.version} are out of order; the "
-                f"engine said: {self.cards[0].last_error}",
+                f"last error of card 0: {self.cards[0].last_error}",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
         return cards
 
     def _move(self, requests: Sequence[Pending], source: Card) -> None:
-        """Gives what one card cannot answer to the others. Runs on that card's thread."""
+        """Gives what one card cannot answer to the others. Runs on any thread."""
         others = [card for card in self.cards if card is not source]
         for pending in requests:
-            if not any(_takes(card, pending) for card in sorted(others, key=_outstanding)):
+            if not any(_takes(card, pending) for card in sorted(others, key=_load)):
                 pending.refuse(
                     errors.CardOutOfOrder(
                         f"card {source.index} is out of order, and no other card of model "
@@ -164,11 +165,21 @@ class Servable:
                     )
                 )
 
-    def close(self) -> None:
-        """Finishes what the cards have queued and frees the engine. Blocks."""
+    def check_runs(self) -> None:
+        """Takes cards out of order whose engines do not come back; to be called regularly."""
         for card in self.cards:
-            card.close()
-        self._engine.close()
+            card.check_run()
+
+    def close(self) -> None:
+        """Finishes what the cards have queued and frees the engine. Blocks.
+
+        A run that does not end keeps the engine, whose memory is lost then.
+        """
+        stuck = [card.index for card in self.cards if not card.close()]
+        if stuck:
+            _log.error("engine_kept", model=self.model, version=self.version, cards=stuck)
+        else:
+            self._engine.close()
 
 
 def _takes(card: Card, pending: Pending) -> bool:
@@ -180,5 +191,5 @@ def _takes(card: Card, pending: Pending) -> bool:
     return True
 
 
-def _outstanding(card: Card) -> int:
-    return card.outstanding
+def _load(card: Card) -> int:
+    return card.load

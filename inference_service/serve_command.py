@@ -7,20 +7,37 @@ from typing import Annotated
 
 import typer
 
-from inference_service.options import DEFAULT_ADDRESS
-from service_kit.address import parse_address
-from service_kit.console import LogFormatOption, one_line_errors
+from inference_service.options import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
+from service_kit.console import one_line_errors
+from service_kit.serving_options import serving_options
+from service_kit.serving_settings import Serving
 
 _MEBIBYTE = 2**20
+_MAX_MESSAGE_MB = 64
 
 
+@serving_options("PBSERVE", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
 def serve(
-    listen: Annotated[
-        str, typer.Option(envvar="PBSERVE_LISTEN", help="Address to listen on; port 0: any.")
-    ] = DEFAULT_ADDRESS,
+    serving: Serving,
     store: Annotated[
         str, typer.Option(envvar="PBSERVE_STORE", help="Artifact store: a path or fsspec URL.")
     ] = "./models",
+    store_cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PBSERVE_STORE_CACHE",
+            help="Folder for graphs of an object store, each downloaded once; may be shared.",
+            show_default="~/.cache/pbserve",
+        ),
+    ] = None,
+    store_cache_mb: Annotated[
+        int,
+        typer.Option(
+            envvar="PBSERVE_STORE_CACHE_MB",
+            min=1,
+            help="MiB that the cache may have; what was used longest ago goes first.",
+        ),
+    ] = 10240,
     watch: Annotated[
         bool,
         typer.Option(
@@ -33,6 +50,12 @@ def serve(
         float,
         typer.Option(envvar="PBSERVE_POLL", min=0.01, help="Seconds between looks at the store."),
     ] = 1.0,
+    load_timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="PBSERVE_LOAD_TIMEOUT", min=0, help="Seconds that a load may take; 0: no limit."
+        ),
+    ] = 600.0,
     models_file: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +107,14 @@ def serve(
             show_default="as needed",
         ),
     ] = None,
+    allow_op: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="PBSERVE_ALLOW_OP",
+            help="Op that graphs may have besides those that only compute; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
     max_batch_size: Annotated[
         int,
         typer.Option(
@@ -120,29 +151,24 @@ def serve(
             "hold both. The model has no answers meanwhile.",
         ),
     ] = False,
+    max_request_images: Annotated[
+        int,
+        typer.Option(envvar="PBSERVE_MAX_REQUEST_IMAGES", min=1, help="Images in one request."),
+    ] = 16384,
     stream_window: Annotated[
         int,
         typer.Option(
             envvar="PBSERVE_STREAM_WINDOW", min=1, help="Requests in flight in one stream."
         ),
     ] = 64,
-    max_message_mb: Annotated[
-        int,
-        typer.Option(envvar="PBSERVE_MAX_MESSAGE_MB", min=1, max=2047, help="MiB in one message."),
-    ] = 64,
-    lame_duck: Annotated[
-        float,
+    status_page: Annotated[
+        bool,
         typer.Option(
-            envvar="PBSERVE_LAME_DUCK", min=0, help="Seconds from NOT_SERVING to no new calls."
+            "--status-page/--no-status-page",
+            envvar="PBSERVE_STATUS_PAGE",
+            help="Show a page with what is served, and a form for one image, where metrics are.",
         ),
-    ] = 0.0,
-    grace: Annotated[
-        float,
-        typer.Option(envvar="PBSERVE_GRACE", min=0, help="Seconds for calls in flight at the end."),
-    ] = 10.0,
-    log_format: Annotated[
-        LogFormatOption, typer.Option(envvar="PBSERVE_LOG_FORMAT", help="Logs on standard error.")
-    ] = LogFormatOption.CONSOLE,
+    ] = True,
 ) -> None:
     """Run the inference service until SIGTERM or Ctrl-C."""
     # The server's imports are not the client's.
@@ -154,8 +180,10 @@ def serve(
     with one_line_errors():
         run(
             InferenceSettings(
-                listen=parse_address(listen),
+                serving=serving,
                 store=store,
+                store_cache=store_cache,
+                store_cache_bytes=store_cache_mb * _MEBIBYTE,
                 models=ModelDefaults(
                     max_batch_size=max_batch_size,
                     max_queue_delay=max_queue_delay,
@@ -167,14 +195,14 @@ def serve(
                 models_file=models_file,
                 devices=parse_devices(devices),
                 intra_op_threads=intra_op_threads,
+                allowed_ops=frozenset(allow_op or ()),
                 gpu_memory_bytes=None if gpu_memory_mb is None else gpu_memory_mb * _MEBIBYTE,
                 watch=watch,
                 poll_seconds=poll,
+                load_seconds=load_timeout or None,
                 strict_readiness=strict_readiness,
+                most_request_images=max_request_images,
                 stream_window=stream_window,
-                lame_duck_seconds=lame_duck,
-                grace_seconds=grace,
-                log_format=log_format.value,
-                max_message_bytes=max_message_mb * _MEBIBYTE,
+                status_page=status_page,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from inference_service.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import status
-from service_kit.status_interceptor import described_error
+from service_kit.incidents import described_error
+from service_kit.message_size import check_size
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 _STREAM = f"/{SERVICE_NAME}/StreamPredict"
@@ -31,6 +33,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         answer = await self._core.predictor.answer(
             codec.question(request), context.time_remaining()
         )
+        if codec.is_slow_answer(answer):
+            return await asyncio.to_thread(codec.answer_message, answer)
         return codec.answer_message(answer)
 
     async def StreamPredict(
@@ -44,6 +48,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             response = pb.StreamPredictResponse(request_id=request.request_id)
             try:
                 response.response.CopyFrom(await self.Predict(request, context))
+                check_size(response, self._core.max_message_bytes)
             except Exception as error:
                 response.error.CopyFrom(status.to_proto(described_error(error, _STREAM)))
             return response

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from inference_service.devices import DeviceRequest, parse_devices
 from inference_service.model_rules import ModelDefaults
-from service_kit.address import Address
-from service_kit.logs import LogFormat
+from service_kit.serving_settings import Serving
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceSettings:
     """Settings of one inference process."""
 
-    listen: Address
+    serving: Serving
     store: str
+    # Where graphs of an object store are kept (None: the user's cache), and how many bytes.
+    store_cache: Path | None = None
+    store_cache_bytes: int = 10 * 2**30
     # For models of which the models file says nothing.
     models: ModelDefaults = field(default_factory=ModelDefaults)
     models_file: Path | None = None
@@ -24,13 +26,17 @@ class InferenceSettings:
     # Threads inside an op; None: the cores divided among the cards.
     intra_op_threads: int | None = None
     gpu_memory_bytes: int | None = None
+    # Ops that graphs may have besides those that only compute.
+    allowed_ops: frozenset[str] = frozenset()
     # Whether the store is looked at again, and seconds between two looks.
     watch: bool = True
     poll_seconds: float = 1.0
+    # What a load may take before it has failed; None: any time.
+    load_seconds: float | None = 600.0
     strict_readiness: bool = False
+    # Images in one request.
+    most_request_images: int = 16384
     # Requests in flight in one stream before reading from it pauses.
     stream_window: int = 64
-    lame_duck_seconds: float = 0.0
-    grace_seconds: float = 10.0
-    log_format: LogFormat = "console"
-    max_message_bytes: int = 64 * 2**20
+    # Whether the metrics' address has a page for people, too.
+    status_page: bool = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -10,8 +12,10 @@ import structlog
 
 from inference_service.hot_load import HotLoader
 from inference_service.model_rules import ModelRules
-from inference_service.models_file_watch import ModelsFileWatch
+from inference_service.models_file import ModelsFile
 from inference_service.registry import Registry
+from inference_service.store_pace import StorePace
+from service_kit.watched_file import WatchedFile
 
 _log = structlog.get_logger(__name__)
 
@@ -32,10 +36,12 @@ class StoreWatch:
         hot_loader: HotLoader,
         registry: Registry,
         rules: ModelRules,
-        models_file: ModelsFileWatch | None,
+        models_file: WatchedFile[ModelsFile] | None,
         *,
         store_is_watched: bool,
         strict: bool,
+        pace: StorePace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Works with the given parts.
 
@@ -46,6 +52,8 @@ class StoreWatch:
             models_file: None: there is none.
             store_is_watched: whether the store is looked at after the first time.
             strict: whether a version that fails to load keeps the server from being ready.
+            pace: of looks at the store; None: one with chance in it.
+            clock: for the pace, in seconds.
         """
         self._hot_loader = hot_loader
         self._registry = registry
@@ -53,6 +61,9 @@ class StoreWatch:
         self._models_file = models_file
         self._store_is_watched = store_is_watched
         self._strict = strict
+        self._pace = pace or StorePace(random.random)
+        self._clock = clock
+        self._seconds = 1.0
         self._listed = False
         self._ready = False
 
@@ -64,9 +75,12 @@ class StoreWatch:
     async def watch(self, seconds: float, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Looks every so many seconds, for ever; calls `when_ready` once.
 
+        At a store that cannot be reached it looks later and later (see `StorePace`).
+
         Ready is when every model that the store had at first is served, or has failed for its
         own reasons.
         """
+        self._seconds = seconds
         while True:
             try:
                 await self.look()
@@ -76,7 +90,7 @@ class StoreWatch:
             except Exception:
                 # Whatever it is, what is served goes on being served.
                 _log.exception("sync_failed")
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self._pace.pause(seconds))
 
     async def look(self) -> None:
         """Looks once."""
@@ -86,10 +100,16 @@ class StoreWatch:
             self._rules.replace_file(changed)
             for servable in self._registry.servables():
                 servable.limit(self._rules.limits(servable.model))
-            _log.info("models_file_read")
         if self._store_is_watched or not self._listed:
-            self._listed = await self._hot_loader.look() or self._listed
+            await self._look_at_store()
         await self._hot_loader.act()
+
+    async def _look_at_store(self) -> None:
+        if not self._pace.is_due(self._clock()):
+            return
+        ok = await self._hot_loader.look()
+        self._pace.looked(ok=ok, seconds=self._seconds, now=self._clock())
+        self._listed |= ok
 
     async def _became_ready(self) -> bool:
         if not self._listed:

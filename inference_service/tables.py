@@ -5,23 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from inference_service.results import Card, Model, Version
+from inference_service.server_look import Rates
+from service_kit.console import lean_table, printable
+from service_kit.manifest import TensorSpec
 
 
-def models_table(models: Iterable[Model]) -> Table:
-    """Returns a line a version."""
-    table = _table("model", "version", "state", "labels", "cards", "answered", "outstanding")
+def models_table(models: Iterable[Model], now: Rates | None = None) -> Table:
+    """Returns a line a version.
+
+    Args:
+        models: what there is.
+        now: images per second, by model and version; None: what warming measured instead.
+    """
+    rate = "best img/s" if now is None else "img/s now"
+    table = lean_table(
+        *("model", "version", "state", "labels", "cards", "batch", rate, "images", "queued"),
+        words=("model", "version", "state", "labels"),
+    )
     for model in models:
         for version in model.versions:
-            default = " (default)" if version.version == model.default_version else ""
-            labels = sorted(name for name, at in model.labels.items() if at == version.version)
+            labels = {name for name, at in model.labels.items() if at == version.version}
+            if version.version == model.default_version:
+                # As if it had that label: it is what requests get that name nothing.
+                labels.add("default")
             table.add_row(
                 model.name,
-                f"{version.version}{default}",
+                str(version.version),
                 version.state,
-                ", ".join(labels),
+                Text(printable(", ".join(sorted(labels)))),
                 str(len(version.cards)),
+                _span([card.max_batch_size for card in version.cards]),
+                _speed(version) if now is None else _rate(now, model.name, version),
                 str(sum(card.answered_images for card in version.cards)),
                 str(sum(card.outstanding_images for card in version.cards)),
             )
@@ -30,8 +47,19 @@ def models_table(models: Iterable[Model]) -> Table:
 
 def cards_table(model: Model) -> Table:
     """Returns a line a card of every loaded version."""
-    table = _table(
-        "version", "card", "tower", "device", "batch", "img/s", "images", "failed", "health"
+    table = lean_table(
+        *(
+            "version",
+            "card",
+            "tower",
+            "device",
+            "batch",
+            "best img/s",
+            "images",
+            "failed",
+            "health",
+        ),
+        words=("device", "health"),
     )
     for version in model.versions:
         for card in version.cards:
@@ -47,6 +75,16 @@ def cards_table(model: Model) -> Table:
                 "ok" if card.healthy else "out",
             )
     return table
+
+
+def signatures(model: Model) -> list[str]:
+    """Returns a line a loaded version: what it takes and gives, by name."""
+    return [
+        f"version {version.version} takes {_tensors(version.cards[0].inputs)}, gives "
+        f"{_tensors(version.cards[0].outputs)}"
+        for version in model.versions
+        if version.cards
+    ]
 
 
 def remarks(models: Sequence[Model]) -> list[str]:
@@ -83,8 +121,28 @@ def _images_per_second(card: Card) -> float:
     return max((one.batch_size / max(one.seconds, 1e-9) for one in card.timings), default=0.0)
 
 
-def _table(*names: str) -> Table:
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
+def _tensors(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} ({_shape(spec)} {spec.dtype})" for spec in specs)
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "x".join("?" if size < 0 else str(size) for size in spec.shape)
+
+
+def _speed(version: Version) -> str:
+    if not version.cards:
+        return ""
+    return f"{max(map(_images_per_second, version.cards)):.1f}"
+
+
+def _rate(now: Rates, model: str, version: Version) -> str:
+    rate = now.get((model, version.version))
+    return "" if rate is None else f"{rate:.1f}"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """Returns the number, or from which to which they go."""
+    if not numbers:
+        return ""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}-{high}"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from inference_service.raw_tensor import Array, raw_array, raw_bytes
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
-
-Array = npt.NDArray[Any]
-# As many as NumPy has had before release 2.
-_MOST_DIMENSIONS = 32
 
 _DTYPE_OF: Mapping[int, np.dtype[Any]] = {
     value: np.dtype(name.removeprefix("DATA_TYPE_").lower())
@@ -36,30 +31,9 @@ def decode_tensor(name: str, message: pb.Tensor) -> Array:
         raise errors.InvalidTensor(
             f"input {name!r} has dtype number {message.dtype}; known are {known}"
         )
-    if len(message.shape) > _MOST_DIMENSIONS:
-        # Also bounds the size of the product below, which the event loop has to compute.
-        raise errors.InvalidTensor(
-            f"input {name!r} has {len(message.shape)} dimensions in its shape; {_MOST_DIMENSIONS} "
-            "are possible"
-        )
-    shape, data = tuple(message.shape), message.data
     if message.elements:
         raise errors.InvalidTensor(f"input {name!r} is {dtype.name}: its bytes go into `data`")
-    if any(size < 0 for size in shape):
-        raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: no size is below 0")
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        raise errors.InvalidTensor(
-            f"input {name!r} has {len(data)} bytes; {dtype.name} of shape {list(shape)} takes "
-            f"{expected}"
-        )
-    if dtype == np.bool_ and np.frombuffer(data, np.uint8).max(initial=0) > 1:
-        raise errors.InvalidTensor(f"input {name!r} is bool and has a byte that is not 0 or 1")
-    try:
-        return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape)
-    except ValueError as error:
-        # More dimensions, or larger empty ones, than NumPy has.
-        raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: {error}") from None
+    return raw_array(name, dtype, message.shape, message.data)
 
 
 def decode_elements(name: str, message: pb.Tensor) -> list[bytes]:
@@ -93,5 +67,4 @@ def encode_tensor(array: Array) -> pb.Tensor:
     value = _VALUE_OF.get(array.dtype.newbyteorder("="))
     if value is None:
         raise errors.InvalidTensor(f"dtype {array.dtype} cannot be sent: cast it to a numeric one")
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return pb.Tensor(dtype=value, shape=array.shape, data=little.tobytes())
+    return pb.Tensor(dtype=value, shape=array.shape, data=raw_bytes(array))

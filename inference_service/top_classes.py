@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from inference_service.scored_class import ScoredClass
 from service_kit import errors
 from service_kit.class_labels import LABELLED_OUTPUT
 from service_kit.manifest import TensorSpec
 
+# Measured: 50 ns to sort a score, 0.7 microseconds to make an object of a class. Both together
+# are about a millisecond, ten times what changing threads takes.
+_MANY_SCORES, _MANY_CLASSES = 10_000, 1_000
 
-@dataclass(frozen=True, slots=True)
-class ScoredClass:
-    """A class by its position in the output, the output's value, and its label; "": none."""
 
-    index: int
-    score: float
-    label: str
+def ranking_takes_long(images: int, classes: int, count: int) -> bool:
+    """Whether `top_classes` takes so long that nobody should wait for it on an event loop."""
+    return images * classes > _MANY_SCORES or images * min(classes, count) > _MANY_CLASSES
 
 
 def top_classes(

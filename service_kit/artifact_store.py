@@ -7,27 +7,23 @@ a manifest does not exist for readers, and a version never changes once it is pu
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors, manifest_codec
+from service_kit.artifact_files import ArtifactFiles
 from service_kit.digest import sha256_of
-from service_kit.manifest import (
-    MANIFEST_NAME,
-    ArtifactFile,
-    Conversion,
-    GraphFile,
-    Manifest,
-    published_as,
-)
+from service_kit.manifest import MANIFEST_NAME, Conversion, Manifest, published_as
 from service_kit.manifest_check import check_usable
 from service_kit.model_name import checked_model_name
-from service_kit.publishing import Claimed, LocalPublisher, ObjectPublisher, Publisher
+from service_kit.object_listing import ObjectListing
+from service_kit.object_publisher import ObjectPublisher
+from service_kit.publishing import Claimed, LocalPublisher, Publisher
+from service_kit.store_cache import StoreCache
+from service_kit.store_connection import StoreConnection
 from service_kit.store_listing import HIGHEST_VERSION, StoreListing
 
 # Versions that a retried request is looked for in.
@@ -45,32 +41,44 @@ class ArtifactStore:
     all of them block.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] = _now) -> None:
-        """Opens the store at `url`; `clock` gives the time of publication, UTC.
+    def __init__(
+        self,
+        url: str,
+        *,
+        cache: StoreCache | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        """Opens the store at `url`, and reaches nobody yet.
+
+        Args:
+            url: a path, or a URL for fsspec.
+            cache: gets the graphs that are read; None: they are read from the store each time.
+            clock: gives the time of publication, UTC.
 
         Raises:
             StoreUnavailable: fsspec has no file system for the URL.
         """
-        self.url = url
-        try:
-            if not url:
-                raise ValueError("its URL is empty")  # noqa: TRY301
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        # Each file system checks its URL, and raises, in its own way.
-        except Exception as error:
-            raise errors.StoreUnavailable(f"cannot open the store {url}: {error}") from error
-        self._listing = StoreListing(self._fs, self._root)
+        self._connection = connection = StoreConnection(url)
+        self.url = connection.url
         self._clock = clock
-        self._publisher: Publisher = (
-            LocalPublisher(Path(self._root))
-            if isinstance(self._fs, LocalFileSystem)
-            else ObjectPublisher(self._fs, self._root)
-        )
+        self._files = ArtifactFiles(connection, cache)
+        listing = StoreListing(connection.fs, connection.root)
+        self._listing = ObjectListing(connection) if connection.is_object_store else listing
+        self._publisher: Publisher = ObjectPublisher(connection)
+        # Numbers that a publication cannot have.
+        self._taken: Callable[[str], Collection[int]] = self._listing.versions
+        if isinstance(connection.fs, LocalFileSystem):
+            self._publisher = LocalPublisher(Path(connection.root))
+            self._taken = listing.claimed
 
     def create(self) -> None:
-        """Makes the store's folder if it is not there, and clears away torn publications."""
-        with self._reaching("create"):
-            self._fs.makedirs(self._root, exist_ok=True)
+        """Makes the store's folder if it is not there, and clears away torn publications.
+
+        A bucket is not made: it has rules that somebody has to think about.
+        """
+        with self._connection.reaching("create"):
+            if not self._connection.is_object_store:
+                self._connection.fs.makedirs(self._connection.root, exist_ok=True)
             self._publisher.sweep()
 
     def publish(
@@ -94,21 +102,19 @@ class ArtifactStore:
         if version is not None and not 1 <= version <= HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
         _check_files(graph.parent, conversion)
-        with self._reaching(f"publish model {model} in"):
+        with self._connection.reaching(f"publish model {model} in"):
             while True:
-                self._fs.invalidate_cache()
-                number = version or max(self._listing.claimed(model), default=0) + 1
+                self._connection.fs.invalidate_cache()
+                number = version or max(self._taken(model), default=0) + 1
                 if number > HIGHEST_VERSION:
                     raise errors.VersionTaken(f"model {model} has no higher version left")
                 document = published_as(conversion, model, number, self._clock())
                 check_usable(document, f"version {number} of model {model}")
                 try:
-                    self._publisher.publish(document, graph.parent)
+                    return self._publisher.publish(document, graph.parent)
                 except Claimed:
-                    if version is None:
-                        continue
-                    raise _taken(model, version) from None
-                return document
+                    if version is not None:
+                        raise _version_taken(model, version) from None
 
     def check_free(self, model: str, version: int) -> None:
         """Checks, before any work is done, that a version could be published now.
@@ -117,21 +123,21 @@ class ArtifactStore:
             VersionTaken: it is there already.
         """
         if version in self.versions(model):
-            raise _taken(model, version)
+            raise _version_taken(model, version)
 
     def published(self) -> dict[str, dict[int, str]]:
         """Returns model -> version -> fingerprint of everything readers can see.
 
         The fingerprint changes when a version was deleted and its number used again.
         """
-        with self._reaching("list"):
+        with self._connection.reaching("list"):
             return self._listing.published()
 
     def versions(self, model: str) -> list[int]:
         """Returns a model's published versions in order; none for an unknown model."""
         checked_model_name(model)
-        with self._reaching("list"):
-            self._fs.invalidate_cache()
+        with self._connection.reaching("list"):
+            self._connection.fs.invalidate_cache()
             return sorted(self._listing.versions(model))
 
     def manifest(self, model: str, version: int) -> Manifest:
@@ -143,9 +149,9 @@ class ArtifactStore:
         """
         checked_model_name(model)
         place = f"{model}/{version}/{MANIFEST_NAME}"
-        with self._reaching("read"):
+        with self._connection.reaching("read"):
             try:
-                text: bytes = self._fs.cat_file(f"{self._root}/{place}")
+                text: bytes = self._connection.fs.cat_file(f"{self._connection.root}/{place}")
             except (FileNotFoundError, NotADirectoryError):
                 raise self._not_found(model, version) from None
         document = manifest_codec.from_json(text, place)
@@ -161,7 +167,7 @@ class ArtifactStore:
         Raises:
             ArtifactCorrupt: the file is absent or not the one that was published.
         """
-        return self._content(document, document.graph)
+        return self._files.graph(document)
 
     def fetch(self, document: Manifest, folder: Path) -> None:
         """Copies every file of an artifact into a local folder, each verified.
@@ -171,13 +177,7 @@ class ArtifactStore:
             ScratchUnavailable: the folder cannot be written.
         """
         for file in document.all_files:
-            content = self._content(document, file)
-            try:
-                (folder / file.file_name).write_bytes(content)
-            except OSError as error:
-                raise errors.ScratchUnavailable(
-                    f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
-                ) from error
+            self._files.copy(document, file, folder / file.file_name)
 
     def requested(self, model: str, request_id: str) -> Manifest | None:
         """Returns the artifact that a request published, if it is one of the newest.
@@ -192,26 +192,6 @@ class ArtifactStore:
                     return document
         return None
 
-    def _content(self, document: Manifest, expected: GraphFile | ArtifactFile) -> bytes:
-        place = f"{document.model}/{document.version}/{expected.file_name}"
-        with self._reaching("read"):
-            try:
-                content: bytes = self._fs.cat_file(f"{self._root}/{place}")
-            except (FileNotFoundError, IsADirectoryError):
-                raise errors.ArtifactCorrupt(f"{place} is missing; publish it again") from None
-        if len(content) != expected.size_bytes:
-            raise errors.ArtifactCorrupt(
-                f"{place} has {len(content)} bytes, its manifest says {expected.size_bytes}; "
-                "publish it again"
-            )
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != expected.sha256:
-            raise errors.ArtifactCorrupt(
-                f"{place} has SHA-256 {digest}, its manifest says {expected.sha256}; "
-                "publish it again"
-            )
-        return content
-
     def delete(self, model: str, version: int) -> None:
         """Removes an artifact, for readers at once.
 
@@ -220,7 +200,7 @@ class ArtifactStore:
         """
         if version not in self.versions(model):
             raise self._not_found(model, version)
-        with self._reaching("delete from"):
+        with self._connection.reaching("delete from"):
             self._publisher.remove(model, version)
 
     def _not_found(self, model: str, version: int) -> errors.ArtifactNotFound:
@@ -232,21 +212,8 @@ class ArtifactStore:
         numbers = ", ".join(str(number) for number in sorted(known[model]))
         return errors.ArtifactNotFound(f"model {model} has no version {version}; it has {numbers}")
 
-    @contextlib.contextmanager
-    def _reaching(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except (errors.PbserveError, Claimed):
-            raise
-        # File systems of object stores raise what their client libraries raise.
-        except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise errors.StoreUnavailable(
-                f"cannot {action} the store {self.url}: {reason}", retry_after=1.0
-            ) from error
 
-
-def _taken(model: str, version: int) -> errors.VersionTaken:
+def _version_taken(model: str, version: int) -> errors.VersionTaken:
     return errors.VersionTaken(
         f"version {version} of model {model} exists already: choose another one, or leave it "
         "out to get the next"

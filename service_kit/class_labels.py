@@ -47,6 +47,13 @@ def problem_of_count(count: int, classes: int, whose: str) -> str | None:
     return f"there are {count} class labels, and {whose} has {classes} classes"
 
 
+def labels_by_output(labels: Sequence[str], tower: Tower) -> dict[str, Sequence[str]]:
+    """Returns the output's name that labels are for, with the labels; empty: there are none."""
+    names = [spec.name for spec in tower.outputs]
+    candidates = [LABELLED_OUTPUT] if LABELLED_OUTPUT in names else names
+    return {candidates[0]: labels} if labels and len(candidates) == 1 else {}
+
+
 def _problem_of_fit(count: int, tower: Tower) -> str | None:
     named = [spec for spec in tower.outputs if spec.name == LABELLED_OUTPUT]
     candidates = named or tower.outputs

@@ -8,21 +8,21 @@ import enum
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from service_kit import errors
+from service_kit.exit_codes import ExitCode, exit_code_of
 
 # Results go to standard output, everything else to standard error.
 results = Console()
 notices = Console(stderr=True)
-
-# Exit code of a call that the service refused or could not answer; 2 is a usage error.
-FAILED = 1
 
 
 class LogFormatOption(str, enum.Enum):
@@ -62,34 +62,63 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line a type
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the program with a one-line message for every expected error."""
+    """Ends the program with a one-line message for every expected error; see `exit_codes`."""
     try:
         yield
     except errors.PbserveError as error:
-        notices.print(
-            f"error: {_printable(str(error))}",
-            style="bold red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(FAILED) from None
+        print_error(error_text(error))
+        raise typer.Exit(exit_code_of(error)) from None
     except KeyboardInterrupt:
         notices.print("interrupted")
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing is left to flush.
         sys.stdout = None
-        raise typer.Exit(0) from None
+        raise typer.Exit(ExitCode.OK) from None
     except OSError as error:
         sys.stdout = None
-        notices.print(f"error: cannot write the result: {error.strerror}", style="bold red")
-        raise typer.Exit(FAILED) from None
+        print_error(f"cannot write the result: {error.strerror}")
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
-def _printable(text: str) -> str:
+def error_text(error: errors.PbserveError) -> str:
+    """Returns an error for people, with when to come again."""
+    if error.retry_after is None:
+        return str(error)
+    return f"{error} (try again in {error.retry_after:.3g} s)"
+
+
+def print_error(text: str) -> None:
+    """Prints one line on standard error."""
+    notices.print(
+        f"error: {printable(text)}", style="bold red", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def print_line(text: str) -> None:
+    """Prints one line on standard output, as it is."""
+    results.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
     """Returns text without what would steer a terminal: names may come from anywhere."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def lean_table(*names: str, words: Collection[str] = (), **more: Any) -> Table:
+    """Returns a table that leaves 80 columns to what is in it; numbers stand to the right.
+
+    Args:
+        names: of the columns.
+        words: those of them that hold words.
+        more: for `Table`.
+    """
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, **more
+    )
+    for name in names:
+        table.add_column(name, overflow="fold", justify="left" if name in words else "right")
+    return table
 
 
 def size_text(size_bytes: int) -> str:

@@ -80,12 +80,32 @@ class CardNotFound(NotFound):
     """The model has no such card."""
 
 
+class RegionNotFound(NotFound):
+    """No shared memory region has that name, or no shared memory that key."""
+
+
+class RegionTaken(PbserveError):
+    """A shared memory region of that name is registered already."""
+
+
+class TooManyRegions(PbserveError):
+    """As many shared memory regions are registered as there may be."""
+
+
 class VersionTaken(PbserveError):
     """The version that was asked for has been published already."""
 
 
 class OutsideRoots(PbserveError):
     """The path leads out of every configured root."""
+
+
+class Unauthenticated(PbserveError):
+    """The server asks who calls, and there is no token or certificate that it knows."""
+
+
+class RoleMissing(PbserveError):
+    """The caller is known, and may not call this rpc."""
 
 
 class Unconvertible(PbserveError):
@@ -102,6 +122,10 @@ class MovingAverageMissing(Unconvertible):
 
 class MetaGraphUnusable(Unconvertible):
     """A `.meta` file is absent, damaged, or holds no graph that can be read."""
+
+
+class CheckpointTooLarge(Unconvertible):
+    """The checkpoint's files have more bytes than this exporter reads."""
 
 
 class ParityFailed(Unconvertible):
@@ -128,6 +152,10 @@ class ConversionTooLarge(PbserveError):
     """The process of a conversion had more memory than it may, and was ended."""
 
 
+class TooManyConversions(PbserveError):
+    """The caller has as many conversions as it may have at a time."""
+
+
 class ModelUnavailable(PbserveError):
     """The model exists, and no version of it is served at the moment."""
 
@@ -144,16 +172,44 @@ class ScratchUnavailable(PbserveError):
     """The exporter's temporary folder is full or cannot be written."""
 
 
+class AnswerTooLarge(PbserveError):
+    """The answer does not fit into a message."""
+
+
+class TooManyStreams(PbserveError):
+    """The connection has as many open streams as it may have."""
+
+
 class QueueFull(PbserveError):
     """The card has as many images waiting as it may have."""
 
 
 class CardOutOfOrder(PbserveError):
-    """The engine fails on the card again and again; the card is probed until it works."""
+    """The engine fails on the card again and again, or does not come back; it is probed."""
+
+
+class LoadTimedOut(PbserveError):
+    """A version took longer to load than it may."""
+
+
+class Superseded(PbserveError):
+    """Another operator's later order has taken this one back."""
 
 
 class LabelInUse(PbserveError):
     """A label points at the version that is to be unloaded."""
+
+
+class LabelTooEarly(PbserveError):
+    """A label is to point at a version that is not served yet."""
+
+
+class SignatureNotFound(PbserveError):
+    """The model has no such signature; the message names what it has."""
+
+
+class LoadsFailed(PbserveError):
+    """Some of the models that were asked for together are not served; the message says why."""
 
 
 class DeadlineExpired(PbserveError):
@@ -162,6 +218,10 @@ class DeadlineExpired(PbserveError):
 
 class EngineFailed(PbserveError):
     """The engine could not load or run the graph; the message has the engine's words."""
+
+
+class GraphRefused(PbserveError):
+    """A graph has ops that this server does not run for artifacts."""
 
 
 class Unsupported(PbserveError):

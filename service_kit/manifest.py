@@ -232,6 +232,8 @@ class Manifest(Conversion):
     model: str
     version: int
     created_at: datetime
+    # Below the version's, where the files lie; empty: beside the manifest.
+    folder: str = ""
 
 
 def published_as(

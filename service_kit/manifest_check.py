@@ -34,6 +34,8 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
         problem = f"the graph's file name is {name!r}"
     elif not all(_is_file_name(file.file_name) for file in document.files):
         problem = "a file beside the graph has no usable name"
+    elif document.folder and not _is_file_name(document.folder):
+        problem = f"its files' folder is {document.folder!r}"
     elif len({name, *(file.file_name for file in document.files)}) <= len(document.files):
         problem = "two of its files have one name"
     elif [tower.index for tower in document.towers] != list(range(len(document.towers))):

@@ -75,6 +75,7 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
         class_labels=document.class_labels,
         request_id=document.request_id,
         request_sha256=document.request_sha256,
+        folder=document.folder,
     )
     message.created_at.FromDatetime(document.created_at)
     return message
@@ -116,6 +117,7 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
         class_labels=tuple(message.class_labels),
         request_id=message.request_id,
         request_sha256=message.request_sha256,
+        folder=message.folder,
     )
 
 

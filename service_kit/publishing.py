@@ -1,4 +1,4 @@
-"""Two ways to make an artifact appear all at once: a rename, or a manifest put last."""
+"""Making an artifact appear all at once: on a file system, by a rename."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from service_kit import manifest_codec
 from service_kit.manifest import MANIFEST_NAME, Manifest
@@ -21,24 +21,27 @@ _TORN_AFTER_SECONDS = 3600.0
 
 
 class Claimed(Exception):
-    """Somebody else has the version's folder."""
+    """Somebody else has the version."""
 
 
 class Publisher(Protocol):
-    """Writes and removes whole artifacts; `OSError` passes through."""
+    """Writes and removes whole artifacts; what the file system raises passes through."""
 
-    def publish(self, document: Manifest, folder: Path) -> None:
+    def publish(self, document: Manifest, folder: Path) -> Manifest:
         """Makes the artifact, whose files lie in `folder`, visible to readers as a whole.
 
+        Returns:
+            The manifest, which says where the files are now.
+
         Raises:
-            Claimed: the version's folder is there already.
+            Claimed: the version is there already.
         """
 
     def remove(self, model: str, version: int) -> None:
         """Makes the artifact invisible to readers, then frees its space."""
 
     def sweep(self) -> None:
-        """Clears away what a killed process left behind."""
+        """Clears away what killed processes left behind."""
 
 
 class LocalPublisher:
@@ -48,7 +51,7 @@ class LocalPublisher:
         """Publishes below `root`."""
         self._root = root
 
-    def publish(self, document: Manifest, folder: Path) -> None:
+    def publish(self, document: Manifest, folder: Path) -> Manifest:
         """See `Publisher.publish`."""
         hidden = self._root / f"{_TORN[0]}{uuid.uuid4().hex}"
         model = self._root / document.model
@@ -67,6 +70,7 @@ class LocalPublisher:
             shutil.rmtree(hidden, ignore_errors=True)
             _remove_if_empty(model)
             raise
+        return document
 
     def remove(self, model: str, version: int) -> None:
         """See `Publisher.remove`."""
@@ -82,50 +86,6 @@ class LocalPublisher:
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > _TORN_AFTER_SECONDS:
                         shutil.rmtree(path, ignore_errors=True)
-
-
-class ObjectPublisher:
-    """Puts the graph, then the manifest, each only if its key is free.
-
-    Where the object store has a conditional put, whoever creates the graph's key owns the
-    version; elsewhere fsspec looks before it writes.
-    """
-
-    def __init__(self, fs: Any, root: str) -> None:
-        """Publishes below `root` of an fsspec file system."""
-        self._fs = fs
-        self._root = root
-
-    def publish(self, document: Manifest, folder: Path) -> None:
-        """See `Publisher.publish`."""
-        place = f"{self._root}/{document.model}/{document.version}"
-        if self._fs.exists(place):
-            raise Claimed
-        text = manifest_codec.to_json(document)
-        graph, *others = document.file_names
-        try:
-            self._fs.makedirs(place, exist_ok=True)
-            self._fs.put_file(str(folder / graph), f"{place}/{graph}", mode="create")
-        except FileExistsError:
-            raise Claimed from None
-        try:
-            for name in others:
-                self._fs.put_file(str(folder / name), f"{place}/{name}", mode="create")
-            self._fs.pipe_file(f"{place}/{MANIFEST_NAME}", text, mode="create")
-        except Exception:
-            # The version was ours and stays invisible: give its number and space back.
-            with contextlib.suppress(Exception):
-                self._fs.rm(place, recursive=True)
-            raise
-
-    def remove(self, model: str, version: int) -> None:
-        """See `Publisher.remove`."""
-        folder = f"{self._root}/{model}/{version}"
-        self._fs.rm_file(f"{folder}/{MANIFEST_NAME}")
-        self._fs.rm(folder, recursive=True)
-
-    def sweep(self) -> None:
-        """Does nothing: a graph without a manifest is invisible and keeps its number."""
 
 
 def _rename_into(hidden: Path, folder: Path, name: str) -> None:

@@ -3,132 +3,112 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
-import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service_kit import errors
+from service_kit.access import Access
 from service_kit.address import Address
-from service_kit.status_interceptor import StatusInterceptor
+from service_kit.call_interceptor import CallInterceptor, FinishedCall
+from service_kit.credentials import TlsCredentials
+from service_kit.gate import Gate
+from service_kit.health import LIVE, OVERALL, Health
+from service_kit.open_streams import OpenStreams
+from service_kit.reflection import add_reflection
 
-_log = structlog.get_logger(__name__)
-
-OVERALL = ""
-# A connection that is closed while its client still writes takes the answers with it that the
-# client has not read. So much later the client knows that its stream has ended.
-_LINGER_SECONDS = 0.2
-
-
-class Health:
-    """The answers of `grpc.health.v1`: one overall, one a name."""
-
-    def __init__(self) -> None:
-        """Begins with everything NOT_SERVING."""
-        # The stubs describe the synchronous servicer; this is its asyncio twin.
-        self.servicer = health.aio.HealthServicer()
-        self._serving: set[str] = set()
-        self._stopped = False
-
-    def is_serving(self, name: str) -> bool:
-        """Whether `name` is served; what nobody has heard of is not."""
-        return name in self._serving and not self._stopped
-
-    async def set(self, name: str, *, serving: bool) -> None:
-        """Says whether `name` (a model; `OVERALL` for the server) is served."""
-        if serving:
-            self._serving.add(name)
-        else:
-            self._serving.discard(name)
-        statuses = health_pb2.HealthCheckResponse
-        await self.servicer.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
-
-    async def forget(self, name: str) -> None:
-        """Makes `name` unknown."""
-        self._serving.discard(name)
-        await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-
-    async def stop(self) -> None:
-        """Says NOT_SERVING for everything, from now on."""
-        self._stopped = True
-        await self.servicer.enter_graceful_shutdown()
-
-
-class OpenStreams:
-    """Streams whose requests may go on for ever, and how they come to an end."""
-
-    def __init__(self) -> None:
-        """Begins without streams."""
-        # Once set, no open stream may be read any further.
-        self.ending = asyncio.Event()
-        self._count = 0
-        self._none = asyncio.Event()
-        self._none.set()
-
-    def add(self, context: Any) -> None:
-        """Counts the call of `context` until its status is sent."""
-        self._count += 1
-        self._none.clear()
-        context.add_done_callback(self._ended)
-
-    def _ended(self, _: Any) -> None:
-        self._count -= 1
-        if not self._count:
-            self._none.set()
-
-    async def end(self, seconds: float) -> None:
-        """Tells all streams to end, and returns when their clients know, or the time is over."""
-        self.ending.set()
-        if not self._count:
-            return
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._none.wait(), seconds)
-            await asyncio.sleep(_LINGER_SECONDS)
+# Of calls, streams among them, on a connection that has reached its age.
+_CONNECTION_GRACE_MS = 60_000
 
 
 class Server:
     """One listening port with its services."""
 
-    def __init__(self, *, max_message_bytes: int) -> None:
-        """Makes a server that takes messages up to `max_message_bytes` in each direction."""
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        max_connection_streams: int | None = None,
+        connection_seconds: float | None = None,
+        access: Access | None = None,
+        observers: Sequence[Callable[[FinishedCall], None]] = (),
+    ) -> None:
+        """Makes a server that does not listen yet.
+
+        Args:
+            max_message_bytes: of one message, in each direction.
+            max_connection_streams: open streams of requests on one connection; None: any number.
+            connection_seconds: after which a connection is closed, calls finished first, so that
+                clients look for servers again; None: never.
+            access: who may call what; None: everybody everything.
+            observers: are told of each call at its end.
+        """
         self.health = Health()
-        self.streams = OpenStreams()
+        self.streams = OpenStreams(max_connection_streams)
+        options = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            # Two servers must not share a port without knowing of each other.
+            ("grpc.so_reuseport", 0),
+        ]
+        if connection_seconds:
+            options += [
+                ("grpc.max_connection_age_ms", round(connection_seconds * 1e3)),
+                ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
+            ]
+        self._gate = Gate()
         self.grpc = grpc.aio.server(
-            interceptors=[StatusInterceptor()],
-            options=[
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                # Two servers must not share a port without knowing of each other.
-                ("grpc.so_reuseport", 0),
-            ],
+            interceptors=[CallInterceptor(access, observers, gate=self._gate)], options=options
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
+        self._probed: grpc.aio.Server | None = None
+        # Of services whose descriptors are not there from the start; see `LazyReflection`.
+        self.load_descriptors: Callable[[str], Awaitable[None]] | None = None
 
-    async def start(self, address: Address, service_names: Sequence[str]) -> Address:
-        """Starts to listen, with reflection of the named services; returns the real address.
+    async def start(
+        self,
+        address: Address,
+        service_names: Sequence[str],
+        *,
+        tls: TlsCredentials | None = None,
+        reflects: bool = True,
+    ) -> Address:
+        """Starts to listen; returns the real address.
+
+        Args:
+            address: port 0 is any.
+            service_names: full names, for reflection.
+            tls: None: the port is plain.
+            reflects: whether clients may ask for the contract.
 
         Raises:
             InvalidRequest: the address cannot be listened on.
         """
-        names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self.grpc)
-        try:
-            port = self.grpc.add_insecure_port(str(address))
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise errors.InvalidRequest(
-                f"cannot listen on {address}: is the port taken, or the host not this machine's?"
-            )
+        if reflects:
+            names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            add_reflection(self.grpc, names, self.load_descriptors)
+        port = _opened(self.grpc, address, tls)
         await self.health.set(OVERALL, serving=False)
+        await self.health.set(LIVE, serving=True)
         await self.grpc.start()
+        return Address(address.host, port)
+
+    async def start_probed(self, address: Address) -> Address:
+        """Answers `grpc.health.v1`, and nothing else, on a plain port; returns the real address.
+
+        For probes that speak no TLS, as the kubelet's.
+
+        Raises:
+            InvalidRequest: the address cannot be listened on.
+        """
+        self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._probed)
+        port = _opened(self._probed, address, None)
+        await self._probed.start()
         return Address(address.host, port)
 
     async def drain(self, *, lame_duck_seconds: float, grace_seconds: float) -> None:
@@ -139,31 +119,33 @@ class Server:
         await self.health.stop()
         await asyncio.sleep(lame_duck_seconds)
         began = time.monotonic()
+
+        def left() -> float:
+            return max(0.0, grace_seconds - (time.monotonic() - began))
+
         # The other half is for the calls that came until the streams had ended.
         await self.streams.end(grace_seconds / 2)
-        await self.grpc.stop(max(0.0, grace_seconds - (time.monotonic() - began)))
+        await self._gate.close(left())
+        await self.grpc.stop(left())
+        if self._probed:
+            # Last: a probe that cannot connect would have the process killed.
+            await self._probed.stop(None)
 
 
-def stop_signal() -> asyncio.Event:
-    """Returns an event that SIGTERM or SIGINT sets from now on.
-
-    Call it before anybody can know that the program runs. A second signal ends the program
-    at once.
-    """
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def tell(name: str) -> None:
-        _log.info("stopping", signal=name)
-        told.set()
-        for number in signals:
-            # The shell's convention for a program that a signal ended.
-            loop.add_signal_handler(number, os._exit, 128 + number)
-
-    for number in signals:
-        loop.add_signal_handler(number, tell, number.name)
-    return told
+def _opened(server: Any, address: Address, tls: TlsCredentials | None) -> int:
+    """Returns the port that was opened."""
+    try:
+        if tls:
+            port = server.add_secure_port(str(address), tls.for_server())
+        else:
+            port = server.add_insecure_port(str(address))
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise errors.InvalidRequest(
+            f"cannot listen on {address}: is the port taken, or the host not this machine's?"
+        )
+    return int(port)
 
 
 def announce(program: str, address: Address) -> None:

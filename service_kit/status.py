@@ -20,7 +20,11 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.VersionTaken: grpc.StatusCode.ALREADY_EXISTS,
+    errors.RegionTaken: grpc.StatusCode.ALREADY_EXISTS,
+    errors.TooManyRegions: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.OutsideRoots: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.RoleMissing: grpc.StatusCode.PERMISSION_DENIED,
     errors.Unconvertible: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CheckpointCorrupt: grpc.StatusCode.DATA_LOSS,
     errors.ArtifactCorrupt: grpc.StatusCode.DATA_LOSS,
@@ -28,15 +32,25 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.ConversionCrashed: grpc.StatusCode.ABORTED,
     errors.ConversionTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ConversionTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyConversions: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ServerStopping: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ScratchUnavailable: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.CardOutOfOrder: grpc.StatusCode.UNAVAILABLE,
+    errors.LoadTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Superseded: grpc.StatusCode.ABORTED,
     errors.LabelInUse: grpc.StatusCode.FAILED_PRECONDITION,
+    # The three below: as TensorFlow Serving does.
+    errors.LabelTooEarly: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SignatureNotFound: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.LoadsFailed: grpc.StatusCode.UNKNOWN,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.GraphRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.InternalError: grpc.StatusCode.INTERNAL,
     errors.RemoteError: grpc.StatusCode.UNKNOWN,
@@ -66,7 +80,8 @@ def to_proto(error: errors.PbserveError) -> status_pb2.Status:
 def from_proto(status: status_pb2.Status) -> errors.PbserveError:
     """Returns the error that a `google.rpc.Status` stands for.
 
-    A status without our ErrorInfo becomes a `RemoteError` that names the code.
+    A status without our ErrorInfo becomes a `RemoteError` that names the code, or
+    `ServerStopping` when that is UNAVAILABLE.
     """
     retry_after = None
     cls: type[errors.PbserveError] | None = None
@@ -76,6 +91,9 @@ def from_proto(status: status_pb2.Status) -> errors.PbserveError:
             cls = _CLASS_OF.get(info.reason)
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    if cls is None and status.code == grpc.StatusCode.UNAVAILABLE.value[0]:
+        # Of something between us and the server, or of a newer server: what it asks for is clear.
+        cls = errors.ServerStopping
     if cls is None:
         return errors.RemoteError(
             f"{_code_name(status.code)}: {status.message}", retry_after=retry_after
@@ -96,6 +114,10 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
         details = call.details() or "the server gave no reason"
         if call.code() is grpc.StatusCode.UNAVAILABLE:
             return errors.ServerStopping(f"cannot reach the server: {details}")
+        if call.code() is grpc.StatusCode.CANCELLED:
+            # Callers who cancel hear of it otherwise. A server that stops ends so what comes in
+            # between its last announcement and the end of the connection.
+            return errors.ServerStopping(f"the other side ended the call: {details}")
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
         return errors.RemoteError(f"{call.code().name}: {details}")

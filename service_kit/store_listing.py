@@ -44,13 +44,12 @@ class StoreListing:
         for version in self.claimed(model):
             files = self._files(f"{self._root}/{model}/{version}")
             if any(_last(file["name"]) == MANIFEST_NAME for file in files):
-                found[version] = " ".join(sorted(map(_fingerprint, files)))
+                found[version] = " ".join(sorted(map(fingerprint, files)))
         return found
 
     def claimed(self, model: str) -> list[int]:
         """Returns every version number that has a folder, published or not."""
-        names = filter(_VERSION.fullmatch, self._names(f"{self._root}/{model}"))
-        return [number for number in map(int, names) if number <= HIGHEST_VERSION]
+        return list(filter(None, map(version_of, self._names(f"{self._root}/{model}"))))
 
     def _names(self, folder: str, *, must_exist: bool = False) -> list[str]:
         # Without details: what vanishes while it is listed cannot make the listing fail.
@@ -81,6 +80,13 @@ def _last(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _fingerprint(entry: Mapping[str, object]) -> str:
+def version_of(name: str) -> int:
+    """Returns the version that a folder's name stands for; 0 for none."""
+    number = int(name) if _VERSION.fullmatch(name) else 0
+    return number if number <= HIGHEST_VERSION else 0
+
+
+def fingerprint(entry: Mapping[str, object]) -> str:
+    """Returns what changes with a file, of what a file system says of it."""
     keys = ("name", "size", "ETag", "etag", "LastModified", "updated", "created", "mtime", "ino")
     return " ".join(f"{key}={entry[key]}" for key in keys if key in entry)

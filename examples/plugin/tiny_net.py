@@ -11,6 +11,7 @@ from exporter_service.architectures.plugin import Plugin
 from service_kit.manifest import Preprocessing
 
 
+# --8<-- [start:function]
 def tiny(
     images: Any, *, classes: int = 10, width: int = 32, blocks: tuple[int, ...] = (1, 2, 4)
 ) -> Any:
@@ -31,6 +32,10 @@ def tiny(
         return _logits(_features(images, width, blocks), classes)
 
 
+# --8<-- [end:function]
+
+
+# --8<-- [start:plugin]
 class EmbeddingParameters(BaseModel):
     """What requests can set of the other architecture."""
 
@@ -58,6 +63,7 @@ EMBEDDING = Plugin(
     image_size=(32, 32),
     preprocessing=Preprocessing(mean=(127.5,) * 3, scale=(1 / 127.5,) * 3),
 )
+# --8<-- [end:plugin]
 
 
 def _features(net: Any, width: int, blocks: tuple[int, ...]) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from exporter_service.architectures.architecture import Architecture, ImageSize
+if TYPE_CHECKING:
+    # Clients read descriptions, and need not load pydantic for it.
+    from exporter_service.architectures.architecture import Architecture, ImageSize
 
 
 @dataclass(frozen=True, slots=True)

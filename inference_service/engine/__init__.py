@@ -69,4 +69,5 @@ class Engines(Protocol):
 
         Raises:
             EngineFailed: the bytes are no graph, or a tensor is not in it.
+            GraphRefused: the graph has an op that may not run here.
         """

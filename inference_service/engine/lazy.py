@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from inference_service.devices import Device, DeviceRequest
 from inference_service.engine import Engine, EngineCard
+from inference_service.engine.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from inference_service.engine.tensorflow import TensorFlowEngines
@@ -28,12 +27,14 @@ class LazyEngines:
         cores: int,
         threads: int | None = None,
         gpu_memory_bytes: int | None = None,
+        allowed_ops: Collection[str] = (),
     ) -> None:
         """Imports nothing yet; see `TensorFlowEngines`."""
         self._request = request
         self._cores = cores
         self._threads = threads
         self._gpu_memory_bytes = gpu_memory_bytes
+        self._allowed_ops = allowed_ops
         self._importing = threading.Lock()
         self._engines: TensorFlowEngines | None = None
 
@@ -48,7 +49,7 @@ class LazyEngines:
     def _imported(self) -> TensorFlowEngines:
         with self._importing:
             if self._engines is None:
-                os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+                import_tensorflow()
                 from inference_service.engine.tensorflow import TensorFlowEngines
 
                 self._engines = TensorFlowEngines(
@@ -56,9 +57,6 @@ class LazyEngines:
                     cores=self._cores,
                     threads=self._threads,
                     gpu_memory_bytes=self._gpu_memory_bytes,
+                    allowed_ops=self._allowed_ops,
                 )
-                # What the import has made stays; looking through it, which nobody else can run
-                # beside, would take 200 ms of each full collection instead of 20.
-                gc.collect()
-                gc.freeze()
             return self._engines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from inference_service.engine.session import device_name, session_config  # sets the environment
@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import config_pb2
 from inference_service.devices import Device, DeviceRequest, intra_op_threads, resolve_devices
 from inference_service.engine import EngineCard, Tensors
 from inference_service.engine.graph_import import imported
+from inference_service.engine.op_allowance import check_ops
 from inference_service.engine.tower_graph import PinnedTower, Ports, TowerGraph
 from service_kit import errors
 
@@ -33,6 +34,7 @@ class TensorFlowEngines:
         threads: int | None = None,
         gpu_memory_bytes: int | None = None,
         share_towers: bool = True,
+        allowed_ops: Collection[str] = (),
     ) -> None:
         """Nothing is looked at yet.
 
@@ -42,12 +44,14 @@ class TensorFlowEngines:
             threads: inside an op; None: the cores divided among the cards.
             gpu_memory_bytes: to take at most on each GPU.
             share_towers: whether cards with equal towers in one memory run one prepared call.
+            allowed_ops: that graphs may have besides those that only compute.
         """
         self._request = request
         self._cores = cores
         self._threads = threads
         self._gpu_memory_bytes = gpu_memory_bytes
         self._share_towers = share_towers
+        self._allowed_ops = allowed_ops
 
     def devices(self) -> Sequence[Device]:
         """See `Engines.devices`."""
@@ -61,7 +65,14 @@ class TensorFlowEngines:
         config = session_config(
             devices, intra_op_threads=threads, gpu_memory_bytes=self._gpu_memory_bytes
         )
-        return TensorFlowEngine(graph, cards, devices, config, share_towers=self._share_towers)
+        return TensorFlowEngine(
+            graph,
+            cards,
+            devices,
+            config,
+            share_towers=self._share_towers,
+            allowed_ops=self._allowed_ops,
+        )
 
 
 class TensorFlowEngine:
@@ -75,11 +86,13 @@ class TensorFlowEngine:
         config: Any,
         *,
         share_towers: bool,
+        allowed_ops: Collection[str] = (),
     ) -> None:
         """Parses the graph and imports the towers that are needed.
 
         Raises:
             EngineFailed: the bytes are no graph, or a tensor is not in it.
+            GraphRefused: an op is not allowed.
         """
         self._cards = tuple(cards)
         try:
@@ -100,6 +113,8 @@ class TensorFlowEngine:
         )
         del towers
         self._in_callers_thread = all(device.kind == "cpu" for device in devices)
+        # Of what is left: towers that are not served, and what hangs beside, are never imported.
+        check_ops(pinned, allowed_ops)
         self._graph = imported(pinned)
         _check_ports(self._graph, self._ports)
         self._session = tf.Session(graph=self._graph, config=config)

@@ -16,6 +16,7 @@ from inference_service.model_rules import LoadOptions
 from inference_service.servable import Servable
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import ArchitectureSpec, MovingAverageMode
+from tests.conftest import Converted
 from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
 
 
@@ -91,4 +92,28 @@ def test_a_graph_from_the_meta_alone_is_served(store: ArtifactStore, tmp_path: P
     for card in servable.cards:
         answer = card.submit({"input": expected()["images"]}, 297).result(60)
         assert np.abs(answer.outputs["probs"] - expected()["probs_ema"]).max() < PARITY
+    servable.close()
+
+
+@pytest.mark.parametrize("padded_sizes", [(), (1, 2, 4, 8, 16)], ids=["as they come", "padded"])
+def test_an_answer_does_not_depend_on_its_company(
+    store: ArtifactStore, converted_ema: Converted, padded_sizes: tuple[int, ...]
+) -> None:
+    store.publish("digits", converted_ema.conversion, converted_ema.path)
+    servable = served(store, "digits")
+    images = expected()["images"][:15]
+    card = servable.cards[0]
+    card.limits = CardLimits(1)
+    alone = [card.submit({"input": one[None]}, 1).result(60) for one in images]
+    assert {one.batch_size for one in alone} == {1}
+    sizes = set()
+    for limit in (3, 5, 7, 11, 15):
+        card.limits = CardLimits(limit, padded_sizes=padded_sizes)
+        together = card.submit({"input": images}, len(images)).result(60)
+        sizes.add(together.batch_size)
+        for number, one in enumerate(alone):
+            np.testing.assert_allclose(
+                together.outputs["probs"][number], one.outputs["probs"][0], rtol=0, atol=1e-6
+            )
+    assert sizes == {3, 5, 7, 11, 15}
     servable.close()

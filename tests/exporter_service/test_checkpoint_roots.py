@@ -239,3 +239,11 @@ def test_one_file_without_its_index_is_answered_with_both(root: Path, suffix: st
 def test_one_file_of_a_v1_checkpoint_is_answered_with_its_prefix() -> None:
     with pytest.raises(errors.InvalidRequest, match=r"give its prefix, ckpt_v1/model\.ckpt-60$"):
         CheckpointRoots([GOLDEN]).locate("ckpt_v1/model.ckpt-60.meta")
+
+
+@pytest.mark.parametrize("name", ["ckpt_ema", "ckpt_v1", "ckpt_sharded"])
+def test_a_checkpoint_with_more_bytes_than_allowed_is_refused(name: str) -> None:
+    size = sum(path.stat().st_size for path in (GOLDEN / name).glob("model.ckpt-*"))
+    CheckpointRoots([GOLDEN], size).locate(name)
+    with pytest.raises(errors.CheckpointTooLarge, match=f"{name} has {size} bytes"):
+        CheckpointRoots([GOLDEN], size - 1).locate(name)

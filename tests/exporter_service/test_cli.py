@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from exporter_service.cli import app
 from service_kit.artifact_store import ArtifactStore
+from service_kit.exit_codes import ExitCode
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN
 from tests.support.services import running
@@ -50,6 +52,50 @@ def test_convert_ends_with_a_table_of_what_a_person_asks(exporter: RunningExport
     ):
         assert words in done.stdout
     assert "checks the numbers: 450 nodes" in done.stderr
+
+
+def test_watch_tells_how_long_every_step_took(exporter: RunningExporter) -> None:
+    done = convert(exporter, "cli-watch", "--watch", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["model"] == "cli-watch"
+    lines = [line.split(" s  ") for line in done.stderr.splitlines()]
+    steps = [text.split(":")[0] for _, text in lines]
+    assert steps[-4:] == [
+        *("restores the weights", "freezes the graph", "checks the numbers"),
+        "publishes the artifact",
+    ]
+    assert all(float(seconds) >= 0 for seconds, _ in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("pbexport convert m --architecture densenet1", "densenet121\ndensenet161\ndensenet169\n"),
+        ("pbexport verify cli-compl", "cli-completion\n"),
+        ("pbexport list cli-compl", "cli-completion\n"),
+        ("pbexport convert m --arch", "--architecture\n"),
+    ],
+)
+def test_names_are_completed_from_the_running_exporter(
+    exporter: RunningExporter, line: str, offered: str
+) -> None:
+    if not (exporter.store / "cli-completion").exists():
+        run("adopt", "cli-completion", "--graph", "multi.pb", "--address", exporter.address)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("pbexport")],
+        env={
+            **os.environ,
+            "PBEXPORT_ADDRESS": exporter.address,
+            "_PBEXPORT_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (offered, "")
 
 
 def test_convert_prints_one_json_object_for_programs(exporter: RunningExporter) -> None:
@@ -120,7 +166,7 @@ def test_adopt_and_verify_speak_both_languages(exporter: RunningExporter) -> Non
     table = run("verify", "cli-adopted", "1", *address)
     assert "Card_1 with Card_0" in table.stdout
     missing = run("verify", "cli-unheard", *address)
-    assert missing.exit_code == 1
+    assert missing.exit_code == ExitCode.NOT_FOUND
     assert "no model cli-unheard" in missing.stderr
 
 
@@ -217,21 +263,23 @@ def test_a_setting_without_a_value_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "code"),
     [
-        (("--checkpoint", "../up"), "is outside the folders"),
-        (("--growth-rate", "0"), "growth_rate is 0"),
-        (("--version", "-1"), "version is -1"),
-        (("--version", "99999999999999999999"), "the request cannot be sent"),
-        (("--cards", "99999999999"), "the request cannot be sent"),
-        (("--address", "127.0.0.1:1"), "cannot reach the server"),
+        (("--checkpoint", "../up"), "is outside the folders", 1),
+        (("--growth-rate", "0"), "growth_rate is 0", 1),
+        (("--version", "-1"), "version is -1", 1),
+        (("--version", "99999999999999999999"), "the request cannot be sent", 1),
+        (("--cards", "99999999999"), "the request cannot be sent", 1),
+        (("--checkpoint", "nowhere"), "nowhere", 4),
+        (("--address", "127.0.0.1:1"), "cannot reach the server", 3),
+        (("--timeout", "0.001"), "deadline", 3),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(
-    exporter: RunningExporter, options: tuple[str, str], words: str
+def test_an_error_is_one_line_and_an_exit_code(
+    exporter: RunningExporter, options: tuple[str, str], words: str, code: int
 ) -> None:
     done = convert(exporter, "cli-error", *options)
-    assert done.exit_code == 1
+    assert done.exit_code == code
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -248,25 +296,25 @@ def test_a_usage_error_is_exit_code_2(exporter: RunningExporter, options: tuple[
 
 def test_settings_come_from_the_environment_as_well() -> None:
     done = run("list", env={"PBEXPORT_ADDRESS": "127.0.0.1:1"})
-    assert done.exit_code == 1
+    assert done.exit_code == ExitCode.UNAVAILABLE
     assert "127.0.0.1:1" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "code"),
     [
-        (("--listen", "nowhere"), "write host:port"),
-        (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x"),
+        (("--listen", "nowhere"), "write host:port", 1),
+        (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x", 3),
     ],
 )
 def test_serve_says_why_it_cannot_start(
-    tmp_path: Path, options: tuple[str, ...], words: str
+    tmp_path: Path, options: tuple[str, ...], words: str, code: int
 ) -> None:
     command = [sys.executable, "-m", "exporter_service", "serve", "--store", "models", *options]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -455,3 +457,228 @@ def test_limits_may_change_while_requests_wait(bench: Bench) -> None:
     bench.release()
     assert [means(one) for one in answers] == [[n] for n in range(1, 7)]
     assert bench.sizes() == [1, 2, 2, 2]
+
+
+def test_bulk_leaves_half_of_the_queue_to_others(bench: Bench) -> None:
+    bench.hold()
+    for _ in range(5):
+        bench.submit(1, priority=Priority.BULK)
+    with pytest.raises(errors.QueueFull, match="5 images of bulk outstanding, and takes 5"):
+        bench.submit(1, priority=Priority.BULK)
+    waiting = [bench.submit(n) for n in range(4)]
+    with pytest.raises(errors.QueueFull, match="10 images outstanding, and takes 10"):
+        bench.submit(1)
+    assert bench.card.counts.refused_requests == 2
+    bench.release()
+    assert [means(one) for one in waiting] == [[n] for n in range(4)]
+
+
+def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
+    pending = bench.card.reserve(9, 1000)
+    assert (bench.card.outstanding, bench.card.outstanding_bytes) == (9, 1000)
+    with pytest.raises(errors.QueueFull):
+        bench.submit(1, 2)
+    bench.card.fill(pending, {"input": pixels(*range(9))})
+    assert means(pending.answer) == list(range(9))
+    assert (bench.card.outstanding, bench.card.outstanding_bytes) == (0, 0)
+
+
+def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> None:
+    pending = bench.card.reserve(9, 1000)
+    pending.answer.cancel()
+    assert bench.card.outstanding == 0
+    bench.card.fill(pending, {"input": pixels(*range(9))})
+    assert means(bench.submit(5)) == [5]
+    assert bench.sizes() == [1]
+
+
+def test_inputs_that_are_larger_than_announced_take_the_room_that_is_there() -> None:
+    bench = Bench(queue_images=1000, queue_bytes=1000)
+    bench.hold()
+    fits, too_large = bench.card.reserve(3, 10), bench.card.reserve(9, 10)
+    bench.card.fill(fits, {"input": pixels(1, 2, 3)})
+    assert bench.card.outstanding_bytes == 48 + 3 * 48 + 10
+    bench.card.fill(too_large, {"input": np.ones((9, 9, 9, 3), np.float32)})
+    with pytest.raises(errors.QueueFull, match="bytes outstanding, and takes 1000"):
+        too_large.answer.result(WAIT)
+    assert bench.card.outstanding_bytes == 48 + 3 * 48
+    assert bench.card.counts.refused_requests == 1
+    bench.release()
+    assert means(fits.answer) == [1, 2, 3]
+    bench.card.close()
+    assert bench.card.outstanding_bytes == 0
+
+
+def test_what_is_cancelled_keeps_nothing_in_memory_while_the_engine_is_busy(bench: Bench) -> None:
+    bench.hold()
+    images = pixels(1, 2, 3)
+    answer = bench.card.submit({"input": images}, 3)
+    kept = weakref.ref(images)
+    del images
+    gc.collect()
+    assert kept() is not None
+    answer.cancel()
+    del answer
+    gc.collect()
+    assert kept() is None
+
+
+def test_an_idle_card_keeps_nothing_of_its_last_batch(bench: Bench) -> None:
+    images = pixels(1, 2, 3)
+    kept = weakref.ref(images)
+    bench.card.submit({"input": images}, 3).result(WAIT)
+    del images
+    # The thread tells of the answer before it lets go of the batch.
+    for _ in range(10_000):
+        if kept() is None:
+            break
+        threading.Event().wait(0.001)
+        gc.collect()
+    assert kept() is None
+
+
+def test_who_is_cancelled_at_the_deadline_has_expired(bench: Bench) -> None:
+    bench.hold()
+    # gRPC cancels a call by its own clock, which may be a little ahead of the card's.
+    late = [bench.submit(1, deadline=bench.clock.now + 5) for _ in range(2)]
+    early = bench.submit(1, deadline=bench.clock.now + 9)
+    bench.clock.now += 4.95
+    late[0].cancel()
+    early.cancel()
+    bench.clock.now += 0.5
+    late[1].cancel()
+    counts = bench.card.counts
+    assert (counts.expired_requests, counts.cancelled_requests) == (2, 1)
+
+
+def test_images_that_run_for_nobody_are_load_though_they_have_no_place() -> None:
+    bench = Bench(batch=4)
+    bench.engine.gate.clear()
+    abandoned = bench.submit(1, 2, 3)
+    assert bench.engine.started.acquire(timeout=WAIT)
+    waiting = bench.submit(4)
+    assert bench.card.load == 4
+    abandoned.cancel()
+    assert (bench.card.load, bench.card.outstanding) == (4, 1)
+    bench.release()
+    assert means(waiting) == [4]
+    bench.card.close()
+    assert bench.card.load == 0
+
+
+def hang(bench: Bench, *values: float) -> Future[CardAnswer]:
+    """Occupies the engine for longer than it may take."""
+    bench.engine.gate.clear()
+    stuck = bench.submit(*values)
+    assert bench.engine.started.acquire(timeout=WAIT)
+    # 20 times what warming measured for a full batch is 40 s.
+    bench.clock.now += 41
+    return stuck
+
+
+def test_a_card_whose_run_does_not_end_is_out_of_order_and_its_queue_moves(bench: Bench) -> None:
+    bench.engine.gate.clear()
+    stuck = bench.submit(7)
+    assert bench.engine.started.acquire(timeout=WAIT)
+    pinned, free = bench.submit(1), bench.submit(2, pinned=False)
+    bench.clock.now += 29.9
+    bench.card.check_run()
+    assert bench.card.healthy
+    bench.clock.now += 0.2
+    # Nobody has looked yet, and dispatch knows.
+    assert not bench.card.healthy
+    bench.card.check_run()
+    # Not UNAVAILABLE: sent again it might keep another card as well.
+    with pytest.raises(errors.EngineFailed, match="no answer from card 0: a run took longer than"):
+        stuck.result(WAIT)
+    with pytest.raises(errors.CardOutOfOrder, match="longer than the 30 s") as caught:
+        pinned.result(WAIT)
+    assert caught.value.retry_after == 1.0
+    assert [pending.answer for pending in bench.moved] == [free]
+    assert (bench.card.outstanding, bench.card.counts.failed_requests) == (0, 2)
+    with pytest.raises(errors.CardOutOfOrder):
+        bench.submit(1)
+    bench.card.check_run()
+    assert len(bench.moved) == 1
+
+
+def test_a_card_that_comes_back_from_a_run_is_probed_and_takes_requests(bench: Bench) -> None:
+    stuck = hang(bench, 7)
+    bench.card.check_run()
+    bench.engine.forget()
+    bench.release()
+    assert bench.engine.started.acquire(timeout=WAIT)
+    while not bench.card.healthy:
+        threading.Event().wait(0.001)
+    # The run that ended late, and the blank image.
+    assert bench.sizes() == [1, 1]
+    assert means(bench.submit(3)) == [3]
+    assert isinstance(stuck.exception(WAIT), errors.EngineFailed)
+
+
+def test_a_run_that_ends_late_is_answered_if_nobody_has_looked(bench: Bench) -> None:
+    stuck = hang(bench, 7)
+    bench.release()
+    assert means(stuck) == [7]
+    while not bench.card.healthy:
+        threading.Event().wait(0.001)
+    assert means(bench.submit(3)) == [3]
+    assert bench.sizes() == [1, 1, 1]
+
+
+def test_the_rest_of_a_request_that_hangs_is_not_tried_elsewhere(bench: Bench) -> None:
+    split = hang(bench, *range(9))
+    bench.card.check_run()
+    with pytest.raises(errors.EngineFailed):
+        split.result(WAIT)
+    assert bench.moved == []
+    bench.release()
+    bench.card.close()
+    assert 9 not in bench.sizes()
+
+
+def test_a_probe_that_hangs_leaves_nobody_waiting() -> None:
+    blank, runs = threading.Event(), threading.Semaphore(0)
+
+    def run(inputs: Any) -> Any:
+        runs.release()
+        if (inputs["input"] == 0).all():
+            assert blank.wait(WAIT)
+        raise errors.EngineFailed("the device is gone")
+
+    bench = Bench(run=run)
+    failed = [bench.submit(1) for _ in range(3)]
+    for _ in range(4):
+        assert runs.acquire(timeout=WAIT)
+    bench.clock.now += 31
+    bench.card.check_run()
+    assert all(isinstance(one.exception(WAIT), errors.PbserveError) for one in failed)
+    blank.set()
+    bench.card.close()
+
+
+def test_closing_gives_up_on_a_run_that_does_not_end(bench: Bench) -> None:
+    stuck = hang(bench, 7)
+    assert not bench.card.close()
+    with pytest.raises(errors.EngineFailed):
+        stuck.result(WAIT)
+
+
+def test_an_answer_and_a_refusal_that_meet_are_one_answer() -> None:
+    for _ in range(30):
+        bench = Bench()
+        stuck = hang(bench, 7)
+        start = threading.Barrier(2)
+
+        def let_go(bench: Bench = bench, start: threading.Barrier = start) -> None:
+            start.wait(WAIT)
+            bench.release()
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        start.wait(WAIT)
+        bench.card.check_run()
+        thread.join()
+        error = stuck.exception(WAIT)
+        assert isinstance(error, errors.EngineFailed) or means(stuck) == [7]
+        bench.card.close()

@@ -82,7 +82,8 @@ def test_what_is_not_wanted_is_dropped_and_everything_can_be_taken() -> None:
     kept, dropped = pending(3), pending(1)
     queue.put(dropped)
     queue.put(kept)
-    queue.keep(lambda one: one is kept)
+    queue.discard(dropped)
+    queue.discard(dropped)
     assert list(queue) == [kept]
     assert len(queue) == 1
     assert queue.empty() == [kept]
@@ -102,7 +103,8 @@ def test_only_batches_since_bulk_waits_count() -> None:
     assert [turn(bulk=False) for _ in range(5)] == ["I"] * 5
     assert [turn(bulk=True)] + [turn(bulk=False) for _ in range(2)] == ["I"] * 3
     # Nobody waits for that one any more; the next one begins anew.
-    queue.keep(lambda one: one.priority is Priority.INTERACTIVE)
+    (gone,) = (one for one in queue if one.priority is Priority.BULK)
+    queue.discard(gone)
     assert [turn(bulk=True)] + [turn(bulk=False) for _ in range(3)] == ["I", "I", "I", "B"]
 
 

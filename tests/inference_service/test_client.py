@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
 import io
+import itertools
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference_service.client import InferenceClient
-from inference_service.client_codec import RequestOptions
-from inference_service.results import ScoredClass
+from inference_service.client import InferenceClient, RetryPolicy
+from inference_service.client_codec import Inputs, RequestOptions
+from inference_service.results import StreamAnswer
+from inference_service.scored_class import ScoredClass
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from tests.support.engines import pixels
@@ -125,7 +129,7 @@ def test_leaving_a_stream_early_ends_it(server: InferenceServer, client: Inferen
 
     answers = client.stream("m", groups(), window=2)
     next(answers)
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()
     assert ended.wait(30)
     assert client.predict("m", pixels(4)).outputs["probs"][0, 0] == 4
 
@@ -162,12 +166,20 @@ def test_models_are_typed(server: InferenceServer, client: InferenceClient) -> N
     assert model.versions[0].cards[1].inputs[0].tensor_name == "Card_1/input:0"
 
 
-def test_importing_the_client_does_not_import_tensorflow() -> None:
+@pytest.mark.parametrize("client", ["inference_service.client", "exporter_service.client"])
+def test_importing_a_client_loads_nothing_heavy(client: str) -> None:
     code = (
-        "import sys, inference_service.client, exporter_service.client; "
-        "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))"
+        f"import sys, {client}; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules}), sep='\\n')"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {"grpc", "numpy"} <= loaded
+    assert not loaded & {
+        "tensorflow", "keras", "tritonclient", "tensorflow_serving", "onnx", "onnxruntime",
+        "PIL", "typer", "click", "rich", "aiohttp", "jinja2", "pydantic", "pydantic_core",
+        "structlog", "fsspec", "yaml", "uvloop", "ml_dtypes", "prometheus_client", "opentelemetry",
+    }  # fmt: skip
 
 
 def test_operators_load_unload_and_label(server: InferenceServer, client: InferenceClient) -> None:
@@ -224,3 +236,215 @@ def test_what_keeps_a_server_behind_is_told(
     (problem,) = client.problems()
     assert "models" in problem
     hidden.rename(server.store.url)
+
+
+def test_both_clients_come_from_one_module() -> None:
+    from inference_service import client
+
+    assert {"InferenceClient", "AsyncInferenceClient", "RetryPolicy", "Tls"} <= set(client.__all__)
+
+
+def test_files_paths_and_pillow_images_are_taken(
+    server: InferenceServer, client: InferenceClient, tmp_path: Path
+) -> None:
+    server.publish()
+    path = tmp_path / "a.png"
+    Image.new("RGB", (6, 4), (9, 9, 9)).save(path)
+    mixed = client.predict("m", [path, str(path), path.read_bytes()], image_fit="stretch")
+    assert mixed.outputs["probs"].tolist() == [[9] * 3] * 3
+    for one in (path, str(path), path.read_bytes()):
+        assert client.predict("m", one, image_fit="crop").outputs["probs"].tolist() == [[9] * 3]
+    small = Image.new("L", (2, 2), 7)
+    assert client.predict("m", small).outputs["probs"].tolist() == [[7] * 3]
+    assert client.predict("m", {"input": [small, small]}).outputs["probs"].shape == (2, 3)
+    with pytest.raises(errors.InvalidRequest, match=r"no\.png cannot be read"):
+        client.predict("m", tmp_path / "no.png")
+
+
+def test_a_file_that_cannot_be_read_costs_its_own_answer(
+    server: InferenceServer, client: InferenceClient, tmp_path: Path
+) -> None:
+    server.publish()
+    groups: list[Inputs] = [pixels(1), tmp_path / "no.png", pixels(3)]
+    first, second, third = client.stream("m", groups, in_request_order=True)
+    assert first.result().outputs["probs"][0, 0] == 1
+    with pytest.raises(errors.InvalidRequest, match=r"no\.png cannot be read"):
+        second.result()
+    assert third.result().outputs["probs"][0, 0] == 3
+
+
+def test_errors_of_this_side_are_told_without_waiting_for_the_server(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    # Each takes the only place, and nothing is under way that could bring an answer.
+    answers = list(client.stream("m", (f"/nowhere/{n}.png" for n in range(5)), window=1))
+    assert [answer.index for answer in answers] == list(range(5))
+    assert all(isinstance(answer.error, errors.InvalidRequest) for answer in answers)
+
+
+def test_a_stream_of_nothing_has_no_answers(client: InferenceClient) -> None:
+    assert list(client.stream("m", [])) == []
+
+
+def test_options_of_a_stream_are_checked_at_once(client: InferenceClient) -> None:
+    with pytest.raises(errors.InvalidRequest, match="priority 'low'"):
+        client.stream("m", [], priority="low")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidRequest, match="window 0"):
+        client.stream("m", [], window=0)
+    with pytest.raises(errors.InvalidRequest, match="timeout -1"):
+        client.stream("m", [], timeout=-1)
+
+
+def test_a_full_queue_loses_nothing_of_a_stream(store: ArtifactStore, tmp_path: Path) -> None:
+    with inference_server(store, tmp_path, queue_images=2) as server:
+        server.publish(cards=1)
+        patient = RetryPolicy(stream_attempts=1000, first_pause=0.01)
+        with InferenceClient(server.address, retry=patient) as client:
+            server.engines[0].gate.clear()
+            answers = client.stream("m", (pixels(n) for n in range(100)), window=20)
+            found: list[StreamAnswer] = []
+            reader = threading.Thread(target=lambda: found.extend(answers))
+            reader.start()
+            while client.model("m").versions[0].cards[0].counts.refused_requests < 20:
+                assert reader.is_alive()
+            server.engines[0].gate.set()
+            reader.join()
+        assert {a.index: a.result().outputs["probs"][0, 0] for a in found} == {
+            n: n for n in range(100)
+        }
+
+
+def test_the_only_group_under_way_is_sent_again(store: ArtifactStore, tmp_path: Path) -> None:
+    with inference_server(store, tmp_path, queue_images=1) as server:
+        server.publish(cards=1)
+        server.engines[0].gate.clear()
+        patient = RetryPolicy(stream_attempts=1000, first_pause=0.01, longest_pause=0.01)
+        with InferenceClient(server.address, retry=patient) as client:
+            first = threading.Thread(target=lambda: client.predict("m", pixels(1)))
+            first.start()
+            assert server.engines[0].started.acquire(timeout=30)
+            found: list[StreamAnswer] = []
+            answers = client.stream("m", [pixels(2)])
+            second = threading.Thread(target=lambda: found.extend(answers))
+            second.start()
+            while client.model("m").versions[0].cards[0].counts.refused_requests < 3:
+                assert second.is_alive()
+            server.engines[0].gate.set()
+            first.join()
+            second.join()
+    assert [answer.result().outputs["probs"][0, 0] for answer in found] == [2]
+
+
+def test_a_queue_that_stays_full_is_the_answer(store: ArtifactStore, tmp_path: Path) -> None:
+    with inference_server(store, tmp_path, queue_images=1) as server:
+        server.publish(cards=1)
+        server.engines[0].gate.clear()
+        few = RetryPolicy(attempts=2, stream_attempts=2, first_pause=0.001)
+        with InferenceClient(server.address, retry=few) as client:
+            answers = client.stream("m", [pixels(1), pixels(2)], window=2)
+            refused = next(answers)
+            assert isinstance(refused.error, errors.QueueFull)
+            with pytest.raises(errors.QueueFull):
+                client.predict("m", pixels(3))
+            server.engines[0].gate.set()
+            assert next(answers).error is None
+
+
+def test_a_deadline_ends_a_stream_wherever_it_waits(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    server.publish(cards=1)
+    waiting = threading.Event()
+
+    def groups() -> Iterator[np.ndarray]:
+        yield pixels(1)
+        waiting.wait(30)
+
+    with pytest.raises(errors.DeadlineExpired):
+        list(client.stream("m", groups(), timeout=0.3))
+    server.engines[0].gate.clear()
+    # The server may say so first, of the group.
+    with pytest.raises(errors.DeadlineExpired):
+        [answer.result() for answer in client.stream("m", [pixels(1)], timeout=0.3)]
+    waiting.set()
+
+    def never() -> Iterator[np.ndarray]:
+        waiting.wait(30)
+        yield from ()
+
+    waiting.clear()
+    with pytest.raises(errors.DeadlineExpired):
+        list(client.stream("m", never(), timeout=0.1))
+    waiting.set()
+
+
+def test_a_stream_that_is_left_frees_threads_and_groups(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    server.publish()
+    before = threading.active_count()
+    group = pixels(1)
+    alive = weakref.ref(group)
+    answers = client.stream("m", itertools.repeat(group), window=4)
+    next(answers)
+    del group, answers
+    while threading.active_count() > before or alive() is not None:
+        gc.collect()
+
+
+def test_a_stream_that_was_never_begun_sends_nothing(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    taken: list[int] = []
+
+    def groups() -> Iterator[np.ndarray]:
+        taken.append(1)
+        yield pixels(1)
+
+    before = threading.active_count()
+    client.stream("m", groups())
+    client.models()
+    assert (taken, threading.active_count()) == ([], before)
+
+
+def test_closing_the_client_ends_its_streams(server: InferenceServer) -> None:
+    server.publish(cards=1)
+    server.engines[0].gate.clear()
+    client = InferenceClient(server.address)
+    answers = client.stream("m", [pixels(1)])
+
+    def close() -> None:
+        assert server.engines[0].started.acquire(timeout=30)
+        client.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises((errors.PbserveError, RuntimeError)):
+        next(answers)
+    closing.join()
+
+
+def test_streams_may_share_a_client(server: InferenceServer, client: InferenceClient) -> None:
+    server.publish()
+    found: dict[int, list[int]] = {}
+
+    def run(number: int) -> None:
+        answers = client.stream("m", (pixels(n) for n in range(50)), window=4)
+        found[number] = sorted(int(a.result().outputs["probs"][0, 0]) for a in answers)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: list(range(50)) for number in range(6)}
+
+
+def test_what_operators_ask_for_may_be_repeated(
+    server: InferenceServer, client: InferenceClient
+) -> None:
+    server.publish()
+    assert client.load("m", 1) == client.load("m", 1)
+    for _ in range(2):
+        client.set_label("m", "stable", 1)
+    assert client.model("m").labels == {"stable": 1}

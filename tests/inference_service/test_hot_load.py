@@ -21,7 +21,7 @@ from inference_service.policy import KEEP_ALL
 from inference_service.registry import Registry, State
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.server import Health
+from service_kit.health import Health
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import conversion, graph_file
 
@@ -267,14 +267,14 @@ async def test_a_folder_that_cannot_be_read_unloads_nothing(
 ) -> None:
     world.publish()
     await world.sync()
-    real = world.store._fs.ls
+    real = world.store._connection.fs.ls
 
     def failing(path: str, **options: Any) -> Any:
         if path.endswith("/m"):
             raise OSError(116, "Stale file handle")
         return real(path, **options)
 
-    monkeypatch.setattr(world.store._fs, "ls", failing)
+    monkeypatch.setattr(world.store._connection.fs, "ls", failing)
     await world.sync()
     await world.sync()
     assert world.states() == {1: State.AVAILABLE}
@@ -386,3 +386,60 @@ async def test_cards_have_a_health_of_their_own(world: World) -> None:
     await world.sync()
     await world.sync()
     assert await world.serving("m/card/0") == "SERVICE_UNKNOWN"
+
+
+async def test_a_load_that_hangs_has_failed_after_its_time_and_holds_up_no_other(
+    world: World,
+) -> None:
+    hot = HotLoader(
+        world.store,
+        world.registry,
+        world.loader,
+        world.rules,
+        ModelHealth(world.health),
+        load_seconds=0.2,
+        clock=lambda: world.now,
+    )
+    world.publish()
+    world.held.clear()
+    await hot.sync()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    await hot.settled()
+    status = world.registry.status("m").versions[0]
+    assert status.state is State.FAILED
+    assert "took longer than 0.2 s" in status.reason
+    assert status.retry_in is None
+    held, world.held = world.held, threading.Event()
+    world.held.set()
+    world.publish(model="other")
+    await hot.sync()
+    await hot.settled()
+    assert world.states("other") == {1: State.AVAILABLE}
+    # What comes too late is freed.
+    held.set()
+    while not (len(world.engines) == 2 and world.engines[1].closed):
+        await asyncio.sleep(0.001)
+    await hot.close()
+
+
+async def test_a_listing_that_is_overtaken_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    read, listed, release = world.store.published, threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        found = read()
+        listed.set()
+        assert release.wait(30)
+        return found
+
+    monkeypatch.setattr(world.store, "published", slow)
+    older = asyncio.create_task(world.hot.look())
+    assert await asyncio.to_thread(listed.wait, 30)
+    monkeypatch.undo()
+    world.publish()
+    assert await world.hot.look()
+    release.set()
+    assert await older
+    assert set(world.hot.published["m"]) == {1, 2}

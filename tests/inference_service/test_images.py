@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from inference_service.images import Fit, decode_images
+from inference_service.images import Fit, ImageDecoding, decode_images
 from service_kit import errors
 from service_kit.manifest import TensorSpec
 
@@ -344,6 +344,53 @@ def test_a_bomb_is_refused_by_its_header(content: bytes, fit: Fit) -> None:
         decode_images([content], takes(-1, 8, 8, 3), fit)
 
 
+def jpeg_of_scans(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG whose scans after the first one have next to no bytes."""
+    start = jpeg(np.full((side, side), 128, np.uint8), progressive=True)
+    # Tables that have a code for "the rest of the block is zero".
+    tables = jpeg(np.full((8, 8), 128, np.uint8))
+    head = start[: start.index(b"\xff\xc4")]
+    table = tables[tables.index(b"\xff\xc4") : tables.index(b"\xff\xda")]
+    first, more = (b"\xff\xda\0\x08\1\1\0" + s + b"\0\0" for s in (b"\0\0", b"\1\x3f"))
+    return head + table + first + more * (scans - 1) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("fit", list(Fit))
+def test_a_bomb_of_scans_is_refused_before_it_is_decoded(fit: Fit) -> None:
+    content = jpeg_of_scans(2000, 600)
+    assert len(content) < 10_000
+    words = (
+        "image 0 of input 'input' has 600 scans; with height 2000 and width 2000 it may have 512"
+    )
+    with pytest.raises(errors.InvalidTensor, match=words):
+        decode_images([content], ANY if fit is Fit.EXACT else takes(-1, 8, 8, 3), fit)
+
+
+@pytest.mark.parametrize("content", [jpeg_of_scans(2000, 20), jpeg_of_scans(64, 1000)])
+def test_more_scans_than_any_encoder_writes_are_decoded(content: bytes) -> None:
+    assert (decode_images([content], takes(-1, 8, 8, 1), Fit.STRETCH) == 128).all()
+
+
+def test_a_progressive_jpeg_of_the_largest_size_is_not_refused() -> None:
+    # Its scans have what 64 pixels need; for the rest libjpeg takes what it has.
+    content = jpeg(ramp(8, 8), progressive=True)
+    at = content.index(b"\xff\xc2") + 5
+    large = content[:at] + struct.pack(">HH", 8000, 8000) + content[at + 4 :]
+    assert decode_images([large], takes(-1, 8, 8, 1), Fit.STRETCH).shape == (1, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (raw_png(2, 2, 8, 2, b"\0" * 14, *[chunk(b"abCd", b"")] * 50_001), "than 50000 chunks"),
+        (JPEG[:2] + b"\xff\xfe\0\2" * 10_001 + JPEG[2:], "than 10000 segments"),
+    ],
+)
+def test_a_bomb_of_pieces_is_refused(content: bytes, words: str) -> None:
+    with pytest.raises(errors.InvalidTensor, match=f"image 0 of input 'input' .* more {words}"):
+        decode_images([content], takes(-1, 8, 8, 3), Fit.STRETCH)
+
+
 def test_images_together_have_a_limit_too() -> None:
     words = "input 'input' has 17 images of height 4000 and width 4000, and 256000000 pixels are"
     large = raw_png(4000, 4000, 1, 0, b"")
@@ -426,6 +473,18 @@ def test_what_follows_the_image_does_not_matter(content: bytes) -> None:
         decode_images([content + b"trailer"], ANY, Fit.EXACT),
         decode_images([content], ANY, Fit.EXACT),
     )
+
+
+def test_images_are_decoded_one_by_one() -> None:
+    decoding = ImageDecoding([PNG, PNG, b"no image"], takes(-1, 9, 7, 3), Fit.EXACT)
+    assert decoding.pixels.shape == (3, 9, 7, 3)
+    for _ in range(2):
+        decoding.decode_next()
+    expected = decode_images([PNG, PNG], ANY, Fit.EXACT)
+    np.testing.assert_array_equal(decoding.pixels[:2], expected)
+    assert not decoding.is_done
+    with pytest.raises(errors.InvalidTensor, match="image 2 of input 'input' does not decode"):
+        decoding.decode_next()
 
 
 def test_threads_decode_at_the_same_time() -> None:

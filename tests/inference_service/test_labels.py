@@ -65,3 +65,18 @@ def test_an_operators_label_is_the_files_once_that_names_it_or_drops_it() -> Non
     labels.configure({})
     labels.settle([2, 3])
     assert labels.current == {}
+
+
+def test_replaced_labels_are_all_there_are_until_the_settings_change_them() -> None:
+    labels = Labels()
+    labels.configure({"stable": 1, "old": 1})
+    labels.settle([1, 2])
+    labels.set("mine", 2)
+    labels.replace({"stable": 2})
+    labels.settle([1, 2])
+    assert labels.current == {"stable": 2}
+    assert labels.versions == {2}
+    labels.configure({"stable": 1, "old": 2})
+    labels.settle([1, 2])
+    # Only what changed there wins.
+    assert labels.current == {"stable": 2, "old": 2}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ def test_cards_are_placed_on_the_devices(
     assert [lane.tower.index for lane in lanes] == list(range(len(places)))
     made = engines.made[0].cards
     assert [(one.tower.index, one.device) for one in made] == [(p.tower, p.device) for p in found]
+
+
+def test_cards_are_warmed_at_low_priority_and_who_loads_keeps_its_own(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    publish(store, tmp_path)
+    found: set[int] = set()
+
+    class Noting(MeanEngine):
+        def run(self, card: int, inputs: Any) -> Any:
+            found.add(niceness())
+            return super().run(card, inputs)
+
+    before = niceness()
+    Loader(store, MeanEngines(make=Noting)).load("m", 1, OPTIONS)
+    assert found == {min(before + 5, 19)}
+    assert niceness() == before
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def test_a_graph_that_was_changed_never_reaches_an_engine(

@@ -6,7 +6,7 @@ from grpc_health.v1 import health_pb2
 
 from inference_service.model_health import ModelHealth
 from inference_service.registry import Loaded, Registry, State
-from service_kit.server import Health
+from service_kit.health import Health
 from tests.support.servables import mean_servable
 
 

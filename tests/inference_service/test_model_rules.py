@@ -8,6 +8,7 @@ import pytest
 from inference_service.batch_limit import BatchTiming
 from inference_service.devices import Device, Placement
 from inference_service.lane import Lane
+from inference_service.model_list import ListedModel
 from inference_service.model_rules import LoadOptions, ModelDefaults, ModelRules
 from inference_service.models_file import ModelSettings, ModelsFile
 from inference_service.policy import KEEP_ALL, KEEP_NONE, LATEST_ONE, Keep
@@ -117,3 +118,46 @@ def test_labelled_versions_are_wanted_besides() -> None:
     found.set_label("m", "stable", 0)
     assert found.labels("m") == {}
     assert found.labels("unknown") == {}
+
+
+def test_a_list_of_models_is_all_that_is_wanted() -> None:
+    found = rules(keep=KEEP_ALL)
+    found.ask_for("m", 1)
+    found.replace_list({"m": ListedModel(Keep("latest", 2)), "n": ListedModel()})
+    assert found.rule("m").wanted([1, 2, 3]) == {2, 3}
+    assert found.rule("n").wanted([1, 2, 3]) == {3}
+    assert found.rule("other").wanted([1, 2, 3]) == set()
+    found.replace_list({})
+    assert found.rule("m").wanted([1, 2, 3]) == set()
+
+
+def test_orders_after_a_list_change_it() -> None:
+    found = rules()
+    found.replace_list({"m": ListedModel()})
+    found.ask_for("other", 0)
+    assert found.rule("other").wanted([1, 2]) == {2}
+    found.refuse("m", 0)
+    assert found.rule("m").wanted([1, 2]) == set()
+    found.replace_list({"m": ListedModel()})
+    assert found.rule("m").wanted([1, 2]) == {2}
+    assert found.rule("other").wanted([1, 2]) == set()
+
+
+def test_a_file_that_changes_after_a_list_wins_for_the_models_that_it_changes() -> None:
+    before = {"m": ModelSettings(keep=KEEP_ALL), "n": ModelSettings(keep=KEEP_ALL)}
+    found = ModelRules(ModelDefaults(), ModelsFile(before))
+    found.replace_list({"m": ListedModel(), "n": ListedModel()})
+    found.replace_file(ModelsFile({"m": ModelSettings(keep=Keep("latest", 2)), **before}))
+    assert found.rule("m").wanted([1, 2, 3]) == {3}
+    after = {
+        **before,
+        "m": ModelSettings(keep=Keep("latest", 2)),
+        "other": ModelSettings(keep=KEEP_ALL),
+        "silent": ModelSettings(queue_images=1),
+    }
+    found.replace_file(ModelsFile(after))
+    assert found.rule("m").wanted([1, 2, 3]) == {2, 3}
+    assert found.rule("n").wanted([1, 2, 3]) == {3}
+    assert found.rule("other").wanted([1, 2, 3]) == {1, 2, 3}
+    # The file has nothing to say of its versions.
+    assert found.rule("silent").wanted([1, 2, 3]) == set()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
+from inference_service.model_list import ListedModel
 from inference_service.model_rules import ModelDefaults, ModelRules
 from inference_service.models_file import ModelSettings, ModelsFile
 from inference_service.operations import Operations
@@ -18,7 +20,7 @@ from inference_service.policy import KEEP_NONE
 from inference_service.registry import Registry, State
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.server import Health
+from service_kit.health import Health
 from tests.support.engines import MeanEngines
 from tests.support.manifests import conversion, graph_file
 
@@ -209,3 +211,112 @@ async def test_a_version_that_is_being_loaded_is_unloaded_when_it_is_there(site:
     assert site.served() == []
     with contextlib.suppress(errors.PbserveError):
         await loading
+
+
+async def test_a_list_of_models_is_served_and_nothing_else(site: Site) -> None:
+    for model in ("m", "n"):
+        site.publish(model=model)
+    await site.operations.load("n", 0)
+    await site.operations.configure({"m": ListedModel()})
+    assert site.served("m") == [1]
+    await site.hot.settled()
+    assert site.served("n") == []
+
+
+async def test_a_list_that_is_refused_changes_nothing(site: Site) -> None:
+    site.publish()
+    await site.operations.load("m", 0)
+    for models, error in (
+        ({"x": ListedModel()}, errors.ModelNotFound),
+        ({"m": ListedModel(labels={"a": 2})}, errors.LabelTooEarly),
+        ({"m": ListedModel(base_path="/elsewhere")}, errors.InvalidRequest),
+    ):
+        with pytest.raises(error):
+            await site.operations.configure(models)
+    await site.hot.sync()
+    await site.hot.settled()
+    assert site.served() == [1]
+
+
+async def test_a_list_stays_in_force_when_nobody_waits_any_more(site: Site) -> None:
+    for model in ("m", "n"):
+        site.publish(model=model)
+    await site.operations.load("n", 0)
+    site.engines.reached.clear()
+    site.engines.gate.clear()
+    asking = asyncio.create_task(site.operations.configure({"m": ListedModel()}))
+    assert await asyncio.to_thread(site.engines.reached.wait, 30)
+    asking.cancel()
+    await asyncio.wait([asking])
+    site.engines.gate.set()
+    await site.hot.settled()
+    await site.hot.sync()
+    await site.hot.settled()
+    assert (site.served("m"), site.served("n")) == ([1], [])
+    # And the next list does not wait for it for ever.
+    await site.operations.configure({"n": ListedModel()})
+    assert site.served("n") == [1]
+
+
+async def test_a_list_tries_again_what_failed_before(site: Site) -> None:
+    site.publish(b"broken")
+    for _ in range(2):
+        with pytest.raises(errors.LoadsFailed, match="the graph has no tensor probs:0"):
+            await site.operations.configure({"m": ListedModel()})
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_an_unload_that_a_load_takes_back_ends_and_says_so(site: Site, version: int) -> None:
+    site.publish()
+    site.engines.gate.clear()
+    loading = asyncio.create_task(site.operations.load("m", version))
+    assert await asyncio.to_thread(site.engines.reached.wait, 30)
+    unloading = asyncio.create_task(site.operations.unload("m", version))
+    while site.rules.rule("m").wanted([1]):
+        await asyncio.sleep(0.001)
+    again = asyncio.create_task(site.operations.load("m", version))
+    while not site.rules.rule("m").wanted([1]):
+        await asyncio.sleep(0.001)
+    site.engines.gate.set()
+    done = await asyncio.wait_for(
+        asyncio.gather(loading, unloading, again, return_exceptions=True), 30
+    )
+    assert not isinstance(done[2], BaseException)
+    assert isinstance(done[1], errors.Superseded)
+    assert site.served() == [1]
+
+
+async def test_a_load_whose_model_is_deleted_meanwhile_says_so(site: Site) -> None:
+    site.publish()
+    site.engines.gate.clear()
+    loading = asyncio.create_task(site.operations.load("m", 0))
+    assert await asyncio.to_thread(site.engines.reached.wait, 30)
+    site.store.delete("m", 1)
+    await site.hot.look()
+    site.engines.gate.set()
+    with pytest.raises(errors.PbserveError):
+        await asyncio.wait_for(loading, 30)
+    await site.hot.settle()
+    assert site.served() == []
+
+
+async def test_every_change_is_audited_with_its_result(site: Site) -> None:
+    site.publish()
+    with structlog.testing.capture_logs() as logs:
+        await site.operations.load("m", 1)
+        await site.operations.set_label("m", "stable", 1)
+        with pytest.raises(errors.LabelInUse):
+            await site.operations.unload("m", 1)
+        await site.operations.set_label("m", "stable", 0)
+        await site.operations.unload("m", 1)
+        await site.operations.configure({})
+    audits = [one for one in logs if one["event"] == "audit"]
+    assert [(one["action"], one.get("model"), one["result"]) for one in audits] == [
+        ("load", "m", "OK"),
+        ("set_label", "m", "OK"),
+        ("unload", "m", "LABEL_IN_USE"),
+        ("set_label", "m", "OK"),
+        ("unload", "m", "OK"),
+        ("configure", None, "OK"),
+    ]
+    assert audits[1]["label"] == "stable"

@@ -32,7 +32,15 @@ def pending(images: int = 1, deadline: float | None = None) -> Pending:
 def deliver(one: Pending, stop: int, began: float, seconds: float = 1.0) -> bool:
     start, one.done = one.done, stop
     outputs = {"probs": np.arange(start, stop)}
-    return one.deliver(outputs, card=2, batch_size=stop - start, began=began, seconds=seconds)
+    return one.deliver(
+        outputs,
+        card=2,
+        batch_size=stop - start,
+        began=began,
+        seconds=seconds,
+        input_seconds=0.25,
+        output_seconds=0.5,
+    )
 
 
 def test_parts_are_joined_in_order_and_times_added_up() -> None:
@@ -44,6 +52,7 @@ def test_parts_are_joined_in_order_and_times_added_up() -> None:
     assert answer.outputs["probs"].tolist() == [0, 1, 2, 3, 4]
     assert (answer.card, answer.batch_size) == (2, 2)
     assert (answer.queue_seconds, answer.compute_seconds) == (2.0, 5.0)
+    assert (answer.input_seconds, answer.output_seconds) == (0.75, 1.5)
 
 
 def test_its_batch_size_is_that_of_the_largest_and_waiting_is_never_negative() -> None:

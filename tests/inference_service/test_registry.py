@@ -158,3 +158,16 @@ def test_leases_are_counted() -> None:
     with registry.lease("m"), registry.lease("m"):
         assert state_of(registry, 1).leases == 2
     assert state_of(registry, 1).leases == 0
+
+
+async def test_versions_that_are_gone_are_remembered_up_to_a_number() -> None:
+    registry = Registry()
+    for version in range(1, 41):
+        registry.install(loaded(version))
+        withdrawn = registry.withdraw("m", version)
+        assert withdrawn
+        assert version not in registry.ended("m")
+        registry.freed(withdrawn)
+        withdrawn.servable.close()
+    assert registry.ended("m") == list(range(9, 41))
+    assert registry.ended("other") == []

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from inference_service.batch_tensors import size_in_bytes
 from inference_service.batching import Priority
 from inference_service.lane import CardLimits
 from inference_service.pending import CardAnswer
@@ -16,6 +18,22 @@ from tests.support.servables import mean_servable
 WAIT = 30.0
 
 
+class SelectiveEngine(MeanEngine):
+    """Does not come back from the image `endless` before `end` is set."""
+
+    endless = 1000.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = threading.Event()
+
+    def run(self, card: int, inputs: Any) -> Any:
+        if (inputs["input"] == self.endless).any():
+            self.started.release()
+            assert self.end.wait(WAIT)
+        return super().run(card, inputs)
+
+
 @pytest.fixture
 def engine() -> Iterator[MeanEngine]:
     one = MeanEngine()
@@ -24,13 +42,16 @@ def engine() -> Iterator[MeanEngine]:
 
 
 def ask(servable: Servable, *values: float, card: int | None = None) -> list[Any]:
-    return servable.submit(
-        {"input": pixels(*values)},
+    inputs = {"input": pixels(*values)}
+    booking = servable.book(
         len(values),
+        size_in_bytes(inputs),
         card=card,
         deadline=None,
         priority=Priority.INTERACTIVE,
     )
+    booking.fill(inputs)
+    return booking.answers
 
 
 def answers(futures: list[Any]) -> list[CardAnswer]:
@@ -104,6 +125,55 @@ def test_what_must_not_be_packed_is_not_spread_either(engine: MeanEngine) -> Non
     servable = mean_servable(engine, cards=3, packs=False)
     assert len(ask(servable, *range(12))) == 1
     servable.close()
+
+
+def test_a_card_that_runs_for_nobody_is_busy(engine: MeanEngine) -> None:
+    servable = mean_servable(engine, cards=2)
+    engine.gate.clear()
+    (abandoned,) = ask(servable, 7, card=0)
+    assert engine.started.acquire(timeout=WAIT)
+    abandoned.cancel()
+    (later,) = ask(servable, 1)
+    assert [card.outstanding for card in servable.cards] == [0, 1]
+    engine.gate.set()
+    assert later.result(WAIT).card == 1
+    servable.close()
+
+
+def test_a_card_whose_run_does_not_end_is_avoided_and_its_queue_answered_by_others() -> None:
+    now = [100.0]
+    engine = SelectiveEngine()
+    servable = mean_servable(engine, cards=2, limits=CardLimits(1, 100), clock=lambda: now[0])
+    (stuck,) = ask(servable, engine.endless, card=0)
+    assert engine.started.acquire(timeout=WAIT)
+    (pinned,) = ask(servable, 1, card=0)
+    waiting = [one for n in range(6) for one in ask(servable, n)]
+    now[0] += 31
+    servable.check_runs()
+    assert [one.card for one in answers(waiting)] == [1] * 6
+    assert isinstance(stuck.exception(WAIT), errors.EngineFailed)
+    assert isinstance(pinned.exception(WAIT), errors.CardOutOfOrder)
+    assert [card.healthy for card in servable.cards] == [False, True]
+    assert servable.healthy
+    assert {one.card for n in range(4) for one in answers(ask(servable, n))} == {1}
+    engine.end.set()
+    while not servable.cards[0].healthy:
+        threading.Event().wait(0.001)
+    servable.close()
+    assert engine.closed
+
+
+def test_closing_leaves_an_engine_alone_that_is_in_use() -> None:
+    now = [100.0]
+    engine = SelectiveEngine()
+    servable = mean_servable(engine, cards=2, clock=lambda: now[0])
+    (stuck,) = ask(servable, engine.endless, card=0)
+    assert engine.started.acquire(timeout=WAIT)
+    now[0] += 31
+    servable.close()
+    assert not engine.closed
+    assert isinstance(stuck.exception(WAIT), errors.EngineFailed)
+    engine.end.set()
 
 
 def test_limits_may_change_later(engine: MeanEngine) -> None:

@@ -14,6 +14,8 @@ from google.rpc import code_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
+from inference_service import codec
+from inference_service.question import Answer
 from inference_service.tensor_codec import encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
@@ -446,6 +448,25 @@ def test_a_request_larger_than_a_batch_is_spread_over_idle_cards(
     assert list(pinned.cards) == [1]
 
 
+def test_large_answers_become_messages_beside_the_event_loop(
+    server: InferenceServer, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish()
+    threads: list[int] = []
+    made = codec.answer_message
+
+    def noting(answer: Answer) -> pb.PredictResponse:
+        threads.append(threading.get_ident())
+        return made(answer)
+
+    monkeypatch.setattr(codec, "answer_message", noting)
+    assert len(stub.Predict(request(1, 2, top=3)).top) == 2
+    assert len(stub.Predict(request(*range(400), top=3)).top) == 400
+    loop = server.on_loop(threading.get_ident)
+    assert threads[0] == loop
+    assert threads[1] != loop
+
+
 def test_requests_for_a_card_run_nowhere_else(server: InferenceServer, stub: Any) -> None:
     server.publish(cards=3)
     list(stub.StreamPredict(streamed(*(request(n, card=1) for n in range(60)))))
@@ -480,6 +501,28 @@ def test_a_message_above_the_limit_is_refused(server: InferenceServer, stub: Any
         stub.Predict(request(*range(30_000)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert mean(stub.Predict(request(1))) == 1
+
+
+def test_an_answer_above_the_limit_is_an_error_of_its_request_alone(
+    server: InferenceServer, stub: Any
+) -> None:
+    server.publish()
+    many = pixels(*([1.0] * 30_000), dtype="uint8")
+    large = request(inputs={"input": encode_tensor(many)}, output_names=["probs"], top=3)
+    refused = threading.Event()
+
+    def requests() -> Iterator[pb.StreamPredictRequest]:
+        yield from streamed(large)
+        # Until then the queue is full of it.
+        assert refused.wait(WAIT)
+        yield from streamed(request(3))
+
+    answers = stub.StreamPredict(requests())
+    first = next(answers)
+    assert first.error.code == code_pb2.RESOURCE_EXHAUSTED
+    assert "ask for fewer images" in first.error.message
+    refused.set()
+    assert [mean(one.response) for one in answers] == [3]
 
 
 def test_a_card_that_is_out_of_order_is_shown_and_avoided(

@@ -15,11 +15,14 @@ from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
 from inference_service.model_rules import ModelDefaults, ModelRules
-from inference_service.models_file_watch import ModelsFileWatch
+from inference_service.models_file import parse_models_file
 from inference_service.registry import Registry
+from inference_service.store_pace import StorePace
 from inference_service.store_watch import StoreWatch
+from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
-from service_kit.server import Health
+from service_kit.health import Health
+from service_kit.watched_file import WatchedFile
 from tests.support.engines import MeanEngines
 from tests.support.manifests import conversion, graph_file
 
@@ -40,7 +43,7 @@ class Site:
         self._watching: list[asyncio.Task[None]] = []
 
     def watch(self, *, strict: bool = False, store_is_watched: bool = True) -> StoreWatch:
-        file = ModelsFileWatch(self.models_file)
+        file = WatchedFile(self.models_file, parse_models_file, "models file")
         self.rules.replace_file(file.load())
         return StoreWatch(
             self.hot,
@@ -193,3 +196,41 @@ async def test_a_store_that_is_not_watched_is_looked_at_once(site: Site) -> None
         await watch.look()
         await site.hot.settled()
     assert site.served() == [1]
+
+
+async def test_a_store_that_cannot_be_reached_is_asked_less_and_less(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.publish()
+    now, asked = 0.0, []
+    watch = StoreWatch(
+        site.hot,
+        site.registry,
+        site.rules,
+        None,
+        store_is_watched=True,
+        strict=False,
+        pace=StorePace(lambda: 0.5),
+        clock=lambda: now,
+    )
+    await watch.look()
+    await site.hot.settled()
+    real = site.store.published
+
+    def unreachable() -> Any:
+        asked.append(now)
+        raise errors.StoreUnavailable("no answer")
+
+    monkeypatch.setattr(site.store, "published", unreachable)
+    while now < 70:
+        await watch.look()
+        now += 1
+    assert asked == [0, 2, 6, 14, 30, 62]
+    assert site.served() == [1]
+    assert watch.problems().store == "no answer"
+    monkeypatch.setattr(site.store, "published", real)
+    while now <= 122:
+        assert watch.problems().store
+        await watch.look()
+        now += 1
+    assert watch.problems().store == ""

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from inference_service.top_classes import ScoredClass, scored_output, top_classes
+from inference_service.scored_class import ScoredClass
+from inference_service.top_classes import ranking_takes_long, scored_output, top_classes
 from service_kit import errors
 from service_kit.manifest import TensorSpec
 
@@ -68,6 +69,24 @@ def test_there_may_be_no_images_and_no_classes() -> None:
     assert top_classes(np.zeros((0, 5), np.float32), 3, []) == []
     assert top_classes(np.zeros((2, 0), np.float32), 3, []) == [[], []]
     assert top_classes(np.zeros((2, 5), np.float32), 0, []) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "count", "long"),
+    [
+        (1, 1000, 5, False),
+        (10, 1000, 5, False),
+        (11, 1000, 5, True),
+        (100, 10, 1000, False),
+        (101, 10, 1000, True),
+        (101, 10, 9, False),
+        (0, 1000, 1000, False),
+    ],
+)
+def test_what_takes_long_is_many_scores_to_sort_or_many_classes_to_name(
+    images: int, classes: int, count: int, *, long: bool
+) -> None:
+    assert ranking_takes_long(images, classes, count) == long
 
 
 def spec(name: str, *shape: int) -> TensorSpec:

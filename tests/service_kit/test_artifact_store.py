@@ -235,14 +235,14 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
     any_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     any_store.publish("m", conversion(), graph_file(tmp_path))
-    real = any_store._fs.ls
+    real = any_store._connection.fs.ls
 
     def failing(path: str, **options: Any) -> Any:
         if path.endswith("/m"):
             raise error
         return real(path, **options)
 
-    monkeypatch.setattr(any_store._fs, "ls", failing)
+    monkeypatch.setattr(any_store._connection.fs, "ls", failing)
     for call in (any_store.published, lambda: any_store.versions("m")):
         with pytest.raises(errors.StoreUnavailable, match=r"Input/output error|no credentials"):
             call()
@@ -281,7 +281,7 @@ def test_a_torn_publication_gives_its_number_back(
         raise PermissionError(13, "Access denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(memory_store._fs, "pipe_file", refuse)
+        patched.setattr(memory_store._connection.fs, "pipe_file", refuse)
         with pytest.raises(errors.StoreUnavailable, match="Access denied"):
             memory_store.publish("m", conversion(), graph_file(tmp_path))
     assert memory_store.publish("m", conversion(), graph_file(tmp_path)).version == 1

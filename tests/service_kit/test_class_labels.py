@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from service_kit.class_labels import problem_of_label, problem_of_labels
+from service_kit.class_labels import labels_by_output, problem_of_label, problem_of_labels
 from service_kit.manifest import TensorSpec, Tower
 from tests.support.manifests import tower
 
@@ -82,3 +82,10 @@ def test_a_malformed_label_is_named_by_its_place() -> None:
     assert problem_of_labels(("a", "b", ""), [tower()]) == (
         "class label 2 is blank: every class needs a name"
     )
+
+
+def test_labels_are_those_of_probs_or_of_the_only_output() -> None:
+    both = answering(logits=(-1, 2), probs=(-1, 2))
+    assert labels_by_output(("a", "b"), both) == {"probs": ("a", "b")}
+    assert labels_by_output(("a", "b"), answering(y=(-1, 2))) == {"y": ("a", "b")}
+    assert labels_by_output((), both) == {}

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from service_kit import errors
-from service_kit.console import FAILED, one_line_errors, plain, print_json, size_text
+from service_kit.console import one_line_errors, plain, print_json, size_text
+from service_kit.exit_codes import ExitCode
 from service_kit.manifest import published_as
 from tests.support.manifests import conversion
 
@@ -34,7 +35,7 @@ def test_an_expected_error_is_one_line_and_an_exit_code(
 ) -> None:
     with pytest.raises(typer.Exit) as caught, one_line_errors():
         raise errors.ModelNotFound("there is no model [bold]x[/], " + "long " * 50)
-    assert caught.value.exit_code == FAILED
+    assert caught.value.exit_code == ExitCode.NOT_FOUND
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
@@ -63,5 +64,5 @@ def test_a_result_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
     with pytest.raises(typer.Exit) as caught, one_line_errors():
         raise OSError(28, "No space left on device")
     sys.stdout = sys.__stdout__
-    assert caught.value.exit_code == FAILED
+    assert caught.value.exit_code == ExitCode.FAILED
     assert capsys.readouterr().err == "error: cannot write the result: No space left on device\n"

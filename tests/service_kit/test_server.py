@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
 from typing import Any
 
 import grpc
@@ -15,7 +11,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service_kit import errors
 from service_kit.address import Address
-from service_kit.server import OVERALL, Server, stop_signal
+from service_kit.health import OVERALL
+from service_kit.server import Server
 
 LOOPBACK = Address("127.0.0.1", 0)
 STATUS = health_pb2.HealthCheckResponse
@@ -81,27 +78,37 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
             await server.start(Address("127.0.0.1", port), [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
-    told = stop_signal()
-    os.kill(os.getpid(), number)
-    await asyncio.wait_for(told.wait(), timeout=10)
+async def test_the_end_under_load_refuses_calls_and_cuts_none_off() -> None:
+    class Slow(grpc.GenericRpcHandler):
+        async def _answer(self, request: bytes, context: Any) -> bytes:
+            await asyncio.sleep(0.002)
+            return request
 
+        def service(self, handler_call_details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(self._answer)
 
-def test_a_second_signal_ends_the_program_at_once() -> None:
-    code = (
-        "import asyncio, os, signal\n"
-        "from service_kit.server import stop_signal\n"
-        "async def main():\n"
-        "    told = stop_signal()\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    await told.wait()\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    await asyncio.Event().wait()\n"
-        "asyncio.run(main())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in done.stderr
+    server = Server(max_message_bytes=2**20)
+    server.grpc.add_generic_rpc_handlers((Slow(),))
+    address = await server.start(LOOPBACK, [])
+    answered, refused = 0, []
+
+    async def load() -> None:
+        nonlocal answered
+        async with grpc.aio.insecure_channel(
+            str(address), [("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            rpc: Any = channel.unary_unary("/test/slow")
+            while True:
+                try:
+                    await rpc(b"hello")
+                    answered += 1
+                except grpc.aio.AioRpcError as error:
+                    refused.append(error.code())
+                    return
+
+    callers = [asyncio.create_task(load()) for _ in range(32)]
+    while answered < 200:
+        await asyncio.sleep(0.001)
+    await server.drain(lame_duck_seconds=0, grace_seconds=20)
+    await asyncio.gather(*callers)
+    assert refused == [grpc.StatusCode.UNAVAILABLE] * 32

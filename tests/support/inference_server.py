@@ -6,27 +6,33 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from inference_service.core import Core
+from inference_service.decoders import Decoders
 from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
+from inference_service.metrics.server_metrics import ServerMetrics
 from inference_service.model_health import ModelHealth
 from inference_service.model_rules import ModelDefaults, ModelRules
 from inference_service.operations import Operations
 from inference_service.predictor import Predictor
-from inference_service.protocols import add_protocols
+from inference_service.protocols import add_protocols, load_descriptors
 from inference_service.registry import Registry
+from inference_service.rpc_roles import RPC_ROLES
 from inference_service.store_watch import Problems
+from service_kit.access import Access, AccessRules
 from service_kit.address import Address
 from service_kit.artifact_store import ArtifactStore
-from service_kit.server import OVERALL, Server
+from service_kit.health import OVERALL
+from service_kit.roles import ALWAYS_OPEN, REFLECTION
+from service_kit.server import Server
 from tests.support.engines import MeanEngine, MeanEngines, one_second_a_run
 from tests.support.manifests import conversion, graph_file
 
 Result = TypeVar("Result")
+_MAX_MESSAGE_BYTES = 2**20
 
 
 class InferenceServer:
@@ -39,19 +45,27 @@ class InferenceServer:
         self.loop = asyncio.new_event_loop()
         self.rules = ModelRules(ModelDefaults(max_batch_size=4))
         self.registry = Registry(self.rules.labels)
-        self.decoders = ThreadPoolExecutor(2)
+        self.decoders = Decoders(2)
+        self.access: AccessRules | None = None
+        self.shared_memory = True
         self.server: Server
+        self.core: Core
         self.hot: HotLoader
+        self.metrics: ServerMetrics
 
     @property
     def engines(self) -> list[MeanEngine]:
         """All engines that were made."""
         return self.made.made
 
-    async def start(self, window: int, defaults: ModelDefaults) -> None:
+    async def start(self, window: int, defaults: ModelDefaults, port: int = 0) -> None:
         self.rules = ModelRules(defaults)
         self.registry = Registry(self.rules.labels)
-        self.server = Server(max_message_bytes=2**20)
+        access = Access({**RPC_ROLES, **ALWAYS_OPEN, **REFLECTION}, self.access)
+        self.metrics = ServerMetrics(self.registry)
+        self.server = Server(
+            max_message_bytes=_MAX_MESSAGE_BYTES, access=access, observers=[self.metrics.calls]
+        )
         self.hot = HotLoader(
             self.store,
             self.registry,
@@ -59,23 +73,25 @@ class InferenceServer:
             self.rules,
             ModelHealth(self.server.health),
         )
-        core = Core(
-            predictor=Predictor(self.registry, self.decoders),
+        self.core = Core(
+            predictor=Predictor(self.registry, self.decoders, observers=[self.metrics.requests]),
             registry=self.registry,
             operations=Operations(self.hot, self.registry, self.rules),
             problems=lambda: Problems("", self.hot.store_problem),
             health=self.server.health,
             streams=self.server.streams,
             stream_window=window,
+            max_message_bytes=_MAX_MESSAGE_BYTES,
         )
-        services = add_protocols(self.server.grpc, core)
-        self.address = str(await self.server.start(Address("127.0.0.1", 0), services))
+        services = add_protocols(self.server.grpc, self.core, shared_memory=self.shared_memory)
+        self.server.load_descriptors = load_descriptors
+        self.address = str(await self.server.start(Address("127.0.0.1", port), services))
         await self.server.health.set(OVERALL, serving=True)
 
     async def stop(self) -> None:
         await self.server.drain(lame_duck_seconds=0, grace_seconds=5)
         await self.hot.close()
-        self.decoders.shutdown()
+        self.decoders.close()
 
     async def _sync(self) -> None:
         await self.hot.sync()
@@ -126,13 +142,17 @@ def inference_server(
     window: int = 64,
     queue_images: int = 100,
     defaults: ModelDefaults | None = None,
+    port: int = 0,
+    access: AccessRules | None = None,
+    shared_memory: bool = True,
 ) -> Iterator[InferenceServer]:
     """Runs the server until the block ends."""
     server = InferenceServer(store, folder)
+    server.access, server.shared_memory = access, shared_memory
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
     limits = defaults or ModelDefaults(max_batch_size=4, queue_images=queue_images)
-    server.call(server.start(window, limits))
+    server.call(server.start(window, limits, port))
     try:
         yield server
     finally:

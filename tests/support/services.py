@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Of metrics and the status page; many servers run at the same time.
+_FREE_PORTS = {
+    "PBSERVE_METRICS_LISTEN": "127.0.0.1:0",
+    "PBEXPORT_METRICS_LISTEN": "127.0.0.1:0",
+}
 _STARTED = re.compile(r"conversion_process_started .*pid=(\d+)")
 
 
@@ -40,7 +45,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **_FREE_PORTS, **(environment or {})},
         )
     assert process.stdout is not None
     try:

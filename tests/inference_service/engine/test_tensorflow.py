@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,13 @@ def loaded(
     graph: bytes, towers: Sequence[Tower], devices: str = "cpu:2", *, share_towers: bool = True
 ) -> TensorFlowEngine:
     """Returns an engine with all cards prepared, as the loader has it."""
-    engines = TensorFlowEngines(parse_devices(devices), cores=2, share_towers=share_towers)
+    engines = TensorFlowEngines(
+        parse_devices(devices),
+        cores=2,
+        share_towers=share_towers,
+        # By which the tests' own graphs tell what they do.
+        allowed_ops=["PyFunc", "PyFuncStateless"],
+    )
     places = place_cards(len(towers), engines.devices(), replicate=True)
     engine = engines.load(graph, [EngineCard(towers[p.tower], p.device) for p in places])
     for place in places:
@@ -595,3 +602,17 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
     engines = TensorFlowEngines(parse_devices("gpu:0"), cores=2)
     with pytest.raises(errors.InvalidRequest, match="gpu:0 is not visible here"):
         engines.devices()
+
+
+def test_a_graph_that_would_write_a_file_is_refused_before_it_is_imported(tmp_path: Path) -> None:
+    def build() -> None:
+        batch = tf.placeholder(tf.float32, [None, 2, 2, 3], name="input")
+        write = tf.io.write_file(str(tmp_path / "written"), "x")
+        with tf.control_dependencies([write]):
+            tf.reduce_mean(batch, [1, 2], name="probs")
+
+    with tf.Graph().as_default() as graph:
+        build()
+    with pytest.raises(errors.GraphRefused, match=r"WriteFile \(node WriteFile\)"):
+        loaded(graph.as_graph_def().SerializeToString(), towers_of([""]))
+    assert not (tmp_path / "written").exists()

@@ -183,6 +183,7 @@ class Manifest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REQUEST_SHA256_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
@@ -191,6 +192,11 @@ class Manifest(_message.Message):
     """The `request_id` of the request that published this; may be empty."""
     request_sha256: _builtins.str
     """SHA-256 of what that request asked for, hexadecimal; empty without a request_id."""
+    folder: _builtins.str
+    """Folder inside the artifact's directory that has the files; empty: they lie beside the manifest.
+    In an object store each publication writes into a folder of its own, so that no two of them can
+    write to one key.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the artifact was published, UTC."""
@@ -265,10 +271,11 @@ class Manifest(_message.Message):
         request_id: _builtins.str = ...,
         request_sha256: _builtins.str = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
+        folder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "folder", b"folder", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

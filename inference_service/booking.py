@@ -1,0 +1,61 @@
+"""The places of one request on cards, from before its inputs are there until it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from inference_service.batch_tensors import Tensors, part
+from inference_service.card import Card
+from inference_service.dispatch import Share
+from inference_service.pending import CardAnswer, Pending
+from service_kit import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A share of a request's images, its card, and what waits there."""
+
+    card: Card
+    share: Share
+    pending: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """All shares, in the order of the images. Every method may be called from any thread."""
+
+    shares: Sequence[Booked]
+
+    @property
+    def answers(self) -> list[Future[CardAnswer]]:
+        """The answers to come, in order; see `Card.fill`."""
+        return [one.pending.answer for one in self.shares]
+
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits; when the deadline has passed, nobody does."""
+        return all(one.card.is_wanted(one.pending) for one in self.shares)
+
+    def fill(self, inputs: Tensors) -> None:
+        """Queues the request; `inputs` are arrays by semantic name, checked against the towers."""
+        for one in self.shares:
+            alone = len(self.shares) == 1
+            taken = inputs if alone else part(inputs, one.share.start, one.share.stop)
+            one.card.fill(one.pending, taken)
+
+    def expire(self, now: float) -> None:
+        """Answers that the deadline has passed, wherever the request has got to."""
+        for one in self.shares:
+            if one.pending.refuse(one.pending.expiry(now, one.card.index)):
+                one.card.count_expired()
+
+    def refuse(self, error: errors.PbserveError) -> None:
+        """Answers with an error of the request's own; the cards do not count it."""
+        for one in self.shares:
+            one.pending.refuse(error)
+
+    def cancel(self) -> None:
+        """Gives up what has no answer yet."""
+        for one in self.shares:
+            one.pending.answer.cancel()

@@ -1,0 +1,174 @@
+"""Builds the inference service out of its settings, runs it, and ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from inference_service.core import Core
+from inference_service.cores import usable_cores
+from inference_service.decoders import Decoders
+from inference_service.engine.lazy import LazyEngines
+from inference_service.hot_load import HotLoader
+from inference_service.http_port import HttpPort
+from inference_service.loader import Loader
+from inference_service.metrics.server_metrics import ServerMetrics
+from inference_service.model_health import ModelHealth
+from inference_service.model_rules import ModelRules
+from inference_service.models_file import EMPTY, ModelsFile, parse_models_file
+from inference_service.operations import Operations
+from inference_service.predictor import Predictor
+from inference_service.protocols import add_protocols, load_descriptors
+from inference_service.registry import Registry
+from inference_service.rpc_roles import RPC_ROLES
+from inference_service.run_watch import watch_runs
+from inference_service.settings import InferenceSettings
+from inference_service.store_watch import StoreWatch
+from service_kit.access_log import AccessLog
+from service_kit.artifact_store import ArtifactStore
+from service_kit.health import OVERALL
+from service_kit.listener import Listener
+from service_kit.logs import configure_logs
+from service_kit.process_end import end_at_last, stop_signal
+from service_kit.store_cache import StoreCache, default_cache_folder
+from service_kit.store_connection import is_object_store
+from service_kit.watched_file import WatchedFile
+
+# Seconds after which Python lets another thread run. A request changes threads several times, and
+# each time it would wait for as long as Python's own 0.005 while a graph is being imported.
+_SWITCH_SECONDS = 0.0001
+# After the last call: for freeing models.
+_LAST_SECONDS = 5.0
+
+
+class InferenceService:
+    """All parts of one process."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        """Builds everything; listens to nothing yet, and loads nothing.
+
+        Raises:
+            InvalidRequest: a file of settings cannot be read or is bad.
+            StoreUnavailable: there is no such kind of store.
+        """
+        self._settings = settings
+        cores = usable_cores()
+        models_file = _models_file(settings)
+        rules = ModelRules(settings.models, models_file.load() if models_file else EMPTY)
+        store = ArtifactStore(settings.store, cache=_store_cache(settings))
+        registry = Registry(rules.labels)
+        metrics = ServerMetrics(registry)
+        self.listener = Listener(
+            settings.serving.listening,
+            RPC_ROLES,
+            [metrics.calls, AccessLog(settings.serving.access_log_every)],
+        )
+        self.server = self.listener.server
+        engines = LazyEngines(
+            settings.devices,
+            cores=cores,
+            threads=settings.intra_op_threads,
+            gpu_memory_bytes=settings.gpu_memory_bytes,
+            allowed_ops=settings.allowed_ops,
+        )
+        self.model_health = ModelHealth(self.server.health)
+        self.hot_loader = HotLoader(
+            store,
+            registry,
+            Loader(store, engines),
+            rules,
+            self.model_health,
+            load_seconds=settings.load_seconds,
+        )
+        self.watch = StoreWatch(
+            self.hot_loader,
+            registry,
+            rules,
+            models_file,
+            store_is_watched=settings.watch,
+            strict=settings.strict_readiness,
+        )
+        self.decoders = Decoders(cores)
+        self.core = Core(
+            predictor=Predictor(
+                registry,
+                self.decoders,
+                most_images=settings.most_request_images,
+                observers=[metrics.requests],
+            ),
+            registry=registry,
+            operations=Operations(self.hot_loader, registry, rules),
+            problems=self.watch.problems,
+            health=self.server.health,
+            streams=self.server.streams,
+            stream_window=settings.stream_window,
+            max_message_bytes=settings.serving.listening.max_message_bytes,
+        )
+        self.services = add_protocols(
+            self.server.grpc,
+            self.core,
+            shared_memory=settings.serving.listening.address.is_loopback,
+        )
+        self.server.load_descriptors = load_descriptors
+        page = metrics.page(self.core, self.hot_loader.counts)
+        self.http = HttpPort(settings, self.core, cores=cores, others=[page])
+
+    async def become_ready(self) -> None:
+        """Tells health that requests may come."""
+        for name in (OVERALL, *self.services):
+            await self.server.health.set(name, serving=True)
+
+    async def end(self) -> None:
+        """Answers what was accepted, then frees everything."""
+        serving = self._settings.serving
+        end_at_last(serving.lame_duck_seconds + serving.grace_seconds + _LAST_SECONDS)
+        await self.server.drain(
+            lame_duck_seconds=serving.lame_duck_seconds, grace_seconds=serving.grace_seconds
+        )
+        await self.http.stop()
+        await self.hot_loader.close()
+        self.decoders.close()
+
+
+async def serve(settings: InferenceSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        PbserveError: the service cannot start: address, files, store or devices.
+    """
+    configure_logs(settings.serving.log_format)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    told = stop_signal()
+    service = InferenceService(settings)
+    # First: who reads that the service listens must not see it end for another port.
+    await service.http.start()
+    await service.listener.start("pbserve", service.services)
+    service.http.announce_pages()
+    watching = asyncio.create_task(service.watch.watch(settings.poll_seconds, service.become_ready))
+    others = [
+        asyncio.create_task(service.listener.watch()),
+        asyncio.create_task(watch_runs(service.core.registry, service.model_health)),
+    ]
+    stopping = asyncio.create_task(told.wait())
+    await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    await service.end()
+    for one in others:
+        one.cancel()
+    if not stopping.done():
+        # The watch ended by itself, which only a defect can bring about.
+        stopping.cancel()
+        await watching
+
+
+def _models_file(settings: InferenceSettings) -> WatchedFile[ModelsFile] | None:
+    if settings.models_file is None:
+        return None
+    return WatchedFile(settings.models_file, parse_models_file, "models file")
+
+
+def _store_cache(settings: InferenceSettings) -> StoreCache | None:
+    if not is_object_store(settings.store):
+        # What is on disk needs no second copy there.
+        return None
+    return StoreCache(settings.store_cache or default_cache_folder(), settings.store_cache_bytes)
