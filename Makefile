@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run clean
+.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -37,11 +37,12 @@ test: $(VENV)/.installed-dev  ## every test that takes seconds
 test-slow: $(VENV)/.installed-dev  ## the others
 	$(BIN)/pytest -m slow
 
-lint: $(VENV)/.installed-dev  ## ruff, and buf on the protos
+lint: $(VENV)/.installed-dev  ## ruff, buf on the protos, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python protos/generate.py --describe $(VENV)/protos.binpb
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
+	$(BIN)/hadolint deploy/docker/Containerfile
 
 types: $(VENV)/.installed-dev  ## mypy, strict
 	$(BIN)/mypy
@@ -64,7 +65,7 @@ docs-serve: $(VENV)/.installed-dev  ## the documentation on 127.0.0.1:8000, rebu
 	$(BIN)/mkdocs serve --no-strict
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(WHEEL_VENV) $(PEERS_VENV) $(CHECKOV_VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(PEERS_VENV) $(CHECKOV_VENV) deploy/docker/wheelhouse/*.whl dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What a user gets: the wheel, with the newest dependencies, away from this checkout's packages.
 WHEEL_VENV := .venv-wheel
@@ -99,3 +100,29 @@ k8s-validate: $(VENV)/.installed-dev $(CHECKOV_VENV)/bin/checkov  ## build and c
 
 k8s-dry-run: $(VENV)/.installed-dev  ## have the API server of KUBECONFIG try all of deploy/k8s
 	KUBECTL=$(abspath $(BIN)/kubectl) deploy/k8s/dry-run
+
+# What images are made of is pinned, fetched once, and put together without a network.
+ENGINE ?= docker
+VARIANT ?= cpu
+BASE ?= python:3.12-slim-bookworm
+BASE_PYTHON ?= 3.12
+IMAGE_VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service_kit/__init__.py)
+IMAGE_TAG = $(IMAGE_VERSION)$(if $(filter-out cpu,$(VARIANT)),-$(VARIANT))
+lock: $(VENV)/.installed-dev  ## pin what the images hold; UPGRADE=--upgrade: newest releases
+	$(BIN)/python -m deploy.docker.lock $(UPGRADE)
+
+wheelhouse: $(VENV)/.installed-dev  ## fetch what the locks name (VARIANT, BASE_PYTHON)
+	$(BIN)/python -m deploy.docker.wheelhouse --variant $(VARIANT) --python $(BASE_PYTHON)
+
+images: wheelhouse  ## build both images (ENGINE, VARIANT, BASE)
+	for image in exporter inference; do \
+		$(ENGINE) build --file deploy/docker/Containerfile --target $$image \
+			--build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) --build-arg PIP_NO_INDEX=1 \
+			--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+			--tag pbserve/$$image:$(IMAGE_TAG) . || exit; \
+	done
+
+image-test: VARIANT := cpu
+image-test: BASE_PYTHON := 3.11
+image-test: wheelhouse  ## build both with buildah on a Debian from debootstrap, and run them (root)
+	$(BIN)/python -m deploy.docker.image_test

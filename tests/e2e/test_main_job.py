@@ -18,6 +18,7 @@ from exporter_service.progress import Step
 from inference_service.client import InferenceClient
 from service_kit import errors
 from service_kit.manifest import MovingAverageMode
+from service_kit.retry import RetryPolicy
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 from tests.support.services import Service, conversion_process, running
@@ -97,7 +98,10 @@ def test_a_terminated_server_answers_what_it_has_read_and_ends_the_stream(
     options = ("--store", str(exporter.store), "--grace", "60")
     with (
         running("inference_service", *options, log=tmp_path / "log") as service,
-        InferenceClient(service.address) as client,
+        # A client that tries again would ask the next server.
+        InferenceClient(
+            service.address, retry=RetryPolicy(attempts=1, stream_attempts=1)
+        ) as client,
     ):
         client.wait_until_ready("e2e-drain")
 

@@ -168,9 +168,9 @@ def test_of_eight_publishers_one_gets_a_version_and_the_others_have_left_nothing
 def test_eight_publishers_get_different_versions_each_with_its_own_graph(
     store: ArtifactStore, tmp_path: Path
 ) -> None:
-    got = race(store, tmp_path, "2")
+    got = race(store, tmp_path, "1")
     versions = sorted(version for answers in got.values() for version in answers)
-    assert versions == list(range(1, 2 * PUBLISHERS + 1))
+    assert versions == list(range(1, PUBLISHERS + 1))
     for graph, answers in got.items():
         for version in answers:
             assert store.graph(store.manifest("m", version)) == graph
@@ -252,9 +252,8 @@ def test_a_bucket_that_is_not_there_is_an_error_and_is_not_made(gateway: RadosGa
     for call in (elsewhere.published, elsewhere.create):
         with pytest.raises(errors.StoreUnavailable, match=r"NoSuchBucket \(HTTP 404\)"):
             call()
-    assert not any(
-        method == "PUT" for method, _, _ in gateway.requests() if "no-such-bucket" in method
-    )
+    made = [path for method, path, _ in gateway.requests() if method == "PUT"]
+    assert not any("no-such-bucket" in path for path in made)
 
 
 @pytest.mark.parametrize(
@@ -403,9 +402,11 @@ def bucket_policy(gateway: RadosGateway, user: str) -> None:
     )
 
 
-def downloads(gateway: RadosGateway) -> int:
+def downloads(gateway: RadosGateway, url: str) -> int:
+    """Returns how many requests for a graph of a store there were."""
+    root = url.removeprefix("s3:/")
     return sum(
-        method == "GET" and path.endswith("frozen_model.pb")
+        method == "GET" and path.startswith(root) and path.endswith("frozen_model.pb")
         for method, path, _ in gateway.requests()
     )
 
@@ -415,14 +416,14 @@ def test_a_graph_is_downloaded_once_a_machine(
 ) -> None:
     document = store.publish("m", conversion(b"7"), graph_file(tmp_path, b"7"))
     caches = [StoreCache(tmp_path / "cache", MEBIBYTE) for _ in range(3)]
-    before = downloads(gateway)
+    before = downloads(gateway, store.url)
     for cache in caches:
         assert ArtifactStore(store.url, cache=cache).graph(document) == b"7"
-    assert downloads(gateway) - before == 1
+    assert downloads(gateway, store.url) - before == 1
     (cached,) = [path for path in (tmp_path / "cache").iterdir() if len(path.name) == 64]
     cached.write_bytes(b"8")
     assert ArtifactStore(store.url, cache=caches[0]).graph(document) == b"7"
-    assert downloads(gateway) - before == 2
+    assert downloads(gateway, store.url) - before == 2
 
 
 @pytest.mark.slow
@@ -450,7 +451,7 @@ def test_both_services_over_a_store_that_goes_away_and_comes_back(
         ):
             client.wait_until_ready("digits", timeout=60)
             answered(client, 1, "probs_ema")
-            assert downloads(gateway) >= 1
+            assert downloads(gateway, url) >= 1
             gateway.kill()
             while not client.problems():
                 answered(client, 1, "probs_ema")
@@ -460,14 +461,14 @@ def test_both_services_over_a_store_that_goes_away_and_comes_back(
             convert(converter)
             while client.problems() or 2 not in versions(client):
                 answered(client, 0, "probs_ema")
-        before = downloads(gateway)
+        before = downloads(gateway, url)
         with (
             running("inference_service", *options, log=tmp_path / "second.log") as service,
             InferenceClient(service.address) as client,
         ):
             client.wait_until_ready("digits", timeout=60)
             answered(client, 2, "probs_ema")
-        assert downloads(gateway) == before
+        assert downloads(gateway, url) == before
     first = (tmp_path / "first.log").read_text()
     assert "store_unavailable" in first
     assert "store_available" in first

@@ -367,7 +367,8 @@ def test_a_model_unloaded_in_the_middle_of_a_stream_fails_requests_one_by_one(
     assert next(answers).error.code == code_pb2.NOT_FOUND
     stub.LoadModel(pb.LoadModelRequest(model="m"))
     turns.release(2)
-    assert [mean(answer.response) for answer in answers] == [2, 3]
+    # On two cards, so either may be first.
+    assert sorted(mean(answer.response) for answer in answers) == [2, 3]
 
 
 def png(width: int, height: int, value: int = 7) -> bytes:

@@ -120,6 +120,20 @@ def test_threads_that_want_one_file_wait_for_one_download(folder: Path) -> None:
     assert origin.downloads == 1
 
 
+def test_nobody_waits_for_ever_for_a_download_that_hangs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service_kit.store_cache._PATIENCE_SECONDS", 0.0)
+    origin = Origin(b"graph")
+
+    def hangs(path: Path) -> None:
+        assert origin.through(StoreCache(folder, 100)) == b"graph"
+        path.write_bytes(b"graph")
+
+    assert StoreCache(folder, 100).content(origin.sha256, 5, hangs) == b"graph"
+    assert files(folder) == {origin.sha256: 5}
+
+
 PROCESS = """
 import sys
 from pathlib import Path

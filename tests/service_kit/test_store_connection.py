@@ -5,7 +5,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import fsspec
 import pytest
