@@ -31,9 +31,10 @@ CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
 # The rules that are skipped, each with its reason in an annotation.
 EXPLAINED = {"CKV_K8S_15", "CKV_K8S_43"}
 
-pytestmark = pytest.mark.skipif(
-    not CHECKOV.exists(), reason="no Checkov: `make k8s-validate` installs it"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHECKOV.exists(), reason="no Checkov: `make k8s-validate` installs it"),
+]
 Report = Mapping[str, Any]
 
 

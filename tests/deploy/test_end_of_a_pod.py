@@ -26,6 +26,8 @@ from tests.support.digits import PARITY, expected
 from tests.support.overlays import containers, overlay
 from tests.support.pods import Pod, running_pod
 
+pytestmark = pytest.mark.slow
+
 IMAGES, PROBS = expected()["images"], expected()["probs_ema"]
 # Answers that a caller gets before the pod is told to end, and after it has said so.
 BEFORE, AFTER = 20, 20

@@ -38,6 +38,8 @@ from tests.support.overlays import (
 )
 from tests.support.pods import Pod, running_pod
 
+pytestmark = pytest.mark.slow
+
 APPS: dict[str, typer.Typer] = {
     "pbserve": inference_service.cli.app,
     "pbexport": exporter_service.cli.app,

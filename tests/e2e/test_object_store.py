@@ -39,9 +39,12 @@ from tests.support.rados_gateway import (
 )
 from tests.support.services import running
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
+    ),
+]
 PUBLISHERS = 8
 MEBIBYTE = 2**20
 
