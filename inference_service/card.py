@@ -201,8 +201,8 @@ class Card:
     def close(self) -> bool:
         """Answers what is queued, then ends the thread. Blocks until that is done.
 
-        Returns False when it gave up on a run that takes too long: the engine is in use then, and
-        what was queued is given away.
+        Returns False when it gave up on a run that takes too long (see `check_run`, which goes on
+        being called): the engine is in use then, and what was queued is given away.
         """
         with self._changed:
             self._closed = True
@@ -273,12 +273,18 @@ class Card:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while self._has_work():
-            # In a frame of its own, which does not keep the last batch until the next one comes.
-            self._answer_next()
+        # In a frame of its own, which does not keep the last batch until the next one comes.
+        while self._answer_next():
+            pass
 
-    def _answer_next(self) -> None:
+    def _answer_next(self) -> bool:
+        """Waits for a batch or a probe, and does it; False: the card is closed and has none."""
         with self._changed:
+            self._wait_for_work()
+            if self._closed and not self._queue:
+                self._ended = True
+                self._changed.notify_all()
+                return False
             batch = self._queue.take(self.limits.batch)
             self._taken = [pending for pending, _ in batch]
         if not self._engine.healthy:
@@ -288,14 +294,7 @@ class Card:
         if wanted and not self._engine.answer(wanted, padded_sizes, self.is_wanted):
             self._give_away([pending for pending, _ in wanted])
         self._taken = ()
-
-    def _has_work(self) -> bool:
-        """Waits until a batch or a probe is due; False: the card is closed and has none."""
-        with self._changed:
-            self._wait_for_work()
-            self._ended = self._closed and not self._queue
-            self._changed.notify_all()
-            return not self._ended
+        return True
 
     def _wait_for_work(self) -> None:
         """Returns when a batch is due, a probe is, or the card is closed."""

@@ -40,7 +40,7 @@ class CardEngine:
         Args:
             lane: what the card is made of.
             counts: take what became of requests.
-            changed: the card's lock; told when a run begins, whose end has to be watched.
+            changed: the card's lock; told when the engine is out of order.
             clock: seconds.
         """
         self._lane = lane
@@ -187,16 +187,14 @@ class CardEngine:
         images = (
             size_in_bytes(inputs) / max(1, size_in_bytes(lane.blank)) * max(1, lane.fixed_batch)
         )
-        with self._changed:
-            self._running = batch
-            self._health.began(self._clock(), run_allowance(lane.timings, images))
-            self._changed.notify_all()
+        # Without the lock, which the event loop may hold: others see all of it or nothing.
+        self._running = batch
+        self._health.began(self._clock(), run_allowance(lane.timings, images))
         try:
             return lane.run(inputs)
         finally:
-            with self._changed:
-                self._running = ()
-                self._health.ended(self._clock())
+            self._running = ()
+            self._health.ended(self._clock())
 
 
 def _as_failure(error: Exception) -> errors.PbserveError:

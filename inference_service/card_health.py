@@ -41,12 +41,14 @@ class CardHealth:
 
     def is_overdue(self, now: float) -> bool:
         """Whether the run of this moment takes longer than it may."""
-        return self._began is not None and now - self._began > self._allowance
+        began = self._began
+        return began is not None and now - began > self._allowance
 
     @property
     def overdue_at(self) -> float | None:
         """When the run of this moment is overdue; None: nothing runs."""
-        return None if self._began is None else self._began + self._allowance
+        began = self._began
+        return None if began is None else began + self._allowance
 
     def retry_after(self, now: float) -> float:
         """Returns the seconds until the card may be in order again."""
@@ -55,7 +57,9 @@ class CardHealth:
 
     def began(self, now: float, allowance: float) -> None:
         """A run has begun that may take so many seconds."""
-        self._began, self._allowance = now, allowance
+        # In this order, for who looks meanwhile.
+        self._allowance = allowance
+        self._began = now
 
     def ended(self, now: float) -> None:
         """The run has ended, in whatever way."""
