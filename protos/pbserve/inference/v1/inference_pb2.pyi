@@ -125,7 +125,9 @@ class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.Val
     PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
     """Goes before bulk."""
     PRIORITY_BULK: _Priority.ValueType  # 2
-    """Goes when nothing interactive waits, and in every fourth batch at the latest."""
+    """Goes when nothing interactive waits, and in every fourth batch at the latest; takes at most
+    half of a card's queue.
+    """
 
 class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
     """Who goes first on a card."""
@@ -135,7 +137,9 @@ PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
 PRIORITY_INTERACTIVE: Priority.ValueType  # 1
 """Goes before bulk."""
 PRIORITY_BULK: Priority.ValueType  # 2
-"""Goes when nothing interactive waits, and in every fourth batch at the latest."""
+"""Goes when nothing interactive waits, and in every fourth batch at the latest; takes at most
+half of a card's queue.
+"""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
@@ -790,7 +794,7 @@ class CardStatus(_message.Message):
     """Tower of the artifact that the card runs; not its own index for a copy of tower 0."""
     healthy: _builtins.bool
     """Whether the card takes requests; false after its engine failed repeatedly, until a probe
-    succeeds.
+    succeeds, and while a run does not end.
     """
     last_error: _builtins.str
     """The engine's last error; empty: none."""
