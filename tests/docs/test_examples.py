@@ -13,6 +13,8 @@ import pytest
 from tests.docs.conftest import Services
 from tests.support.markdown import ROOT, SHELL, Block, blocks, commands, pages, readmes
 
+pytestmark = pytest.mark.slow
+
 PYTHON = {"python", "py"}
 EXAMPLES = {
     str(path.relative_to(ROOT / "examples")): path.name

@@ -14,6 +14,8 @@ import pytest
 from service_kit import errors
 from tests.support.markdown import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("material", reason="the extra `docs` is not installed")
 
 

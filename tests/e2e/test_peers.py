@@ -23,6 +23,8 @@ from tests.support.digits import GOLDEN, PARITY, expected
 from tests.support.services import Service, running
 from tests.support.triton import array_input
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PEERS = ROOT / ".venv-peers" / "bin"
 # Images a request, where there are several requests.

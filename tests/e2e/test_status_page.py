@@ -24,7 +24,7 @@ from tests.support.pictures import plain_png, png
 from tests.support.services import running
 from tests.support.status_pages import status_page
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 WORDS = tuple("zero one two three four five six seven eight nine".split())  # noqa: SIM905
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
