@@ -9,8 +9,8 @@ from google.protobuf import duration_pb2
 from inference_service.batching import Priority
 from inference_service.card import Card
 from inference_service.images import Fit
+from inference_service.model_status import ModelStatus, VersionStatus
 from inference_service.question import Answer, Question
-from inference_service.registry import ModelStatus, VersionStatus
 from inference_service.scored_class import ScoredClass
 from inference_service.tensor_codec import decode_elements, decode_tensor, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb

@@ -17,8 +17,9 @@ from inference_service.load_failures import LoadFailures
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
 from inference_service.model_rules import ModelRules
+from inference_service.model_status import State
 from inference_service.policy import Load, Publication, Unload, plan
-from inference_service.registry import Loaded, Registry, State
+from inference_service.registry import Loaded, Registry
 from inference_service.servable import Lanes, Servable
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from inference_service.hot_load import HotLoader
 from inference_service.model_list import ListedModel, available_labels, published_versions
 from inference_service.model_rules import ModelRules
-from inference_service.registry import Registry, VersionStatus
+from inference_service.model_status import VersionStatus
+from inference_service.registry import Registry
 from service_kit import errors, status
 from service_kit.audit import audited
 from service_kit.model_name import checked_label

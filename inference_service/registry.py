@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from inference_service.labels import DEFAULT_LABEL
+from inference_service.model_status import ModelStatus, State, VersionStatus
 from inference_service.servable import Servable
 from service_kit import errors
 
@@ -20,40 +20,6 @@ from service_kit import errors
 _MOST_ENDED = 32
 # What a caller is told to wait for a version that is loading.
 _RETRY_AFTER_SECONDS = 1.0
-
-
-class State(enum.Enum):
-    """What the server does with a version."""
-
-    LOADING = "LOADING"
-    AVAILABLE = "AVAILABLE"
-    UNLOADING = "UNLOADING"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """A version's state, the reason of a failure, and its servable while it has one.
-
-    `retry_in` are the seconds until a failed load is tried again; None: it is not.
-    """
-
-    version: int
-    state: State
-    reason: str
-    servable: Servable | None
-    leases: int = 0
-    retry_in: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """A model's versions in order, and its labels; `default_version` is 0 when none is served."""
-
-    name: str
-    default_version: int
-    versions: tuple[VersionStatus, ...]
-    labels: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import Metric
 
 from inference_service.hot_load_counts import HotLoadCounts
-from inference_service.registry import Registry, State
+from inference_service.model_status import State
+from inference_service.registry import Registry
 from inference_service.store_watch import Problems
 from service_kit.metric import MetricName
 

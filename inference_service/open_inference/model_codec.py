@@ -10,8 +10,8 @@ from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
 from inference_service.card import Card
+from inference_service.model_status import ModelStatus, State
 from inference_service.open_inference.datatypes import DTYPES, datatype_of
-from inference_service.registry import ModelStatus, State
 from inference_service.servable import Servable
 from service_kit.manifest import TensorSpec
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tritonclient.grpc import service_pb2 as pb
 
+from inference_service.model_status import ModelStatus, State
 from inference_service.open_inference.parameters import Parameters
-from inference_service.registry import ModelStatus, State
 from service_kit import errors
 from service_kit.model_name import checked_model_name
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from inference_service.card import Card
-from inference_service.registry import ModelStatus, State, VersionStatus
+from inference_service.model_status import ModelStatus, State, VersionStatus
 from inference_service.status_page.artifact_report import ArtifactReport, artifact_report
 from inference_service.status_page.card_report import CardReport, card_report
 from inference_service.status_page.rates import CardRates

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tensorflow_serving.apis import get_model_status_pb2 as pb
 
-from inference_service.registry import State, VersionStatus
+from inference_service.model_status import State, VersionStatus
 from inference_service.tensorflow_serving.model_spec import Asked
 from service_kit import errors, status
 

@@ -16,9 +16,10 @@ from inference_service.hot_load import HotLoader
 from inference_service.loader import Loader
 from inference_service.model_health import ModelHealth
 from inference_service.model_rules import ModelDefaults, ModelRules
+from inference_service.model_status import State
 from inference_service.models_file import ModelSettings, ModelsFile
 from inference_service.policy import KEEP_ALL
-from inference_service.registry import Registry, State
+from inference_service.registry import Registry
 from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.health import Health

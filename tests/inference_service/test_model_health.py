@@ -5,7 +5,8 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 
 from inference_service.model_health import ModelHealth
-from inference_service.registry import Loaded, Registry, State
+from inference_service.model_status import State
+from inference_service.registry import Loaded, Registry
 from service_kit.health import Health
 from tests.support.servables import mean_servable
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from inference_service.registry import Loaded, Registry, State
+from inference_service.model_status import State
+from inference_service.registry import Loaded, Registry
 from service_kit import errors
 from tests.support.servables import mean_servable
 

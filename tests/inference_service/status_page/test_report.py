@@ -9,7 +9,7 @@ import pytest
 
 from inference_service.card import Card
 from inference_service.lane import CardLimits
-from inference_service.registry import ModelStatus, State, VersionStatus
+from inference_service.model_status import ModelStatus, State, VersionStatus
 from inference_service.servable import Servable
 from inference_service.status_page.artifact_report import parity
 from inference_service.status_page.rates import CardRates, Rate
