@@ -19,8 +19,9 @@ from tests.support.markdown import ROOT
 
 PAGE = ROOT / "docs" / "operate" / "metrics.md"
 ROW = re.compile(
-    r"\| `(?P<name>\w+)` \| (?P<kind>\w+) \| (?P<labels>[^|]*) \| (?P<unit>[^|]*) \| (?P<meaning>.*) \|"
-)  # noqa: E501
+    r"\| `(?P<name>\w+)` \| (?P<kind>\w+) \| (?P<labels>[^|]*) \| (?P<unit>[^|]*) "
+    r"\| (?P<meaning>.*) \|"
+)
 Row = tuple[str, str, tuple[str, ...], str, str]
 UNITS = ("seconds", "bytes", "images")
 

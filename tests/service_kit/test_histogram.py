@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram as Reference  # fmt: skip
+from prometheus_client import CollectorRegistry  # fmt: skip
+from prometheus_client import Histogram as Reference
 
 from service_kit.histogram import LONG_SECONDS, SECONDS, Histogram
 
