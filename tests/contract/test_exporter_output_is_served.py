@@ -20,9 +20,9 @@ from tests.conftest import Converted
 from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
 
 
-def served(store: ArtifactStore, model: str) -> Servable:
-    """Returns version 1 as a server with two lanes of the CPU has it, in batches of 8."""
-    engines = TensorFlowEngines(parse_devices("cpu:2"), cores=2)
+def served(store: ArtifactStore, model: str, devices: str = "cpu:2") -> Servable:
+    """Returns version 1 as a server with so many lanes of the CPU has it, in batches of 8."""
+    engines = TensorFlowEngines(parse_devices(devices), cores=2)
     loaded = Loader(store, engines).load(model, 1, LoadOptions(2, replicate=True))
     return Servable(loaded, lambda _: CardLimits(8))
 
@@ -58,6 +58,24 @@ def test_every_card_of_what_is_published_answers(
         answer = card.submit({"input": expected()["images"]}, 297).result(60)
         assert np.abs(answer.outputs["probs"] - golden).max() < PARITY
         assert answer.batch_size == 8
+    servable.close()
+
+
+@pytest.mark.parametrize(
+    ("devices", "towers", "cards"), [("cpu:4", 2, 4), ("cpu:1", 4, 4), ("cpu:2", 1, 2)]
+)
+def test_all_cards_are_served_whatever_the_devices(
+    store: ArtifactStore, tmp_path: Path, devices: str, towers: int, cards: int
+) -> None:
+    done = convert_and_prove(digits_order(cards=towers), tmp_path)
+    store.publish("digits", done, tmp_path / done.graph.file_name)
+    servable = served(store, "digits", devices)
+    assert len(servable.cards) == cards
+    images = expected()["images"][:24]
+    for card in servable.cards:
+        answer = card.submit({"input": images}, 24).result(60)
+        assert answer.card == card.index
+        assert np.abs(answer.outputs["probs"] - expected()["probs_ema"][:24]).max() < PARITY
     servable.close()
 
 
