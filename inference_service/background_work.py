@@ -83,14 +83,21 @@ class _Piece(Generic[Result]):
     def run(self) -> None:
         try:
             result = self._work()
+        except StopIteration as error:
+            # Which no future takes.
+            self._fails(RuntimeError(f"the work raised {error!r}"))
+            return
         except BaseException as error:
-            if self._ends():
-                self._tell(self.done.set_exception, error)
+            self._fails(error)
             return
         if self._ends():
             self._tell(self.done.set_result, result)
         else:
             self._discard(result)
+
+    def _fails(self, error: BaseException) -> None:
+        if self._ends():
+            self._tell(self.done.set_exception, error)
 
     def _ends(self) -> bool:
         with self._lock:

@@ -245,7 +245,14 @@ class HotLoader:
             log.exception("load_failed")
         else:
             # On this thread, so that the cards' threads have its priority.
-            servable = Servable(lanes, self._rules.limits(model))
+            try:
+                servable = Servable(lanes, self._rules.limits(model))
+            except Exception as error:
+                # A thread that could not be started, for example.
+                self._fail(publication, errors.EngineFailed(str(error) or type(error).__name__))
+                log.exception("load_failed")
+                await asyncio.to_thread(_free_lanes, lanes)
+                return
             displaced = self._registry.install(Loaded(servable, publication.fingerprint))
             self._errors.pop(publication, None)
             self.counts.loaded(model, lanes.seconds, self._clock() - wanted_at)

@@ -61,6 +61,16 @@ class Access:
         """Returns the role that a method asks for; None for open and unknown ones."""
         return self._rpcs.get(method)
 
+    def refuses(self, method: str, authorizations: Sequence[str]) -> bool:
+        """Whether `admit` will refuse a call, whatever certificate may come with it."""
+        if not authorizations and self._rules is not None and self._rules.certificates:
+            return False
+        try:
+            self.admit(method, authorizations, ())
+        except errors.PbserveError:
+            return True
+        return False
+
     def admit(
         self, method: str, authorizations: Sequence[str], certificate_names: Sequence[str]
     ) -> str:

@@ -103,6 +103,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def begin(context: _Context) -> _Call:
             return _Call(method, context, self._access, self._gate, self._observers, self._clock)
 
+        if not handler.request_streaming and self._is_refused_early(handler_call_details):
+
+            async def refused(_messages: Any, context: _Context) -> None:
+                # Refused again, for what it is.
+                async with begin(context):
+                    return
+
+            # gRPC would read the whole message of another kind of rpc first.
+            return grpc.stream_stream_rpc_method_handler(refused)
         guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
@@ -110,6 +119,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             guard(behaviour, parse(handler.request_deserializer), begin),
             response_serializer=handler.response_serializer,
         )
+
+    def _is_refused_early(self, details: grpc.HandlerCallDetails) -> bool:
+        """Whether it is known before the message is there that the call will not be admitted."""
+        return self._access.refuses(
+            str(details.method), _authorizations(details.invocation_metadata)
+        )
+
+
+def _authorizations(metadata: Sequence[Any] | None) -> list[str]:
+    return [str(value) for key, value in metadata or () if key == "authorization"]
 
 
 def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
@@ -155,14 +174,16 @@ class _Call:
 
     async def __aenter__(self) -> Self:
         metadata = self._context.invocation_metadata() or ()
-        given = next((value for key, value in metadata if key == _REQUEST_ID_KEY), "")
+        given = str(next((value for key, value in metadata if key == _REQUEST_ID_KEY), ""))
+        # It may come from anybody, and a log is read on a terminal.
+        is_plain = given.isascii() and given.isprintable()
         structlog.contextvars.bind_contextvars(
-            request=str(given)[:_LONGEST_REQUEST_ID] or uuid.uuid4().hex[:12]
+            request=(given[:_LONGEST_REQUEST_ID] if is_plain else "") or uuid.uuid4().hex[:12]
         )
         try:
             self._caller = self._access.admit(
                 self._method,
-                [str(value) for key, value in metadata if key == "authorization"],
+                _authorizations(metadata),
                 certificate_names(self._context),
             )
             self._gate.enter(self._method)

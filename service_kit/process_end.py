@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -48,3 +50,26 @@ def end_at_last(seconds: float) -> None:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+
+
+async def end_when_lost(server: Any, stopped: Callable[[], bool]) -> None:
+    """Ends the process at once when a `grpc.aio` server has ended that nobody has stopped.
+
+    An error in gRPC's own loop closes the port for good, while the process, and its health port,
+    go on: nothing would start it anew. May not be cancelled: the server's end would be, too.
+
+    Args:
+        server: has been started.
+        stopped: tells whether it was to end.
+    """
+    try:
+        await server.wait_for_termination()
+    except Exception:
+        if stopped():
+            return
+        _log.exception("port_lost")
+    else:
+        if stopped():
+            return
+        _log.error("port_lost")
+    os._exit(1)

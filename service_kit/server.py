@@ -19,6 +19,7 @@ from service_kit.credentials import TlsCredentials
 from service_kit.gate import Gate
 from service_kit.health import LIVE, OVERALL, Health
 from service_kit.open_streams import OpenStreams
+from service_kit.process_end import end_when_lost
 from service_kit.reflection import add_reflection
 
 # Of calls, streams among them, on a connection that has reached its age.
@@ -66,6 +67,8 @@ class Server:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
         self._probed: grpc.aio.Server | None = None
+        self._is_ending = False
+        self._watching: list[asyncio.Task[None]] = []
         # Of services whose descriptors are not there from the start; see `LazyReflection`.
         self.load_descriptors: Callable[[str], Awaitable[None]] | None = None
 
@@ -95,7 +98,11 @@ class Server:
         await self.health.set(OVERALL, serving=False)
         await self.health.set(LIVE, serving=True)
         await self.grpc.start()
+        self._watch(self.grpc)
         return Address(address.host, port)
+
+    def _watch(self, server: grpc.aio.Server) -> None:
+        self._watching.append(asyncio.create_task(end_when_lost(server, lambda: self._is_ending)))
 
     async def start_probed(self, address: Address) -> Address:
         """Answers `grpc.health.v1`, and nothing else, on a plain port; returns the real address.
@@ -109,6 +116,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._probed)
         port = _opened(self._probed, address, None)
         await self._probed.start()
+        self._watch(self._probed)
         return Address(address.host, port)
 
     async def drain(self, *, lame_duck_seconds: float, grace_seconds: float) -> None:
@@ -116,6 +124,7 @@ class Server:
 
         Calls in flight have `grace_seconds` to finish before they are cancelled.
         """
+        self._is_ending = True
         await self.health.stop()
         await asyncio.sleep(lame_duck_seconds)
         began = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 from exporter_service.key_list import counted
 from exporter_service.meta_graph.feeds import PLACEHOLDERS
 from exporter_service.meta_graph.node_graph import NodeGraph
-from exporter_service.meta_graph.op_allowance import reaches_out
+from exporter_service.meta_graph.op_allowance import called_names, reaches_out
 from exporter_service.meta_graph.op_defs import is_stateful, registered, takes_reference
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE
 from service_kit import errors
@@ -99,7 +99,7 @@ def _kind(node: Any) -> str | None:
     if node.op in PLACEHOLDERS:
         return "a placeholder that is neither an input nor bound"
     changes = takes_reference(node.op) and not node.op.startswith("Ref")
-    outside = reaches_out(node.op)
+    outside = any(map(reaches_out, (node.op, *called_names(node.attr))))
     if not outside and (_is_harmless(node.op) or not (changes or is_stateful(node.op))):
         return None
     if changes:

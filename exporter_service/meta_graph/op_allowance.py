@@ -7,6 +7,8 @@ of them with each release.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from tensorflow.python.framework import op_def_registry
 
@@ -30,3 +32,14 @@ def reaches_out(op: str) -> bool:
         return False
     names = [one.name for one in (*definition.attr, *definition.input_arg)]
     return any(_REACHING.search(name) and name not in _HARMLESS for name in names)
+
+
+def called_names(attributes: Any) -> Iterator[str]:
+    """Yields the names in a node's attributes that TensorFlow calls as functions.
+
+    It runs an op whose name stands where a branch or a body should be a function.
+    """
+    for value in attributes.values():
+        for one in (*([value.func] if value.HasField("func") else ()), *value.list.func):
+            yield one.name
+            yield from called_names(one.attr)

@@ -46,8 +46,18 @@ _MODULES = (
     "string_ops",
 )
 # In these modules, and not for an artifact: memory by a file's name, the process's end, other
-# machines.
-_REFUSED = frozenset(["ImmutableConst", "Abort", "RemoteCall"])
+# machines, words from a file, and what keeps a tensor of each run.
+_REFUSED = frozenset(
+    [
+        "Abort",
+        "AddManySparseToTensorsMap",
+        "AddSparseToTensorsMap",
+        "FixedUnigramCandidateSampler",
+        "ImmutableConst",
+        "RemoteCall",
+        "TakeManySparseFromTensorsMap",
+    ]
+)
 # Of other modules: what loops of TensorFlow 1 are made of, what says that something is wrong, and
 # what TensorFlow's own optimizers have made of several ops, which has no module at all.
 _OTHERS = re.compile(
@@ -81,10 +91,27 @@ def check_ops(graph: Any, widened: Collection[str]) -> None:
 
 def _ops(graph: Any) -> Iterator[tuple[str, str]]:
     for node in graph.node:
-        yield node.op, f"node {node.name}"
+        yield from _of_node(node, f"node {node.name}")
     for function in graph.library.function:
+        name = function.signature.name
+        yield from _called(function.attr, f"function {name}")
         for node in function.node_def:
-            yield node.op, f"node {node.name} of function {function.signature.name}"
+            yield from _of_node(node, f"node {node.name} of function {name}")
+    for gradient in graph.library.gradient:
+        yield gradient.gradient_func, f"the gradient of {gradient.function_name}"
+
+
+def _of_node(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    yield node.op, place
+    yield from _called(node.attr, place)
+
+
+def _called(attributes: Any, place: str) -> Iterator[tuple[str, str]]:
+    # TensorFlow runs an op whose name stands where a branch or a body should be a function.
+    for value in attributes.values():
+        for one in (*([value.func] if value.HasField("func") else ()), *value.list.func):
+            yield one.name, place
+            yield from _called(one.attr, place)
 
 
 def _computes(op: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 
 from service_kit import errors
 
@@ -15,6 +16,7 @@ _MOST_FIELDS = 16
 _PIECE = 2**16
 # Of all that is not the image: boundaries, headers, fields.
 _AROUND = 2**16
+_MOST_LINES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,24 @@ class Upload:
 
     image: bytes
     fields: dict[str, str] = field(default_factory=dict)
+
+
+class _FewLines:
+    """A body whose lines are counted: reading millions of empty ones would hold everybody up."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+        self._left = _MOST_LINES
+
+    async def readline(self, **limits: int) -> bytes:
+        """Returns the next line; what is not read by lines is not counted."""
+        self._left -= 1
+        if self._left < 0:
+            raise errors.InvalidRequest("the form has too many lines around its fields")
+        return await self._content.readline(**limits)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
 
 
 async def read_upload(request: web.Request, *, most_bytes: int, seconds: float) -> Upload:
@@ -63,7 +83,7 @@ async def _read(request: web.Request, most_bytes: int) -> Upload:
         )
     image: bytes | None = None
     fields: dict[str, str] = {}
-    parts = await request.multipart()
+    parts = MultipartReader(request.headers, _FewLines(request.content))  # type: ignore[arg-type]
     while (part := await parts.next()) is not None:
         if isinstance(part, MultipartReader) or not part.name or len(fields) >= _MOST_FIELDS:
             raise errors.InvalidRequest("the form has fields that it should not have")

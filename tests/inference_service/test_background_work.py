@@ -88,3 +88,10 @@ def test_work_that_hangs_does_not_keep_the_process() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "TimeIsUp")
+
+
+async def test_work_that_raises_what_no_future_takes_is_answered() -> None:
+    work = BackgroundWork[int]("test")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(work.run(lambda: next(iter(()))), 30)
+    assert await work.run(lambda: 7) == 7

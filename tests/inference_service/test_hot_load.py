@@ -446,3 +446,19 @@ async def test_a_listing_that_is_overtaken_changes_nothing(
     release.set()
     assert await older
     assert set(world.hot.published["m"]) == {1, 2}
+
+
+async def test_a_version_whose_cards_do_not_start_has_failed_and_is_freed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_threads(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("inference_service.hot_load.Servable", no_threads)
+    world.publish()
+    await world.sync()
+    status = world.registry.status("m").versions[0]
+    assert (status.state, status.reason) == (State.FAILED, "can't start new thread")
+    assert [engine.closed for engine in world.engines] == [True]
+    await world.sync()
+    assert len(world.engines) == 1

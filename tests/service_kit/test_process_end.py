@@ -49,3 +49,23 @@ def test_a_process_whose_threads_hang_is_ended() -> None:
     )
     assert done.returncode == 1
     assert "end_forced" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("end", ["return None", "raise ValueError('lost')"])
+def test_a_process_whose_port_is_lost_ends(end: str) -> None:
+    code = (
+        "import asyncio\n"
+        "from service_kit.process_end import end_when_lost\n"
+        "class Server:\n"
+        "    async def wait_for_termination(self):\n"
+        f"        {end}\n"
+        "async def main():\n"
+        "    watching = asyncio.create_task(end_when_lost(Server(), lambda: False))\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "port_lost" in done.stdout + done.stderr

@@ -46,7 +46,7 @@ def test_what_computes_may_run(op: str) -> None:
         "DebugNumericSummary", "_Send", "_Recv", "InitializeTableFromTextFileV2", "LoadDataset",
         "CollectiveReduceV2", "SummaryWriter", "CreateSummaryFileWriter", "RecordInput",
         "XlaLaunch", "LookupTableExportV2", "VarHandleOp", "IteratorGetNext",
-        "DataServiceDatasetV4",
+        "DataServiceDatasetV4", "FixedUnigramCandidateSampler", "AddSparseToTensorsMap",
     ],
 )  # fmt: skip
 def test_what_reaches_out_or_is_unknown_is_refused_by_name_until_an_operator_allows_it(
@@ -75,4 +75,38 @@ def test_a_function_with_the_name_of_an_op_does_not_hide_what_it_does() -> None:
     function.signature.name = "WriteFile"
     function.node_def.add(name="inside", op="ReadFile")
     with pytest.raises(errors.GraphRefused, match=r"WriteFile .*, ReadFile"):
+        check_ops(graph, ())
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("StatelessIf", ("then_branch", "else_branch")),
+        ("If", ("then_branch", "else_branch")),
+        ("While", ("cond", "body")),
+        ("PartitionedCall", ("f",)),
+    ],
+)
+def test_an_op_in_the_place_of_a_function_is_found(op: str, attributes: tuple[str, ...]) -> None:
+    graph = graph_of("Const", op)
+    for name in attributes:
+        graph.node[1].attr[name].func.name = "inside"
+    function = graph.library.function.add()
+    function.signature.name = "inside"
+    check_ops(graph, ())
+    graph.node[1].attr[attributes[-1]].func.name = "WriteFile"
+    with pytest.raises(errors.GraphRefused, match=r"WriteFile \(node n1\)"):
+        check_ops(graph, ())
+
+
+def test_an_op_in_a_list_of_functions_or_bound_to_one_is_found() -> None:
+    graph = graph_of("Case")
+    graph.node[0].attr["branches"].list.func.add().name = "WriteFile"
+    with pytest.raises(errors.GraphRefused, match="WriteFile"):
+        check_ops(graph, ())
+    graph = graph_of("PartitionedCall")
+    called = graph.node[0].attr["f"].func
+    called.name = "inside"
+    called.attr["g"].func.name = "ReadFile"
+    with pytest.raises(errors.GraphRefused, match="ReadFile"):
         check_ops(graph, ())
