@@ -31,7 +31,10 @@ from tests.support.services import running
 
 FOLDER = ROOT / "deploy" / "observability"
 PROMETHEUS = shutil.which("prometheus") or ""
-pytestmark = pytest.mark.skipif(not PROMETHEUS, reason="Debian's package prometheus is not there")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PROMETHEUS, reason="Debian's package prometheus is not there"),
+]
 
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
 QUERIES = {
