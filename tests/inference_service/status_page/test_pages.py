@@ -206,6 +206,8 @@ def test_what_cannot_be_answered_is_refused_in_words(
             FORM_TYPE["Content-Type"],
             "cannot be read",
         ),
+        # Each line of them would be read by itself, with nobody else having a turn.
+        (b"\n" * 100_000, FORM_TYPE["Content-Type"], "too many lines around its fields"),
     ],
     ids=short,
 )
