@@ -122,6 +122,8 @@ async def test_an_abandoned_stream_runs_its_clean_up() -> None:
         assert await answers.read() == b"first"
         answers.cancel()
         await asyncio.wait_for(cleaned_up.wait(), 30)
+        while not ended:
+            await asyncio.sleep(0.001)
     assert [(one.method, one.code) for one in ended] == [
         ("/test/unary_stream", grpc.StatusCode.CANCELLED)
     ]
@@ -150,6 +152,9 @@ async def test_a_status_that_a_service_sets_itself_is_told_as_it_is() -> None:
     async with serving(Aborting(KeyError()), interceptor) as channel:
         with pytest.raises(grpc.aio.AioRpcError, match="gone"):
             await call(channel, "unary_unary")
+        # The caller may know before the observers do.
+        while not ended:
+            await asyncio.sleep(0.001)
     assert [one.code for one in ended] == [grpc.StatusCode.DATA_LOSS]
 
 
