@@ -61,14 +61,15 @@ async def test_a_warm_spare_is_taken_before_one_that_starts(
 ) -> None:
     # The first process to import the module is warm at once, the others have to wait.
     (tmp_path / "held.py").write_text(
-        "import os\n"
+        "import os, time\n"
         f"folder = {str(tmp_path)!r}\n"
         "try:\n"
         "    os.mkdir(folder + '/first')\n"
         "except FileExistsError:\n"
-        "    open(folder + '/gate').read()\n"
+        # No pipe: whoever read it first, a spare that comes later too, would take it from the rest.
+        "    while not os.path.exists(folder + '/gate'):\n"
+        "        time.sleep(0.001)\n"
     )
-    os.mkfifo(tmp_path / "gate")
     monkeypatch.syspath_prepend(tmp_path)
     spares = SpareProcesses(2, ("held",))
     await spares.start()
@@ -80,7 +81,7 @@ async def test_a_warm_spare_is_taken_before_one_that_starts(
     taken = spares.take()
     assert taken is by_wait[starting.pop()]
     running = asyncio.create_task(taken.run(PID, print))
-    await asyncio.to_thread((tmp_path / "gate").write_text, "open")
+    (tmp_path / "gate").touch()
     assert (await running).result == taken.pid
     for process in by_wait.values():
         await process.end()
