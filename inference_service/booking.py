@@ -47,8 +47,7 @@ class Booking:
     def expire(self, now: float) -> None:
         """Answers that the deadline has passed, wherever the request has got to."""
         for one in self.shares:
-            if one.pending.refuse(one.pending.expiry(now, one.card.index)):
-                one.card.count_expired()
+            one.pending.refuse(one.pending.expiry(now, one.card.index), one.card.count_expired)
 
     def refuse(self, error: errors.PbserveError) -> None:
         """Answers with an error of the request's own; the cards do not count it."""

@@ -177,8 +177,8 @@ class Card:
         if pending.answer.done():
             return False
         error = pending.expired(self._clock(), self.index)
-        if error and pending.refuse(error):
-            self.count_expired()
+        if error:
+            pending.refuse(error, self.count_expired)
         return error is None
 
     def check_run(self) -> None:

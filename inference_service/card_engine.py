@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -127,9 +128,12 @@ class CardEngine:
 
     def fail(self, pending: Pending, error: errors.PbserveError) -> None:
         """Answers a request with an error, and counts it."""
-        if pending.refuse(error):
+
+        def count() -> None:
             with self._changed:
                 self._counts.failed_requests += 1
+
+        pending.refuse(error, count)
 
     def probe(self) -> bool:
         """Runs the blank image that the card was warmed with; returns whether it is healthy."""
@@ -170,7 +174,7 @@ class CardEngine:
         for pending, one in batch:
             taken = part(outputs, position, position + one.images)
             position += one.images
-            if pending.deliver(
+            pending.deliver(
                 taken,
                 card=self._lane.placement.card,
                 batch_size=images,
@@ -178,8 +182,8 @@ class CardEngine:
                 seconds=seconds,
                 input_seconds=stacking,
                 output_seconds=checking,
-            ):
-                counts.answered_images += pending.images
+                count=partial(counts.count_answered, pending.images),
+            )
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         lane = self._lane

@@ -59,6 +59,10 @@ class CardCounts:
     busy_seconds: float = 0.0
     by_size: dict[int, BatchCounts] = field(default_factory=dict)
 
+    def count_answered(self, images: int) -> None:
+        """Counts a request of so many images that is answered."""
+        self.answered_images += images
+
     def count_batch(
         self, images: int, *, input_seconds: float, compute_seconds: float, output_seconds: float
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -126,12 +126,19 @@ class Pending:
         """Goes back to the first image that has no outputs yet."""
         self.done = self._delivered
 
-    def refuse(self, error: errors.PbserveError) -> bool:
-        """Answers with an error; False when it was cancelled or answered before."""
-        # A place is free before anybody learns of the answer.
+    def refuse(self, error: errors.PbserveError, count: Callable[[], None] | None = None) -> bool:
+        """Answers with an error; False when it was cancelled or answered before.
+
+        Args:
+            error: what the caller is told.
+            count: see `deliver`.
+        """
+        # A place is free, and the request counted, before anybody learns of the answer.
         self.leave()
         if not self._is_first():
             return False
+        if count:
+            count()
         self.answer.set_exception(error)
         return True
 
@@ -145,8 +152,21 @@ class Pending:
         seconds: float,
         input_seconds: float = 0.0,
         output_seconds: float = 0.0,
+        count: Callable[[], None] | None = None,
     ) -> bool:
-        """Takes the outputs of its next images; True when that answered the request."""
+        """Takes the outputs of its next images; True when that answered the request.
+
+        Args:
+            outputs: arrays by semantic name, of the images up to `done`.
+            card: where they were computed.
+            batch_size: images of the batch that they were in.
+            began: when the batch was taken, of the card's clock.
+            seconds: that the batch was computed.
+            input_seconds: that its inputs were stacked.
+            output_seconds: that its outputs were checked.
+            count: is called when this answers the request, before anybody learns of the answer:
+                who has it, and asks for the counts, finds it there.
+        """
         complete = self.done >= self.images
         # First, because it may fail: then nothing has been delivered.
         whole = joined([*self._parts, outputs]) if complete else {}
@@ -162,6 +182,8 @@ class Pending:
         self.leave()
         if not self._is_first():
             return False
+        if count:
+            count()
         self.answer.set_result(
             CardAnswer(
                 outputs=whole,

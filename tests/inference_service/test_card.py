@@ -403,6 +403,32 @@ def test_what_became_of_requests_is_counted(bench: Bench) -> None:
     assert (counts.expired_requests, counts.cancelled_requests, counts.batches) == (1, 1, 1)
 
 
+def test_who_learns_of_an_answer_finds_it_counted(bench: Bench) -> None:
+    held = bench.hold()
+    requests = (
+        held,
+        bench.submit(2),
+        bench.submit(3, deadline=bench.clock.now + 1),
+        bench.submit(MeanEngine.poison),
+    )
+    seen: dict[Future[CardAnswer], tuple[int, int, int]] = {}
+
+    def look(request: Future[CardAnswer]) -> None:
+        counts = bench.card.counts
+        seen[request] = (
+            counts.answered_images,
+            counts.expired_requests,
+            counts.failed_requests,
+        )
+
+    for request in requests:
+        request.add_done_callback(look)
+    bench.clock.now += 2
+    bench.release()
+    bench.card.close()
+    assert [seen[one] for one in requests] == [(1, 0, 0), (2, 1, 0), (1, 1, 0), (2, 1, 1)]
+
+
 def test_a_card_that_fails_on_everything_is_taken_out_and_its_queue_moves(bench: Bench) -> None:
     bench.hold()
     pinned = [bench.submit(n) for n in range(2)]
