@@ -12,10 +12,11 @@ from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.calls import ConversionProgress
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.conversion_order import AdoptionRequest, ConversionRequest
-from pbserve.exporter.v1 import exporter_pb2_grpc
+from pbserve.exporter.v1 import exporter_pb2, exporter_pb2_grpc
 from service_kit import errors
 from service_kit.aio_client import AsyncClient
 from service_kit.channel import sendable, typed_errors
+from service_kit.client_span import client_span
 from service_kit.connection import ConnectionOptions
 from service_kit.manifest import Manifest, ParityReport
 
@@ -25,6 +26,8 @@ class AsyncExporterClient(AsyncClient):
 
     Belongs to the event loop of its first call.
     """
+
+    _service = exporter_pb2.DESCRIPTOR.services_by_name["ExporterService"].full_name
 
     def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         """Prepares a connection; it is made by the first call. See `ExporterClient`."""
@@ -40,20 +43,22 @@ class AsyncExporterClient(AsyncClient):
         with sendable():
             message = client_codec.conversion_message(request)
         tries = self._tries(timeout, repeatable=bool(request.request_id))
-        while True:
-            try:
-                with typed_errors():
-                    call = await self._call("ConvertCheckpoint", message, tries)
-                    try:
-                        async for response in call:
-                            yield calls.event(response)
-                    finally:
-                        call.cancel()
-            except errors.PbserveError as error:
-                pause = tries.pause_after(error)
-            else:
-                return
-            await asyncio.sleep(pause)
+        with client_span(self._service, "ConvertCheckpoint") as span:
+            while True:
+                try:
+                    with typed_errors():
+                        call = await self._call("ConvertCheckpoint", message, tries, span)
+                        try:
+                            async for response in call:
+                                yield calls.event(response)
+                        finally:
+                            call.cancel()
+                except errors.PbserveError as error:
+                    span.failed(error)
+                    pause = tries.pause_after(error)
+                else:
+                    return
+                await asyncio.sleep(pause)
 
     async def inspect(self, checkpoint: str, *, timeout: float | None = None) -> CheckpointContents:
         """Returns what the checkpoint at a path holds."""

@@ -12,10 +12,11 @@ from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.calls import ConversionProgress
 from exporter_service.checkpoint_contents import CheckpointContents
 from exporter_service.conversion_order import AdoptionRequest, ConversionRequest
-from pbserve.exporter.v1 import exporter_pb2_grpc
+from pbserve.exporter.v1 import exporter_pb2, exporter_pb2_grpc
 from service_kit import errors
 from service_kit.channel import sendable, typed_errors
 from service_kit.client import Client
+from service_kit.client_span import client_span
 from service_kit.connection import ConnectionOptions
 from service_kit.manifest import Manifest, ParityReport
 from service_kit.retry import RetryPolicy
@@ -31,6 +32,8 @@ class ExporterClient(Client):
     the service cannot be reached. What passes (UNAVAILABLE, and RESOURCE_EXHAUSTED with a time to
     wait) is tried again before that, within `timeout`: see `RetryPolicy`.
     """
+
+    _service = exporter_pb2.DESCRIPTOR.services_by_name["ExporterService"].full_name
 
     def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         """Prepares a connection; it is made by the first call.
@@ -60,19 +63,21 @@ class ExporterClient(Client):
         with sendable():
             message = client_codec.conversion_message(request)
         tries = self._tries(timeout, repeatable=bool(request.request_id))
-        while True:
-            try:
-                with typed_errors():
-                    call = self._call("ConvertCheckpoint", message, tries)
-                    try:
-                        for response in call:
-                            yield calls.event(response)
-                    finally:
-                        call.cancel()
-            except errors.PbserveError as error:
-                self._pause(tries.pause_after(error))
-            else:
-                return
+        with client_span(self._service, "ConvertCheckpoint") as span:
+            while True:
+                try:
+                    with typed_errors():
+                        call = self._call("ConvertCheckpoint", message, tries, span)
+                        try:
+                            for response in call:
+                                yield calls.event(response)
+                        finally:
+                            call.cancel()
+                except errors.PbserveError as error:
+                    span.failed(error)
+                    self._pause(tries.pause_after(error))
+                else:
+                    return
 
     def inspect(self, checkpoint: str, *, timeout: float | None = None) -> CheckpointContents:
         """Returns what the checkpoint at a path holds."""

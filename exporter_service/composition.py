@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from exporter_service.checkpoint_roots import CheckpointRoots
 from exporter_service.conversion_metrics import ConversionMetrics
 from exporter_service.conversion_process import ConversionProcesses
-from exporter_service.conversion_watch import ConversionWatch
+from exporter_service.conversion_watch import ConversionWatch, Observer
 from exporter_service.exporter import Exporter
 from exporter_service.options import DEFAULT_METRICS_ADDRESS
 from exporter_service.rpc_roles import RPC_ROLES
@@ -30,6 +31,7 @@ from service_kit.logs import configure_logs
 from service_kit.metrics_page import METRICS_PATH, MetricsPage
 from service_kit.process_end import stop_signal
 from service_kit.roles import ALWAYS_OPEN, REFLECTION
+from service_kit.tracing import Tracing, tracing_by
 
 _log = structlog.get_logger(__name__)
 
@@ -45,8 +47,12 @@ _IMPORTED_AHEAD = (
 class ExporterService:
     """All parts of one process."""
 
-    def __init__(self, settings: ExporterSettings) -> None:
+    def __init__(self, settings: ExporterSettings, tracing: Tracing | None = None) -> None:
         """Builds everything; listens to nothing yet, and starts no process.
+
+        Args:
+            settings: what the operator wants.
+            tracing: where spans go; None: nowhere.
 
         Raises:
             InvalidRequest: a file of settings cannot be read or is bad.
@@ -55,12 +61,13 @@ class ExporterService:
         self._settings = settings
         calls = CallCounts("pbexport", {*RPC_ROLES, *ALWAYS_OPEN, *REFLECTION})
         conversions = ConversionMetrics()
-        watch = ConversionWatch([conversions])
+        watch = ConversionWatch([conversions, *_conversion_traces(tracing)])
         conversions.running = lambda: watch.running
         self.listener = Listener(
             settings.serving.listening,
             RPC_ROLES,
             [calls, AccessLog(settings.serving.access_log_every)],
+            tracing=tracing,
         )
         self.server = self.listener.server
         store = ArtifactStore(settings.store)
@@ -131,7 +138,8 @@ async def serve(settings: ExporterSettings) -> None:
         if not root.is_dir():
             _log.warning("checkpoint_root_missing", root=str(root))
     told = stop_signal()
-    service = ExporterService(settings)
+    tracing = tracing_by(os.environ, "pbexport")
+    service = ExporterService(settings, tracing)
     watching = asyncio.create_task(service.listener.watch())
     try:
         await service.start()
@@ -140,3 +148,14 @@ async def serve(settings: ExporterSettings) -> None:
     finally:
         watching.cancel()
         await service.close()
+        if tracing:
+            tracing.close()
+
+
+def _conversion_traces(tracing: Tracing | None) -> list[Observer]:
+    if tracing is None:
+        return []
+    # It needs the extra `otel`.
+    from exporter_service.conversion_trace import ConversionTraces
+
+    return [ConversionTraces(tracing.tracer)]

@@ -14,8 +14,9 @@ from inference_service.aio_stream_call import AsyncStreamCall
 from inference_service.client_codec import Inputs, RequestOptions
 from inference_service.results import Model, Prediction, StreamAnswer, Version
 from inference_service.stream_ledger import StreamLedger
-from pbserve.inference.v1 import inference_pb2_grpc
+from pbserve.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.aio_client import AsyncClient
+from service_kit.client_span import client_span
 from service_kit.connection import ConnectionOptions
 
 
@@ -24,6 +25,8 @@ class AsyncInferenceClient(AsyncClient):
 
     Files and Pillow images are read in threads. Belongs to the event loop of its first call.
     """
+
+    _service = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
     def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         """Prepares a connection; it is made by the first call. See `InferenceClient`."""
@@ -59,13 +62,14 @@ class AsyncInferenceClient(AsyncClient):
         common = codec.request_without_images(model, **options)
         tries = self._tries(timeout, repeatable=True)
         retry = self._connection.retry
+        span = client_span(self._service, "StreamPredict")
         stream = AsyncStreamCall(
-            lambda requests: self._call("StreamPredict", requests, tries),
+            lambda requests: self._call("StreamPredict", requests, tries, span),
             common,
             StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
             tries,
         )
-        return stream.answers(groups)
+        return span.over_async(stream.answers(groups))
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
         """Returns every model with the state of its versions."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from inference_service.batch_run import BatchTrace
 from inference_service.batch_tensors import Tensors, size_in_bytes
 from inference_service.batching import Priority
 from inference_service.card_engine import CardEngine
@@ -115,6 +116,7 @@ class Card:
         *,
         priority: Priority = Priority.INTERACTIVE,
         pinned: bool = True,
+        trace: BatchTrace | None = None,
     ) -> Pending:
         """Takes a place for a request whose inputs come later; cancelling its answer frees that.
 
@@ -124,13 +126,15 @@ class Card:
             deadline: a time of the card's clock after which nobody waits for the answer.
             priority: class of the request.
             pinned: whether only this card may answer.
+            trace: has the batches written down; None: nobody traces the request.
 
         Raises:
             QueueFull: too many images or bytes are outstanding.
             CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
         """
-        pending = Pending({}, images, None, priority, self._clock(), deadline, pinned, size)
+        now = self._clock()
+        pending = Pending({}, images, None, priority, now, deadline, pinned, size, trace)
         with self._changed:
             self._check_open()
             self._check_room(priority, images, size)

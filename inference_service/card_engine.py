@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from inference_service.batch_run import BatchRun, TracedPart
 from inference_service.batch_tensors import (
     Tensors,
     check_outputs,
@@ -156,34 +157,31 @@ class CardEngine:
     def _compute(self, batch: Batch, padded_sizes: Sequence[int]) -> None:
         images = sum(one.images for _, one in batch)
         size = padded_size(images, padded_sizes)
-        took = self._clock()
-        parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
-        inputs = stacked(parts, self._lane.tower.inputs, size)
-        began = self._clock()
-        outputs = self._run(inputs, batch)
-        ended = self._clock()
-        check_outputs(outputs, size)
-        counts = self._counts
-        counts.non_finite_inputs += non_finite_images(inputs, images)
-        counts.non_finite_outputs += non_finite_images(outputs, images)
-        stacking, seconds, checking = began - took, ended - began, self._clock() - ended
-        counts.count_batch(
-            images, input_seconds=stacking, compute_seconds=seconds, output_seconds=checking
-        )
+        run = BatchRun(self._lane.placement.card, images, size, began=self._clock())
+        try:
+            parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
+            inputs = stacked(parts, self._lane.tower.inputs, size)
+            run.stacked = self._clock()
+            outputs = self._run(inputs, batch)
+            run.computed = self._clock()
+            check_outputs(outputs, size)
+            counts = self._counts
+            counts.non_finite_inputs += non_finite_images(inputs, images)
+            counts.non_finite_outputs += non_finite_images(outputs, images)
+        except BaseException as error:
+            # Not the error itself, whose frames have the images.
+            run.error, run.error_type = str(error), errors.reason_of(error)
+            raise
+        finally:
+            run.ended = self._clock()
+            # Before the answers: who gets one finds its trace whole.
+            _write(run, batch)
+        counts.count_batch(run)
         position = 0
         for pending, one in batch:
             taken = part(outputs, position, position + one.images)
             position += one.images
-            pending.deliver(
-                taken,
-                card=self._lane.placement.card,
-                batch_size=images,
-                began=took,
-                seconds=seconds,
-                input_seconds=stacking,
-                output_seconds=checking,
-                count=partial(counts.count_answered, pending.images),
-            )
+            pending.deliver(taken, run, partial(counts.count_answered, pending.images))
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         lane = self._lane
@@ -199,6 +197,16 @@ class CardEngine:
         finally:
             self._running = ()
             self._health.ended(self._clock())
+
+
+def _write(run: BatchRun, batch: Batch) -> None:
+    traced = [
+        TracedPart(pending.trace, one.images, pending.arrived)
+        for pending, one in batch
+        if pending.trace is not None
+    ]
+    if traced:
+        traced[0].trace.write(run, traced)
 
 
 def _as_failure(error: Exception) -> errors.PbserveError:

@@ -14,8 +14,9 @@ from inference_service.client_codec import Inputs, RequestOptions
 from inference_service.results import Model, Prediction, StreamAnswer, Version
 from inference_service.stream_call import StreamCall
 from inference_service.stream_ledger import StreamLedger
-from pbserve.inference.v1 import inference_pb2_grpc
+from pbserve.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.client import Client
+from service_kit.client_span import client_span
 from service_kit.connection import ConnectionOptions
 from service_kit.retry import RetryPolicy
 from service_kit.tls import Tls
@@ -30,6 +31,8 @@ class InferenceClient(Client):
     the service cannot be reached. What passes (UNAVAILABLE, and RESOURCE_EXHAUSTED with a time to
     wait) is tried again before that, within `timeout`: see `RetryPolicy`.
     """
+
+    _service = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
     def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
         """Prepares a connection; it is made by the first call.
@@ -95,13 +98,14 @@ class InferenceClient(Client):
         common = codec.request_without_images(model, **options)
         tries = self._tries(timeout, repeatable=True)
         retry = self._connection.retry
+        span = client_span(self._service, "StreamPredict")
         stream = StreamCall(
-            lambda requests: self._call("StreamPredict", requests, tries),
+            lambda requests: self._call("StreamPredict", requests, tries, span),
             common,
             StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
             tries,
         )
-        return stream.answers(groups)
+        return span.over(stream.answers(groups))
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Returns every model with the state of its versions."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from typing import TYPE_CHECKING
 
 from inference_service.core import Core
 from inference_service.cores import usable_cores
@@ -32,20 +34,28 @@ from service_kit.logs import configure_logs
 from service_kit.process_end import end_at_last, stop_signal
 from service_kit.store_cache import StoreCache, default_cache_folder
 from service_kit.store_connection import is_object_store
+from service_kit.tracing import Tracing, tracing_by
 from service_kit.watched_file import WatchedFile
+
+if TYPE_CHECKING:
+    from inference_service.request_trace import RequestTraces
 
 # Seconds after which Python lets another thread run. A request changes threads several times, and
 # each time it would wait for as long as Python's own 0.005 while a graph is being imported.
 _SWITCH_SECONDS = 0.0001
-# After the last call: for freeing models.
-_LAST_SECONDS = 5.0
+# After the last call: for freeing models, and sending the last spans.
+_LAST_SECONDS = 8.0
 
 
 class InferenceService:
     """All parts of one process."""
 
-    def __init__(self, settings: InferenceSettings) -> None:
+    def __init__(self, settings: InferenceSettings, tracing: Tracing | None = None) -> None:
         """Builds everything; listens to nothing yet, and loads nothing.
+
+        Args:
+            settings: what the operator wants.
+            tracing: where spans go; None: nowhere.
 
         Raises:
             InvalidRequest: a file of settings cannot be read or is bad.
@@ -62,6 +72,7 @@ class InferenceService:
             settings.serving.listening,
             RPC_ROLES,
             [metrics.calls, AccessLog(settings.serving.access_log_every)],
+            tracing=tracing,
         )
         self.server = self.listener.server
         engines = LazyEngines(
@@ -89,12 +100,14 @@ class InferenceService:
             strict=settings.strict_readiness,
         )
         self.decoders = Decoders(cores)
+        traces = _request_traces(tracing)
         self.core = Core(
             predictor=Predictor(
                 registry,
                 self.decoders,
                 most_images=settings.most_request_images,
-                observers=[metrics.requests],
+                observers=[metrics.requests, *([traces] if traces else [])],
+                begin_trace=traces.begin if traces else None,
             ),
             registry=registry,
             operations=Operations(self.hot_loader, registry, rules),
@@ -139,7 +152,8 @@ async def serve(settings: InferenceSettings) -> None:
     configure_logs(settings.serving.log_format)
     sys.setswitchinterval(_SWITCH_SECONDS)
     told = stop_signal()
-    service = InferenceService(settings)
+    tracing = tracing_by(os.environ, "pbserve")
+    service = InferenceService(settings, tracing)
     # First: who reads that the service listens must not see it end for another port.
     await service.http.start()
     await service.listener.start("pbserve", service.services)
@@ -153,6 +167,8 @@ async def serve(settings: InferenceSettings) -> None:
     await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
     await service.end()
+    if tracing:
+        tracing.close()
     for one in others:
         one.cancel()
     if not stopping.done():
@@ -165,6 +181,15 @@ def _models_file(settings: InferenceSettings) -> WatchedFile[ModelsFile] | None:
     if settings.models_file is None:
         return None
     return WatchedFile(settings.models_file, parse_models_file, "models file")
+
+
+def _request_traces(tracing: Tracing | None) -> RequestTraces | None:
+    if tracing is None:
+        return None
+    # It needs the extra `otel`.
+    from inference_service.request_trace import RequestTraces
+
+    return RequestTraces(tracing.tracer)
 
 
 def _store_cache(settings: InferenceSettings) -> StoreCache | None:

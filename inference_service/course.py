@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from inference_service.batch_run import BatchTrace
 from inference_service.pending import CardAnswer
 
 
@@ -13,6 +14,7 @@ class Course:
     """A request from its question to its end, whatever protocol, call or stream it came in.
 
     Attributes:
+        trace: takes what can only be told while it runs; None: nobody traces it.
         model: that was found; empty: there is none of the name, or none is served.
         version: that was found; 0: none.
         card: that was asked for; None: any, or it was not found.
@@ -23,6 +25,7 @@ class Course:
         seconds: from the question to its end, decoding of images included.
     """
 
+    trace: BatchTrace | None = None
     model: str = ""
     version: int = 0
     card: int | None = None
@@ -38,3 +41,4 @@ class Course:
 
 
 Observer = Callable[[Course], None]
+BeginTrace = Callable[[], BatchTrace | None]

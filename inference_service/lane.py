@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference_service.batch_limit import BatchTiming
+from inference_service.batch_run import BatchRun
 from inference_service.batch_tensors import Tensors
 from inference_service.devices import Placement
 from service_kit.manifest import Tower
@@ -63,17 +64,15 @@ class CardCounts:
         """Counts a request of so many images that is answered."""
         self.answered_images += images
 
-    def count_batch(
-        self, images: int, *, input_seconds: float, compute_seconds: float, output_seconds: float
-    ) -> None:
+    def count_batch(self, run: BatchRun) -> None:
         """Counts a batch that was computed."""
         self.batches += 1
-        self.busy_seconds += compute_seconds
-        same = self.by_size.setdefault(images, BatchCounts())
+        self.busy_seconds += run.compute_seconds
+        same = self.by_size.setdefault(run.images, BatchCounts())
         same.batches += 1
-        same.input_seconds += input_seconds
-        same.compute_seconds += compute_seconds
-        same.output_seconds += output_seconds
+        same.input_seconds += run.input_seconds
+        same.compute_seconds += run.compute_seconds
+        same.output_seconds += run.output_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from inference_service.batch_run import BatchRun, BatchTrace
 from inference_service.batch_tensors import Tensors, joined
 from inference_service.batching import Priority, Waiting, due_at
 from service_kit import errors
@@ -56,6 +57,7 @@ class Pending:
         kind: what requests in one batch have in common.
         pinned: whether only the card that it was sent to may answer.
         size: bytes that it counts for.
+        trace: of the request; None: nobody traces it.
         done: images that have been computed or are being so.
     """
 
@@ -67,6 +69,7 @@ class Pending:
     deadline: float | None
     pinned: bool
     size: int = 0
+    trace: BatchTrace | None = None
     answer: Future[CardAnswer] = field(default_factory=Future)
     done: int = 0
     _began: float | None = None
@@ -145,25 +148,14 @@ class Pending:
     def deliver(
         self,
         outputs: Tensors,
-        *,
-        card: int,
-        batch_size: int,
-        began: float,
-        seconds: float,
-        input_seconds: float = 0.0,
-        output_seconds: float = 0.0,
+        run: BatchRun,
         count: Callable[[], None] | None = None,
     ) -> bool:
         """Takes the outputs of its next images; True when that answered the request.
 
         Args:
             outputs: arrays by semantic name, of the images up to `done`.
-            card: where they were computed.
-            batch_size: images of the batch that they were in.
-            began: when the batch was taken, of the card's clock.
-            seconds: that the batch was computed.
-            input_seconds: that its inputs were stacked.
-            output_seconds: that its outputs were checked.
+            run: the batch that they were in.
             count: is called when this answers the request, before anybody learns of the answer:
                 who has it, and asks for the counts, finds it there.
         """
@@ -172,11 +164,11 @@ class Pending:
         whole = joined([*self._parts, outputs]) if complete else {}
         self._parts.append(outputs)
         self._delivered = self.done
-        self._began = began if self._began is None else self._began
-        self._computed += seconds
-        self._stacked += input_seconds
-        self._checked += output_seconds
-        self._batch_size = max(self._batch_size, batch_size)
+        self._began = run.began if self._began is None else self._began
+        self._computed += run.compute_seconds
+        self._stacked += run.input_seconds
+        self._checked += run.output_seconds
+        self._batch_size = max(self._batch_size, run.images)
         if not complete:
             return False
         self.leave()
@@ -187,7 +179,7 @@ class Pending:
         self.answer.set_result(
             CardAnswer(
                 outputs=whole,
-                card=card,
+                card=run.card,
                 batch_size=self._batch_size,
                 queue_seconds=max(0.0, self._began - self.arrived),
                 compute_seconds=self._computed,

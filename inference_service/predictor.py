@@ -10,10 +10,11 @@ from concurrent.futures import Future
 import numpy as np
 
 from inference_service.answer_content import made_answer, no_outputs, takes_long, wanted_outputs
+from inference_service.batch_run import BatchTrace
 from inference_service.batch_tensors import Tensors, size_in_bytes
 from inference_service.batching import Priority
 from inference_service.booking import Booking
-from inference_service.course import Course, Observer
+from inference_service.course import BeginTrace, Course, Observer
 from inference_service.decoders import Decoders
 from inference_service.images import ImageDecoding
 from inference_service.pending import CardAnswer, is_expired
@@ -35,6 +36,7 @@ class Predictor:
         *,
         most_images: int | None = None,
         observers: Sequence[Observer] = (),
+        begin_trace: BeginTrace | None = None,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
@@ -45,6 +47,8 @@ class Predictor:
             decoders: decode images.
             most_images: in one request; None: any number.
             observers: are told of each request at its end; must not raise or block.
+            begin_trace: is asked for the trace of each request at its beginning, which its course
+                has from then on; None: nobody traces any.
             clock: must be the cards' clock, in seconds.
             calendar: seconds since 1970.
         """
@@ -52,6 +56,7 @@ class Predictor:
         self._decoders = decoders
         self._most_images = most_images
         self._observers = observers
+        self._begin_trace = begin_trace
         self._clock = clock
         self._calendar = calendar
 
@@ -71,7 +76,7 @@ class Predictor:
         """
         began = self._clock()
         deadline = None if seconds_left is None else began + seconds_left
-        course = Course()
+        course = Course(self._begin_trace() if self._begin_trace else None)
         try:
             return await self._answer(question, deadline, course)
         except BaseException as error:
@@ -106,7 +111,8 @@ class Predictor:
                     CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
                 ]
             else:
-                done = await self._computed(servable, question, decodings, images, deadline)
+                trace = course.trace
+                done = await self._computed(servable, question, decodings, images, deadline, trace)
             course.images, course.shares = images, done
             if takes_long(question, done, ranked):
                 return await asyncio.to_thread(made_answer, question, servable, done, names, ranked)
@@ -126,6 +132,7 @@ class Predictor:
         decodings: Mapping[str, ImageDecoding],
         images: int,
         deadline: float | None,
+        trace: BatchTrace | None,
     ) -> Sequence[CardAnswer]:
         began = self._clock()
         try:
@@ -136,6 +143,7 @@ class Predictor:
                 card=question.card,
                 deadline=deadline,
                 priority=question.priority,
+                trace=trace,
             )
             done = await self._answers(booking, question, decodings, deadline)
         except errors.PbserveError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from inference_service.batch_run import BatchTrace
 from inference_service.batching import Priority
 from inference_service.booking import Booked, Booking
 from inference_service.card import Card
@@ -101,6 +102,7 @@ class Servable:
         card: int | None,
         deadline: float | None,
         priority: Priority,
+        trace: BatchTrace | None = None,
     ) -> Booking:
         """Takes places on a card, or for a large request on several.
 
@@ -110,6 +112,7 @@ class Servable:
             card: to run on; None: the one with the fewest images that wait or run.
             deadline: a time of the cards' clock after which nobody waits for the answer.
             priority: class of the request.
+            trace: has its batches written down; None: nobody traces it.
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
@@ -124,6 +127,7 @@ class Servable:
                     deadline,
                     priority=priority,
                     pinned=card is not None,
+                    trace=trace,
                 )
                 booked.append(Booked(self.cards[share.card], share, pending))
         except errors.PbserveError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import structlog
 
-from service_kit.call_interceptor import FinishedCall
+from service_kit.served_call import FinishedCall
 
 _log = structlog.get_logger(__name__)
 # Probes come every few seconds, for ever, and health has its metrics.

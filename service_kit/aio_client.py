@@ -14,6 +14,7 @@ from typing_extensions import Self, Unpack
 from service_kit import errors
 from service_kit.call import Call
 from service_kit.channel import typed_errors
+from service_kit.client_span import ClientSpan, client_span
 from service_kit.connection import ConnectionOptions, connection_to
 from service_kit.readiness import PATIENT, Waiting, watch_request
 from service_kit.tries import Tries
@@ -26,6 +27,9 @@ class AsyncClient:
 
     It may be made anywhere, and belongs to the event loop of its first call.
     """
+
+    # Full name, which spans have.
+    _service: str
 
     def __init__(
         self,
@@ -72,28 +76,30 @@ class AsyncClient:
     async def _run(self, call: Call[Result], seconds: float | None) -> Result:
         """Makes a call, again where it may be, within so many seconds for all of it."""
         tries = self._tries(seconds, repeatable=call.repeatable)
-        while True:
-            try:
-                with typed_errors():
-                    response = await (await self._call(call.rpc, call.request, tries))
-                return call.result(response)
-            except errors.PbserveError as error:
-                self._check_open()
-                if tries.failed and isinstance(error, call.done_by):
-                    # Only calls without a result have such errors.
-                    return cast("Result", None)
-                pause = tries.pause_after(error)
-            await asyncio.sleep(pause)
+        with client_span(self._service, call.rpc) as span:
+            while True:
+                try:
+                    with typed_errors():
+                        response = await (await self._call(call.rpc, call.request, tries, span))
+                    return call.result(response)
+                except errors.PbserveError as error:
+                    self._check_open()
+                    if tries.failed and isinstance(error, call.done_by):
+                        # Only calls without a result have such errors.
+                        return cast("Result", None)
+                    span.failed(error)
+                    pause = tries.pause_after(error)
+                await asyncio.sleep(pause)
 
     def _tries(self, timeout: float | None, *, repeatable: bool) -> Tries:
         seconds = self._connection.seconds(timeout)
         return Tries(self._connection.retry, seconds, repeatable=repeatable)
 
-    async def _call(self, rpc: str, request: Any, tries: Tries) -> Any:
+    async def _call(self, rpc: str, request: Any, tries: Tries, span: ClientSpan) -> Any:
         """Begins a call and returns it: a response to await, or responses to iterate over."""
-        authorization = await self._connection.authorization_async()
+        arguments = await self._connection.arguments_async(span.metadata)
         self._channel()
-        return getattr(self._stub, rpc)(request, timeout=tries.timeout, **authorization)
+        return getattr(self._stub, rpc)(request, timeout=tries.timeout, **arguments)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -112,9 +118,9 @@ class AsyncClient:
         request = watch_request(name)
         while tries.left > 0:
             failure = errors.ServerStopping("the server ended the watch")
-            authorization = await self._connection.authorization_async()
+            arguments = await self._connection.arguments_async()
             health: Any = health_pb2_grpc.HealthStub(self._channel())
-            watch = health.Watch(request, timeout=tries.timeout, **authorization)
+            watch = health.Watch(request, timeout=tries.timeout, **arguments)
             try:
                 async for response in watch:
                     if waiting.is_over(response):

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 
 from prometheus_client.core import Metric
 
-from service_kit.call_interceptor import FinishedCall
 from service_kit.histogram import SECONDS, Histogram
 from service_kit.metric import MetricName
+from service_kit.served_call import FinishedCall
 
 # Of what is in no table: nobody can make labels by calling names.
 OTHER = "other"

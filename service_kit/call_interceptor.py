@@ -1,51 +1,27 @@
-"""What happens to every call of an asyncio server: admission, errors as statuses, its end."""
+"""Guards every call of an asyncio server, whatever kind its rpc is of."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
-from grpc_status import rpc_status
-from typing_extensions import Self
 
-from service_kit import errors, status
+from service_kit import errors
 from service_kit.access import Access
-from service_kit.caller import ANONYMOUS, current_caller, current_method
-from service_kit.credentials import certificate_names
+from service_kit.call_spans import CallSpans
 from service_kit.gate import Gate
-from service_kit.incidents import described_error
-
-_log = structlog.get_logger(__name__)
+from service_kit.served_call import CallRules, FinishedCall, ServedCall, authorizations
 
 # Handlers of other services (health, reflection) pass through here too, and their types are
 # those of grpc itself.
 _Handler = Any
 _Context = Any
 _Deserialize = Callable[[bytes], Any] | None
-
-
-# A caller's own name of a call, for the logs of both sides.
-_REQUEST_ID_KEY = "x-request-id"
-_LONGEST_REQUEST_ID = 64
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCall:
-    """A call that has ended: its full method, who called, how it ended, and after how long (s)."""
-
-    method: str
-    caller: str
-    code: grpc.StatusCode
-    seconds: float
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -62,6 +38,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         *,
         gate: Gate | None = None,
+        spans: CallSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Guards every call.
@@ -70,12 +47,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             access: admits; None: everybody.
             observers: are told of each call at its end; must not raise or block.
             gate: counts calls, and refuses them when it is closed.
+            spans: write down the calls; None: nobody traces them.
             clock: seconds.
         """
-        self._access = access or Access({})
-        self._gate = gate or Gate()
-        self._observers = observers
-        self._clock = clock
+        self._rules = CallRules(access or Access({}), gate or Gate(), observers, spans, clock)
 
     async def intercept_service(
         self,
@@ -100,8 +75,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
 
-        def begin(context: _Context) -> _Call:
-            return _Call(method, context, self._access, self._gate, self._observers, self._clock)
+        def begin(context: _Context) -> ServedCall:
+            return ServedCall(method, context, self._rules)
 
         if not handler.request_streaming and self._is_refused_early(handler_call_details):
 
@@ -122,13 +97,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _is_refused_early(self, details: grpc.HandlerCallDetails) -> bool:
         """Whether it is known before the message is there that the call will not be admitted."""
-        return self._access.refuses(
-            str(details.method), _authorizations(details.invocation_metadata)
+        return self._rules.access.refuses(
+            str(details.method), authorizations(details.invocation_metadata)
         )
-
-
-def _authorizations(metadata: Sequence[Any] | None) -> list[str]:
-    return [str(value) for key, value in metadata or () if key == "authorization"]
 
 
 def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
@@ -151,87 +122,7 @@ def _parse_each(deserialize: _Deserialize) -> Callable[[AsyncIterator[bytes]], A
     return parse_all
 
 
-class _Call:
-    """One call, from its admission to its end."""
-
-    def __init__(
-        self,
-        method: str,
-        context: _Context,
-        access: Access,
-        gate: Gate,
-        observers: Sequence[Callable[[FinishedCall], None]],
-        clock: Callable[[], float],
-    ) -> None:
-        self._method = method
-        self._context = context
-        self._access = access
-        self._gate = gate
-        self._observers = observers
-        self._clock = clock
-        self._began = clock()
-        self._caller = ANONYMOUS
-
-    async def __aenter__(self) -> Self:
-        metadata = self._context.invocation_metadata() or ()
-        given = str(next((value for key, value in metadata if key == _REQUEST_ID_KEY), ""))
-        # It may come from anybody, and a log is read on a terminal.
-        is_plain = given.isascii() and given.isprintable()
-        structlog.contextvars.bind_contextvars(
-            request=(given[:_LONGEST_REQUEST_ID] if is_plain else "") or uuid.uuid4().hex[:12]
-        )
-        try:
-            self._caller = self._access.admit(
-                self._method,
-                _authorizations(metadata),
-                certificate_names(self._context),
-            )
-            self._gate.enter(self._method)
-        except errors.PbserveError as error:
-            await self._end(error)
-        current_caller.set(self._caller)
-        current_method.set(self._method)
-        structlog.contextvars.bind_contextvars(caller=self._caller)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            await self._end(error)
-        finally:
-            self._gate.leave(self._method)
-
-    async def _end(self, error: BaseException | None) -> None:
-        if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
-            self._tell(self._code(error))
-            # Whatever ended the call goes on.
-            return
-        described = described_error(error, self._method)
-        self._tell(status.code_of(described))
-        await _abort(self._context, described)
-
-    def _code(self, error: BaseException | None) -> grpc.StatusCode:
-        if isinstance(error, grpc.aio.AbortError) or error is None:
-            number = self._context.code() or 0
-            return next(
-                (code for code in grpc.StatusCode if number in (code, code.value[0])),
-                grpc.StatusCode.UNKNOWN,
-            )
-        left = self._context.time_remaining()
-        expired = left is not None and left <= 0
-        return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
-
-    def _tell(self, code: grpc.StatusCode) -> None:
-        call = FinishedCall(self._method, self._caller, code, self._clock() - self._began)
-        for observer in self._observers:
-            observer(call)
-
-
-_Begin = Callable[[_Context], _Call]
+_Begin = Callable[[_Context], ServedCall]
 
 
 def _guarded_coroutine(
@@ -259,8 +150,3 @@ def _guarded_generator(
                 yield answer
 
     return guarded
-
-
-async def _abort(context: _Context, error: errors.PbserveError) -> NoReturn:
-    await context.abort_with_status(rpc_status.to_status(status.to_proto(error)))
-    raise AssertionError("abort_with_status returned")  # pragma: no cover

@@ -14,6 +14,7 @@ from typing_extensions import Self, Unpack
 from service_kit import errors
 from service_kit.call import Call
 from service_kit.channel import typed_errors
+from service_kit.client_span import ClientSpan, client_span
 from service_kit.connection import ConnectionOptions, connection_to
 from service_kit.readiness import PATIENT, Waiting, watch_request
 from service_kit.tries import Tries
@@ -23,6 +24,9 @@ Result = TypeVar("Result")
 
 class Client:
     """A connection to one service; a context manager that closes it. Threads may share it."""
+
+    # Full name, which spans have.
+    _service: str
 
     def __init__(
         self,
@@ -67,26 +71,28 @@ class Client:
     def _run(self, call: Call[Result], timeout: float | None) -> Result:
         """Makes a call, again where it may be, within `timeout` seconds for all of it."""
         tries = self._tries(timeout, repeatable=call.repeatable)
-        while True:
-            try:
-                with typed_errors():
-                    response = self._call(call.rpc, call.request, tries)
-                return call.result(response)
-            except errors.PbserveError as error:
-                self._check_open()
-                if tries.failed and isinstance(error, call.done_by):
-                    # Only calls without a result have such errors.
-                    return cast("Result", None)
-                self._pause(tries.pause_after(error))
+        with client_span(self._service, call.rpc) as span:
+            while True:
+                try:
+                    with typed_errors():
+                        response = self._call(call.rpc, call.request, tries, span)
+                    return call.result(response)
+                except errors.PbserveError as error:
+                    self._check_open()
+                    if tries.failed and isinstance(error, call.done_by):
+                        # Only calls without a result have such errors.
+                        return cast("Result", None)
+                    span.failed(error)
+                    self._pause(tries.pause_after(error))
 
     def _tries(self, timeout: float | None, *, repeatable: bool) -> Tries:
         seconds = self._connection.seconds(timeout)
         return Tries(self._connection.retry, seconds, repeatable=repeatable)
 
-    def _call(self, rpc: str, request: Any, tries: Tries) -> Any:
+    def _call(self, rpc: str, request: Any, tries: Tries, span: ClientSpan) -> Any:
         self._check_open()
         method = getattr(self._stub, rpc)
-        return method(request, timeout=tries.timeout, **self._connection.authorization())
+        return method(request, timeout=tries.timeout, **self._connection.arguments(span.metadata))
 
     def _pause(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -103,8 +109,7 @@ class Client:
         while tries.left > 0:
             self._check_open()
             failure = errors.ServerStopping("the server ended the watch")
-            authorization = self._connection.authorization()
-            watch = health.Watch(request, timeout=tries.timeout, **authorization)
+            watch = health.Watch(request, timeout=tries.timeout, **self._connection.arguments())
             try:
                 for response in watch:
                     if waiting.is_over(response):

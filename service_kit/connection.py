@@ -11,6 +11,7 @@ from typing_extensions import TypedDict, Unpack
 from service_kit import errors
 from service_kit.bearer_token import AsyncToken, current_token, current_token_async
 from service_kit.channel import channel_options
+from service_kit.client_span import Metadata
 from service_kit.retry import RetryPolicy
 from service_kit.target import checked_target, is_loopback
 from service_kit.tls import Tls
@@ -72,26 +73,31 @@ class Connection:
         """
         return self.timeout if timeout is None else checked_seconds(timeout)
 
-    def authorization(self) -> dict[str, Any]:
-        """Returns the arguments of a call that say who calls.
+    def arguments(self, metadata: Metadata = ()) -> dict[str, Any]:
+        """Returns the arguments of a call that say who calls, and `metadata` besides.
 
         Raises:
             InvalidRequest: the token cannot be sent.
         """
         # An asynchronous function is refused there.
-        return self._arguments(current_token(self.token)) if self.token is not None else {}  # type: ignore[arg-type]
+        token = current_token(self.token) if self.token is not None else None  # type: ignore[arg-type]
+        return self._arguments(token, metadata)
 
-    async def authorization_async(self) -> dict[str, Any]:
-        """As `authorization`; awaits the token where that has to be."""
-        if self.token is None:
-            return {}
-        return self._arguments(await current_token_async(self.token))
+    async def arguments_async(self, metadata: Metadata = ()) -> dict[str, Any]:
+        """As `arguments`; awaits the token where that has to be."""
+        token = None if self.token is None else await current_token_async(self.token)
+        return self._arguments(token, metadata)
 
-    def _arguments(self, token: str) -> dict[str, Any]:
-        if self.credentials is not None:
+    def _arguments(self, token: str | None, metadata: Metadata) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        if token is not None and self.credentials is not None:
             # gRPC itself refuses to send these over anything that is not encrypted.
-            return {"credentials": grpc.access_token_call_credentials(token)}
-        return {"metadata": (("authorization", f"Bearer {token}"),)}
+            arguments["credentials"] = grpc.access_token_call_credentials(token)
+        elif token is not None:
+            metadata = (*metadata, ("authorization", f"Bearer {token}"))
+        if metadata:
+            arguments["metadata"] = metadata
+        return arguments
 
 
 def connection_to(address: str, **options: Unpack[ConnectionOptions]) -> Connection:

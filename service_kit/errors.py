@@ -234,3 +234,8 @@ class InternalError(PbserveError):
 
 class RemoteError(PbserveError):
     """A client's view of an error that this release has no class for."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the reason of an error of this tree, or the name of another's class."""
+    return error.reason if isinstance(error, PbserveError) else type(error).__name__

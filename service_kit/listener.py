@@ -10,11 +10,13 @@ import structlog
 from service_kit.access import Access, AccessRules
 from service_kit.access_file import parse_access_file
 from service_kit.address import Address
-from service_kit.call_interceptor import FinishedCall
+from service_kit.call_spans import CallSpans
 from service_kit.credentials import TlsCredentials
 from service_kit.roles import ALWAYS_OPEN, REFLECTION, Role
+from service_kit.served_call import FinishedCall
 from service_kit.server import Server, announce
 from service_kit.serving_settings import Listening
+from service_kit.tracing import Tracing
 from service_kit.watched_file import WatchedFile
 
 _log = structlog.get_logger(__name__)
@@ -28,6 +30,8 @@ class Listener:
         settings: Listening,
         rpcs: Mapping[str, Role | None],
         observers: Sequence[Callable[[FinishedCall], None]] = (),
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         """Reads the files; does not listen yet.
 
@@ -35,6 +39,7 @@ class Listener:
             settings: of the port.
             rpcs: full method -> role, for all but health and reflection.
             observers: are told of each call at its end.
+            tracing: where spans of calls go; None: nobody traces them.
 
         Raises:
             InvalidRequest: a file cannot be read or is bad.
@@ -55,6 +60,7 @@ class Listener:
             connection_seconds=settings.connection_seconds,
             access=self._access,
             observers=observers,
+            spans=CallSpans(tracing.tracer) if tracing else None,
         )
 
     async def start(self, program: str, service_names: Sequence[str]) -> None:

@@ -14,13 +14,15 @@ from grpc_reflection.v1alpha import reflection
 from service_kit import errors
 from service_kit.access import Access
 from service_kit.address import Address
-from service_kit.call_interceptor import CallInterceptor, FinishedCall
+from service_kit.call_interceptor import CallInterceptor
+from service_kit.call_spans import CallSpans
 from service_kit.credentials import TlsCredentials
 from service_kit.gate import Gate
 from service_kit.health import LIVE, OVERALL, Health
 from service_kit.open_streams import OpenStreams
 from service_kit.process_end import end_when_lost
 from service_kit.reflection import add_reflection
+from service_kit.served_call import FinishedCall
 
 # Of calls, streams among them, on a connection that has reached its age.
 _CONNECTION_GRACE_MS = 60_000
@@ -37,6 +39,7 @@ class Server:
         connection_seconds: float | None = None,
         access: Access | None = None,
         observers: Sequence[Callable[[FinishedCall], None]] = (),
+        spans: CallSpans | None = None,
     ) -> None:
         """Makes a server that does not listen yet.
 
@@ -47,6 +50,7 @@ class Server:
                 clients look for servers again; None: never.
             access: who may call what; None: everybody everything.
             observers: are told of each call at its end.
+            spans: write down the calls; None: nobody traces them.
         """
         self.health = Health()
         self.streams = OpenStreams(max_connection_streams)
@@ -62,9 +66,8 @@ class Server:
                 ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
             ]
         self._gate = Gate()
-        self.grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(access, observers, gate=self._gate)], options=options
-        )
+        interceptor = CallInterceptor(access, observers, gate=self._gate, spans=spans)
+        self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
         self._probed: grpc.aio.Server | None = None
         self._is_ending = False

@@ -130,14 +130,19 @@ def test_watch_draws_on_a_terminal_and_ends_cleanly(server: InferenceServer) -> 
     server.publish()
     read, write = pty.openpty()
     command = [sys.executable, "-m", "inference_service", "models", "--watch", "--interval", "0.1"]
-    with subprocess.Popen(
-        [*command, "--address", server.address],
-        stdin=write,
-        stdout=write,
-        stderr=write,
-        env={**os.environ, "COLUMNS": "80", "LINES": "30", "TERM": "xterm"},
-    ) as process:
+    with (
+        subprocess.Popen(
+            [*command, "--address", server.address],
+            stdin=write,
+            stdout=write,
+            stderr=write,
+            env={**os.environ, "COLUMNS": "80", "LINES": "30", "TERM": "xterm"},
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
         os.close(write)
+        # Else a failure would wait for it for ever.
+        stack.callback(process.kill)
         shown = b""
         ends = time.monotonic() + 60
         while shown.count(b"img/s now") < 3 and time.monotonic() < ends:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from inference_service.batch_run import BatchRun
 from inference_service.batching import Priority
 from inference_service.pending import CardAnswer, Pending
 from service_kit import errors
@@ -32,15 +33,10 @@ def pending(images: int = 1, deadline: float | None = None) -> Pending:
 def deliver(one: Pending, stop: int, began: float, seconds: float = 1.0) -> bool:
     start, one.done = one.done, stop
     outputs = {"probs": np.arange(start, stop)}
-    return one.deliver(
-        outputs,
-        card=2,
-        batch_size=stop - start,
-        began=began,
-        seconds=seconds,
-        input_seconds=0.25,
-        output_seconds=0.5,
-    )
+    stacked, computed = began + 0.25, began + 0.25 + seconds
+    images = stop - start
+    run = BatchRun(2, images, images, began, stacked, computed, ended=computed + 0.5)
+    return one.deliver(outputs, run)
 
 
 def test_parts_are_joined_in_order_and_times_added_up() -> None:

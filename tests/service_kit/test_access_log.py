@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service_kit.access_log import AccessLog
-from service_kit.call_interceptor import FinishedCall
+from service_kit.served_call import FinishedCall
 
 OK = grpc.StatusCode.OK
 

@@ -4,7 +4,7 @@ import grpc
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service_kit.call_counts import CallCounts
-from service_kit.call_interceptor import FinishedCall
+from service_kit.served_call import FinishedCall
 from tests.support.metrics import Scrape
 
 

@@ -12,8 +12,9 @@ from grpc_health.v1 import health_pb2
 
 from service_kit import errors, status
 from service_kit.access import Access, AccessRules, Token
-from service_kit.call_interceptor import CallInterceptor, FinishedCall
+from service_kit.call_interceptor import CallInterceptor
 from service_kit.roles import Role
+from service_kit.served_call import FinishedCall
 
 METHODS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 

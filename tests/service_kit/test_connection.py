@@ -15,7 +15,7 @@ ROOT = trustme.CA().cert_pem.bytes()
 
 
 def test_a_token_goes_unencrypted_to_this_machine_only() -> None:
-    assert connection_to("localhost:1", token="secret").authorization() == {  # noqa: S106
+    assert connection_to("localhost:1", token="secret").arguments() == {  # noqa: S106
         "metadata": (("authorization", "Bearer secret"),)
     }
     for target in ("10.0.0.1:1", "dns:///pods:1", "ipv4:127.0.0.1:1,10.0.0.1:1"):
@@ -23,16 +23,16 @@ def test_a_token_goes_unencrypted_to_this_machine_only() -> None:
             connection_to(target, token="secret")  # noqa: S106
         assert "secret" not in str(caught.value)
         trusted = connection_to(target, token="secret", send_token_unencrypted=True)  # noqa: S106
-        assert list(trusted.authorization()) == ["metadata"]
+        assert list(trusted.arguments()) == ["metadata"]
 
 
 def test_with_tls_grpc_itself_guards_the_token() -> None:
     opened = connection_to("10.0.0.1:1", token="secret", tls=Tls(ROOT))  # noqa: S106
-    assert list(opened.authorization()) == ["credentials"]
+    assert list(opened.arguments()) == ["credentials"]
 
 
 def test_nobody_is_named_without_a_token() -> None:
-    assert connection_to("10.0.0.1:1").authorization() == {}
+    assert connection_to("10.0.0.1:1").arguments() == {}
 
 
 async def test_a_token_may_be_awaited() -> None:
@@ -40,7 +40,7 @@ async def test_a_token_may_be_awaited() -> None:
         return "later"
 
     opened = connection_to("localhost:1", token=token)
-    assert await opened.authorization_async() == {"metadata": (("authorization", "Bearer later"),)}
+    assert await opened.arguments_async() == {"metadata": (("authorization", "Bearer later"),)}
 
 
 def test_a_token_is_not_shown() -> None:

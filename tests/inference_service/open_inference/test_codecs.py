@@ -13,6 +13,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
+from inference_service.batch_run import BatchRun
 from inference_service.devices import Device, Placement
 from inference_service.lane import CardLimits
 from inference_service.open_inference.infer_codec import encode_answer, inference
@@ -160,12 +161,8 @@ def test_much_shared_memory_is_not_left_to_the_event_loop(tmp_path: Path) -> Non
 def test_sizes_of_all_cards_are_counted_together() -> None:
     with servable(cards=2) as made:
         for card in made.cards:
-            card.counts.count_batch(
-                4, input_seconds=0.001, compute_seconds=0.01, output_seconds=0.002
-            )
-        made.cards[1].counts.count_batch(
-            1, input_seconds=0.001, compute_seconds=0.01, output_seconds=0.002
-        )
+            card.counts.count_batch(BatchRun(card.index, 4, 4, 0.0, 0.001, 0.011, 0.013))
+        made.cards[1].counts.count_batch(BatchRun(1, 1, 1, 0.0, 0.001, 0.011, 0.013))
         found = statistics_message(made)
     assert found.execution_count == 3
     sizes = [

@@ -1,0 +1,153 @@
+"""Requests, and the batches that they share, as spans."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, StatusCode
+
+from inference_service.batch_run import BatchRun, TracedPart
+from inference_service.course import Course
+from service_kit import errors
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, SpanContext, Tracer
+
+_NANOSECONDS = 10**9
+
+
+class RequestTrace:
+    """One request: its own span, and below it those of its waiting and its share of batches.
+
+    A batch is a span of the first traced request in it, has links to the others, and they to it.
+    """
+
+    def __init__(self, span: Span, tracer: Tracer, moment: Callable[[float], int]) -> None:
+        """Belongs to one request.
+
+        Args:
+            span: of the request.
+            tracer: begins the others.
+            moment: nanoseconds since 1970 of a time of the cards' clock.
+        """
+        self._span = span
+        self._tracer = tracer
+        self._moment = moment
+        self._context = trace.set_span_in_context(span)
+        # A request whose batch fails is tried again alone, and has waited once.
+        self._waits: set[tuple[int, float]] = set()
+
+    @property
+    def span_context(self) -> SpanContext:
+        """What others link to."""
+        return self._span.get_span_context()
+
+    def write(self, run: BatchRun, parts: Sequence[TracedPart]) -> None:
+        """See `BatchTrace`."""
+        traced = [(part.trace, part) for part in parts if isinstance(part.trace, RequestTrace)]
+        batch = self._tracer.start_span(
+            "batch",
+            context=self._context,
+            links=[Link(one.span_context) for one, _ in traced if one is not self],
+            attributes={
+                "pbserve.card": run.card,
+                "pbserve.batch.images": run.images,
+                "pbserve.batch.size": run.size,
+            },
+            start_time=self._moment(run.began),
+        )
+        steps = (("stack", run.began), ("run", run.stacked), ("check", run.computed), ("", None))
+        for (name, began), (_, ended) in itertools.pairwise(steps):
+            if began is None:
+                break
+            self._write(name, began, run.ended if ended is None else ended, of=batch)
+        if run.error_type:
+            _fail(batch, run.error_type, run.error)
+        batch.end(self._moment(run.ended))
+        for one, part in traced:
+            one._join(run, part, batch.get_span_context())  # noqa: SLF001
+
+    def _join(self, run: BatchRun, part: TracedPart, batch: SpanContext) -> None:
+        if (wait := (run.card, part.arrived)) not in self._waits:
+            self._waits.add(wait)
+            self._write("queue", part.arrived, run.began, card=run.card)
+        self._write(
+            "compute", run.began, run.ended, card=run.card, images=part.images, links=[Link(batch)]
+        )
+
+    def _write(
+        self,
+        name: str,
+        began: float,
+        ended: float,
+        *,
+        of: Span | None = None,
+        links: Sequence[Link] = (),
+        **attributes: int,
+    ) -> None:
+        self._tracer.start_span(
+            name,
+            context=trace.set_span_in_context(of) if of else self._context,
+            links=links,
+            attributes={f"pbserve.{key}": value for key, value in attributes.items()},
+            start_time=self._moment(began),
+        ).end(self._moment(ended))
+
+    def end(self, course: Course) -> None:
+        """Ends the request's span as the request has ended."""
+        self._span.set_attribute("pbserve.images", course.images)
+        if course.model:
+            self._span.set_attribute("pbserve.model", course.model)
+            self._span.set_attribute("pbserve.version", course.version)
+        if course.card is not None:
+            self._span.set_attribute("pbserve.card", course.card)
+        if course.error is not None:
+            _fail(self._span, errors.reason_of(course.error), str(course.error))
+        self._span.end()
+
+
+class RequestTraces:
+    """Begins the traces of requests, and is told of their end. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
+    ) -> None:
+        """Writes to `tracer`.
+
+        Args:
+            tracer: of the service.
+            clock: must be the cards' clock, in seconds.
+            calendar: seconds since 1970.
+        """
+        self._tracer = tracer
+        self._clock = clock
+        self._calendar = calendar
+
+    def begin(self) -> RequestTrace | None:
+        """Begins the span of a request below that of its call; None: it is not to be recorded."""
+        span = self._tracer.start_span("predict")
+        if not span.is_recording():
+            return None
+        # Asked anew each time, since the calendar may be set.
+        offset = self._calendar() - self._clock()
+        return RequestTrace(
+            span, self._tracer, lambda seconds: int((seconds + offset) * _NANOSECONDS)
+        )
+
+    def __call__(self, course: Course) -> None:
+        """Ends the trace of a request, if it has one."""
+        if isinstance(course.trace, RequestTrace):
+            course.trace.end(course)
+
+
+def _fail(span: Span, reason: str, words: str) -> None:
+    span.set_attribute("error.type", reason)
+    span.set_status(StatusCode.ERROR, words)
