@@ -28,8 +28,8 @@ class AsyncClient:
     It may be made anywhere, and belongs to the event loop of its first call.
     """
 
-    # Full name, which spans have.
-    _service: str
+    # Full name, which spans have; those that call a service have one.
+    _service = ""
 
     def __init__(
         self,

@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 class Client:
     """A connection to one service; a context manager that closes it. Threads may share it."""
 
-    # Full name, which spans have.
-    _service: str
+    # Full name, which spans have; those that call a service have one.
+    _service = ""
 
     def __init__(
         self,
