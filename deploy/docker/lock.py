@@ -18,8 +18,8 @@ PYPROJECT = HERE.parent.parent / "pyproject.toml"
 OLDEST_PYTHON = "3.11"
 # The extras that each image has.
 EXTRAS = {
-    "exporter": ("onnx", "slim", "s3", "gcs"),
-    "inference": ("s3", "gcs"),
+    "exporter": ("onnx", "slim", "s3", "gcs", "otel"),
+    "inference": ("s3", "gcs", "otel"),
 }
 VARIANTS = ("cpu", "gpu")
 # What makes our wheel; it stays in the stage that does.

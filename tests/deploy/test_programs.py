@@ -44,8 +44,15 @@ APPS: dict[str, typer.Typer] = {
     "pbserve": inference_service.cli.app,
     "pbexport": exporter_service.cli.app,
 }
-# Of libraries: botocore's, for the object store.
-OTHERS = {"AWS_DEFAULT_REGION", "AWS_SHARED_CREDENTIALS_FILE"}
+# Of libraries: botocore's, for the object store, and OpenTelemetry's.
+OTHERS = {
+    "AWS_DEFAULT_REGION",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+}
 
 
 @cache

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -27,6 +28,7 @@ from tests.support.overlays import (
     overlay,
 )
 
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 CLUSTER_WIDE = {"Namespace", "PriorityClass"}
 # A pod of somebody's who may call, of the kind that the policies and the documentation name.
 CALLER = {"pbserve-client": "true"}
@@ -171,7 +173,7 @@ def test_callers_and_prometheus_come_in_and_nobody_else(deployed: Built) -> None
             assert list(one["namespaceSelector"]["matchLabels"]) == ["kubernetes.io/metadata.name"]
 
 
-def test_pods_reach_dns_and_the_store_and_nothing_else(deployed: Built) -> None:
+def test_pods_reach_dns_store_and_collector_and_nothing_else(deployed: Built) -> None:
     for pod in pod_labels(deployed):
         ports = [
             (port["protocol"], port["port"])
@@ -181,9 +183,22 @@ def test_pods_reach_dns_and_the_store_and_nothing_else(deployed: Built) -> None:
             if rule["to"]
         ]
         assert {("UDP", 53), ("TCP", 53)} <= set(ports)
-        urls = [c.setting("store") or "" for c in containers(deployed) if c.name.endswith(pod[8:])]
-        reaches = {("TCP", 443)} if urls[0].startswith("s3://") else set()
+        (container,) = (c for c in containers(deployed) if c.name.endswith(pod[8:]))
+        store = container.setting("store") or ""
+        reaches = {("TCP", 443)} if store.startswith("s3://") else set()
+        if collector := container.environment.get(COLLECTOR):
+            reaches.add(("TCP", urlsplit(collector).port))
         assert set(ports) - {("UDP", 53), ("TCP", 53)} == reaches
+
+
+def test_the_collector_is_where_traces_may_go(deployed: Built) -> None:
+    for container in containers(deployed):
+        if collector := container.environment.get(COLLECTOR):
+            policy = deployed.one("NetworkPolicy", "pbserve-traces")["spec"]
+            (rule,) = policy["egress"]
+            (peer,) = rule["to"]
+            (namespace,) = peer["namespaceSelector"]["matchLabels"].values()
+            assert str(urlsplit(collector).hostname).split(".")[1:] == [namespace, "svc"]
 
 
 # --- mounts and what is in them

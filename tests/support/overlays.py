@@ -21,7 +21,7 @@ KSERVE = ("revisions", "polling")
 # What somebody might put together: no two of them exclude each other.
 COMBINATIONS = (
     ("local-pvc", "gpu", "mtls", "autoscale", "gateway"),
-    ("s3", "cpu", "mtls", "autoscale-cpu"),
+    ("s3", "cpu", "mtls", "autoscale-cpu", "traces"),
     ("s3", "gpu", "autoscale"),
 )
 # Written by people or by controllers, and named in docs/kubernetes.md.
@@ -116,7 +116,12 @@ class Container:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {entry["name"]: self._value(entry) for entry in self.container.get("env", ())}
+        found: dict[str, str] = {}
+        for source in self.container.get("envFrom", ()):
+            found |= self.built.one("ConfigMap", source["configMapRef"]["name"])["data"]
+        return found | {
+            entry["name"]: self._value(entry) for entry in self.container.get("env", ())
+        }
 
     def _value(self, entry: Manifest) -> str:
         if "value" in entry:
