@@ -187,7 +187,7 @@ def test_pods_reach_dns_store_and_collector_and_nothing_else(deployed: Built) ->
         store = container.setting("store") or ""
         reaches = {("TCP", 443)} if store.startswith("s3://") else set()
         if collector := container.environment.get(COLLECTOR):
-            reaches.add(("TCP", urlsplit(collector).port))
+            reaches.add(("TCP", urlsplit(collector).port or 0))
         assert set(ports) - {("UDP", 53), ("TCP", 53)} == reaches
 
 
