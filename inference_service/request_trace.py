@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -105,7 +106,10 @@ class RequestTrace:
             self._span.set_attribute("pbserve.version", course.version)
         if course.card is not None:
             self._span.set_attribute("pbserve.card", course.card)
-        if course.error is not None:
+        if isinstance(course.error, asyncio.CancelledError):
+            # By the caller, or by gRPC when the deadline had passed.
+            _fail(self._span, "DEADLINE_EXPIRED" if course.expired else "CANCELLED", "")
+        elif course.error is not None:
             _fail(self._span, errors.reason_of(course.error), str(course.error))
         self._span.end()
 

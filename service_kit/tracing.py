@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ _log = structlog.get_logger(__name__)
 
 # For what has not been sent when the process ends.
 _LAST_SECONDS = 3.0
+# They warn of headers that callers made up, and quote them.
+_ABOUT_CALLERS = ("opentelemetry.trace", "opentelemetry.baggage")
+# Quotes variables that it cannot read, which hold secrets.
+_OF_VARIABLES = "opentelemetry.util.re"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ def tracing_by(environment: Mapping[str, str], service: str) -> Tracing | None:
     if problem:
         _log.warning("traces_off", problem=problem)
         return None
+    _say_in_our_log()
     try:
         provider = _provider(service)
     except ImportError as error:
@@ -103,6 +109,27 @@ def _problem(environment: Mapping[str, str]) -> str:
         if protocol:
             break
     return ""
+
+
+class _OurLog(logging.Handler):
+    """What the SDK says, that a collector is away for example, as lines like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = (
+            "a variable with headers is not name=value,name=value"
+            if record.name == _OF_VARIABLES
+            else record.getMessage()
+        )
+        level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
+        _log.log(level, "opentelemetry", message=words, exc_info=record.exc_info or None)
+
+
+def _say_in_our_log() -> None:
+    theirs = logging.getLogger("opentelemetry")
+    theirs.propagate = False
+    theirs.handlers[:] = [_OurLog(logging.WARNING)]
+    for name in _ABOUT_CALLERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _provider(service: str) -> TracerProvider:

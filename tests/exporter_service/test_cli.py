@@ -17,6 +17,7 @@ from service_kit.artifact_store import ArtifactStore
 from service_kit.exit_codes import ExitCode
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN
+from tests.support.manifests import conversion, graph_file
 from tests.support.services import running
 
 DIGITS = [
@@ -114,10 +115,10 @@ def test_convert_prints_one_json_object_for_programs(exporter: RunningExporter) 
 
 
 def test_list_inspect_delete_and_architectures_speak_both_languages(
-    exporter: RunningExporter,
+    exporter: RunningExporter, tmp_path: Path
 ) -> None:
     address = ("--address", exporter.address)
-    convert(exporter, "cli-life")
+    ArtifactStore(str(exporter.store)).publish("cli-life", conversion(), graph_file(tmp_path))
     assert "cli-life" in run("list", *address).stdout
     listed = json.loads(run("list", "cli-life", *address, "--json").stdout)
     assert [(one["model"], one["version"]) for one in listed] == [("cli-life", 1)]

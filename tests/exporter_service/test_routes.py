@@ -183,10 +183,16 @@ def test_a_hostile_meta_costs_its_own_request_alone(
     assert isinstance(
         error, (errors.MetaGraphUnusable, errors.ConversionTooLarge, errors.ConversionTimedOut)
     )
-    # The checkpoint itself is sound, and the service is still there.
-    assert converted(hostile.address, model=name, checkpoint=name, cards=1).version == 1
+    # The service is still there.
     with ExporterClient(hostile.address) as client:
         assert (client.inspect(name).meta_graph_problem == "") is (name == "circle")
+
+
+def test_a_checkpoint_with_a_hostile_meta_is_converted_without_it(hostile: Hostile) -> None:
+    shutil.copytree(GOLDEN / "ckpt_ema", hostile.root / "without")
+    (hostile.root / "without" / "model.ckpt-300.meta").write_bytes(b"\xff" * 10_000)
+    made = converted(hostile.address, model="without", checkpoint="without", cards=1)
+    assert made.version == 1
 
 
 def test_a_deadline_that_passes_ends_the_conversion(hostile: Hostile) -> None:

@@ -18,6 +18,7 @@ from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN, digits_request
+from tests.support.manifests import conversion, graph_file
 from tests.support.services import conversion_process, running
 
 
@@ -34,10 +35,27 @@ def refused(address: str, **changes: Any) -> errors.PbserveError:
     return caught.value
 
 
-def test_a_conversion_streams_its_steps_and_ends_with_the_published_manifest(
-    exporter: RunningExporter,
+def published(
+    exporter: RunningExporter, folder: Path, model: str, version: int | None = None
 ) -> None:
-    progress, manifest = converted(exporter.address, model="steps", cards=3)
+    """Puts an artifact into the store that no conversion has made."""
+    store = ArtifactStore(str(exporter.store))
+    store.publish(model, conversion(), graph_file(folder), version)
+
+
+Steps = tuple[list[ConversionProgress], Manifest]
+
+
+@pytest.fixture(scope="module")
+def steps(exporter: RunningExporter) -> Steps:
+    """What was told of one conversion, and its manifest."""
+    return converted(exporter.address, model="steps", cards=3)
+
+
+def test_a_conversion_streams_its_steps_and_ends_with_the_published_manifest(
+    exporter: RunningExporter, steps: Steps
+) -> None:
+    progress, manifest = steps
     assert [p.step for p in progress] == [
         step for step in Step if step not in (Step.QUEUED, Step.FORMAT)
     ]
@@ -50,14 +68,16 @@ def test_a_conversion_streams_its_steps_and_ends_with_the_published_manifest(
     assert len(store.graph(manifest)) == manifest.graph.size_bytes
 
 
-def test_the_manifest_on_disk_is_json_that_people_can_read(exporter: RunningExporter) -> None:
-    _, manifest = converted(exporter.address, model="on-disk", cards=1)
-    folder = exporter.store / "on-disk" / "1"
+def test_the_manifest_on_disk_is_json_that_people_can_read(
+    exporter: RunningExporter, steps: Steps
+) -> None:
+    _, manifest = steps
+    folder = exporter.store / "steps" / "1"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "frozen_model.pb", "manifest.json", "parity.npz"
+        "manifest.json", "multi_frozen_model.pb", "parity.npz"
     ]  # fmt: skip
     document = json.loads((folder / "manifest.json").read_text())
-    assert document["towers"][0]["inputs"][0]["tensor_name"] == "input:0"
+    assert document["towers"][2]["inputs"][0]["tensor_name"] == "Card_2/input:0"
     assert document["graph"]["sha256"] == manifest.graph.sha256
 
 
@@ -99,8 +119,10 @@ def test_bad_input_is_a_clear_error_and_the_store_stays_as_it_was(
     assert sorted(exporter.store.rglob("*")) == before
 
 
-def test_a_taken_version_is_refused_before_any_work(exporter: RunningExporter) -> None:
-    converted(exporter.address, model="taken", version=5, cards=1)
+def test_a_taken_version_is_refused_before_any_work(
+    exporter: RunningExporter, tmp_path: Path
+) -> None:
+    published(exporter, tmp_path, "taken", version=5)
     error = refused(exporter.address, model="taken", version=5, cards=1)
     assert isinstance(error, errors.VersionTaken)
     _, manifest = converted(exporter.address, model="taken", cards=1)
@@ -159,9 +181,9 @@ def test_a_checkpoint_is_described(exporter: RunningExporter) -> None:
     assert contents.fitting[0].parameters["growth_rate"] == 8
 
 
-def test_artifacts_are_listed_read_and_deleted(exporter: RunningExporter) -> None:
+def test_artifacts_are_listed_read_and_deleted(exporter: RunningExporter, tmp_path: Path) -> None:
     for _ in range(2):
-        converted(exporter.address, model="listed", cards=1)
+        published(exporter, tmp_path, "listed")
     with ExporterClient(exporter.address) as client:
         assert [m.version for m in client.artifacts("listed")[0]] == [1, 2]
         assert client.artifact("listed").version == 2

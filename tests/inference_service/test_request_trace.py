@@ -42,9 +42,15 @@ class Bench:
             self.registry, self.decoders, observers=[traces], begin_trace=traces.begin
         )
 
-    def ask(self, *values: float, card: int | None = 0, model: str = "m") -> asyncio.Task[Answer]:
+    def ask(
+        self,
+        *values: float,
+        card: int | None = 0,
+        model: str = "m",
+        seconds_left: float | None = None,
+    ) -> asyncio.Task[Answer]:
         question = replace(Question(model, {"input": pixels(*values)}), card=card)
-        return asyncio.create_task(self.predictor.answer(question, None))
+        return asyncio.create_task(self.predictor.answer(question, seconds_left))
 
     async def hold(self) -> asyncio.Task[Answer]:
         """Keeps card 0 busy until `release`."""
@@ -158,6 +164,19 @@ async def test_what_fails_says_so_with_its_reason(bench: Bench) -> None:
     assert attributes(unknown)["pbserve.images"] == 0
     # What did not come about is not there.
     assert not bench.spans.all("check")
+
+
+async def test_who_goes_away_is_told_from_who_runs_out_of_time(bench: Bench) -> None:
+    first = await bench.hold()
+    gone = bench.ask(1)
+    await bench.until(2)
+    gone.cancel()
+    with pytest.raises(errors.DeadlineExpired):
+        await bench.ask(2, seconds_left=0.02)
+    bench.release()
+    await asyncio.gather(first, gone, return_exceptions=True)
+    reasons = [attributes(one).get("error.type") for one in bench.spans.all("predict")]
+    assert reasons == ["CANCELLED", "DEADLINE_EXPIRED", None]
 
 
 async def test_a_request_that_is_tried_again_alone_has_waited_once(bench: Bench) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 import sys
 
 import pytest
+from opentelemetry import propagate
 
 from service_kit import __version__
 from service_kit.tracing import tracing_by
@@ -112,6 +114,33 @@ def test_samplers_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert not span.is_recording()
     assert tracing.provider.resource.attributes["service.version"] == __version__
     tracing.close()
+
+
+def test_what_the_sdk_says_is_in_our_log_and_made_up_headers_are_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    tracing = tracing_by(NOWHERE, "s")
+    assert tracing is not None
+    for name, value in (("traceparent", "made-up"), ("baggage", "made=up;;,=")):
+        propagate.extract({name: value, "traceparent": "00-" + "a" * 32 + "-zz"})
+    logging.getLogger("opentelemetry.exporter.otlp").warning("collector %s is away", "c")
+    tracing.close(0.0)
+    out, err = capfd.readouterr()
+    assert "made" not in out + err
+    assert "collector c is away" in out
+    assert err == ""
+
+
+def test_no_secret_stands_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret, key=other-secret")
+    tracing = tracing_by(NOWHERE, "s")
+    assert tracing is not None
+    tracing.close(0.0)
+    out, err = capfd.readouterr()
+    assert "a variable with headers is not name=value" in out
+    assert "secret" not in out + err
 
 
 def test_a_collector_that_cannot_be_reached_holds_nobody_up() -> None:
