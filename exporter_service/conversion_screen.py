@@ -16,8 +16,9 @@ from rich.text import Text
 
 from exporter_service.calls import ConversionProgress
 from service_kit import errors
-from service_kit.console import notices, printable
+from service_kit.console import notices
 from service_kit.manifest import Manifest
+from service_kit.terminal_text import printable
 
 _BAR_CELLS = 40
 _FRAMES_A_SECOND = 8

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from inference_service.image_stream import ImageAnswer
 from inference_service.results import Prediction
-from service_kit.console import lean_table, print_json, printable, results
+from service_kit.console import lean_table, print_json, results
+from service_kit.terminal_text import printable
 
 # A table is printed when it has so many images; the next ones have another.
 _TABLE_IMAGES = 1000

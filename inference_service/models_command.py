@@ -21,9 +21,9 @@ from service_kit.console import (
     one_line_errors,
     print_json,
     print_line,
-    printable,
     results,
 )
+from service_kit.terminal_text import printable
 
 if TYPE_CHECKING:
     from inference_service.client import InferenceClient

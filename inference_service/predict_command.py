@@ -32,10 +32,10 @@ from service_kit.console import (
     notices,
     one_line_errors,
     print_error,
-    printable,
     results,
 )
 from service_kit.exit_codes import ExitCode
+from service_kit.terminal_text import printable
 
 if TYPE_CHECKING:
     from inference_service.answer_reports import Report

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from inference_service.results import Card, Model, Version
 from inference_service.server_look import Rates
-from service_kit.console import lean_table, printable
+from service_kit.console import lean_table
 from service_kit.manifest import TensorSpec
+from service_kit.terminal_text import printable
 
 
 def models_table(models: Iterable[Model], now: Rates | None = None) -> Table:

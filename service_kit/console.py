@@ -19,6 +19,7 @@ from rich.table import Table
 
 from service_kit import errors
 from service_kit.exit_codes import ExitCode, exit_code_of
+from service_kit.terminal_text import printable
 
 # Results go to standard output, everything else to standard error.
 results = Console()
@@ -98,11 +99,6 @@ def print_error(text: str) -> None:
 def print_line(text: str) -> None:
     """Prints one line on standard output, as it is."""
     results.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Returns text without what would steer a terminal: names may come from anywhere."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def lean_table(*names: str, words: Collection[str] = (), **more: Any) -> Table:

@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import Literal
 
+from service_kit.terminal_text import printable
+
 LogFormat = Literal["console", "json"]
 
 
@@ -13,6 +15,12 @@ def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO)
     """Sets up structlog for this process. Standard output stays free for results."""
     # Command lines name the formats without it: it takes 0.1 s.
     import structlog
+
+    def show_only(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {
+            key: printable(value) if isinstance(value, str) else value
+            for key, value in line.items()
+        }
 
     renderer: structlog.types.Processor
     if log_format == "json":
@@ -23,21 +31,22 @@ def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO)
             # Without local variables: they may be large, and they may be somebody's data.
             exception_formatter=structlog.dev.plain_traceback,
         )
-    exceptions: list[structlog.types.Processor] = (
+    preparing: list[structlog.types.Processor] = (
         [
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             )
         ]
         if log_format == "json"
-        else []
+        # What callers sent is among the values.
+        else [show_only]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *exceptions,
+            *preparing,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -28,6 +28,15 @@ def test_json_logs_are_one_object_a_line_on_standard_error(
     assert line["exception"][0]["exc_type"] == "KeyError"
 
 
+def test_what_callers_sent_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("console")
+    structlog.get_logger().info("audit", model="\x1b[2J\nfaked", caller="w\u00e9b")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert r"model=\x1b[2J\nfaked" in line
+    assert "caller=w\u00e9b" in line
+
+
 def test_console_logs_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("console")
     structlog.get_logger().info("available", model="digits")
