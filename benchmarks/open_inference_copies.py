@@ -209,7 +209,7 @@ async def run(rounds: int) -> None:
     finally:
         client.end()
         await bare.stop(0)
-        await server.grpc.stop(0)
+        await server.drain(lame_duck_seconds=0, grace_seconds=0)
         servable.close()
 
 
