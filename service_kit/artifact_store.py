@@ -25,6 +25,7 @@ from service_kit.publishing import Claimed, LocalPublisher, Publisher
 from service_kit.store_cache import StoreCache
 from service_kit.store_connection import StoreConnection
 from service_kit.store_listing import HIGHEST_VERSION, StoreListing
+from service_kit.store_mark import StoreMark
 
 # Versions that a retried request is looked for in.
 _RECENT = 20
@@ -67,7 +68,9 @@ class ArtifactStore:
         self._publisher: Publisher = ObjectPublisher(connection)
         # Numbers that a publication cannot have.
         self._taken: Callable[[str], Collection[int]] = self._listing.versions
+        self._mark: StoreMark | None = None
         if isinstance(connection.fs, LocalFileSystem):
+            self._mark = StoreMark(Path(connection.root))
             self._publisher = LocalPublisher(Path(connection.root))
             self._taken = listing.claimed
 
@@ -79,6 +82,8 @@ class ArtifactStore:
         with self._connection.reaching("create"):
             if not self._connection.is_object_store:
                 self._connection.fs.makedirs(self._connection.root, exist_ok=True)
+            if self._mark:
+                self._mark.put()
             self._publisher.sweep()
 
     def publish(
@@ -128,9 +133,12 @@ class ArtifactStore:
     def published(self) -> dict[str, dict[int, str]]:
         """Returns model -> version -> fingerprint of everything readers can see.
 
-        The fingerprint changes when a version was deleted and its number used again.
+        The fingerprint changes when a version was deleted and its number used again. A folder that
+        was a store and has lost its mark is not an empty store, but one that cannot be reached.
         """
         with self._connection.reaching("list"):
+            if self._mark:
+                self._mark.check()
             return self._listing.published()
 
     def versions(self, model: str) -> list[int]:

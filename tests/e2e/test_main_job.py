@@ -19,6 +19,7 @@ from inference_service.client import InferenceClient
 from service_kit import errors
 from service_kit.manifest import MovingAverageMode
 from service_kit.retry import RetryPolicy
+from service_kit.store_mark import MARK
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 from tests.support.services import Service, conversion_process, running
@@ -158,7 +159,7 @@ def test_an_exporter_that_is_told_to_stop_ends_its_conversion(tmp_path: Path) ->
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert "Traceback" not in service.log.read_text()
-    assert list((tmp_path / "models").iterdir()) == []
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [MARK]
 
 
 def test_settings_come_from_the_environment_and_health_goes_up_when_all_is_loaded(

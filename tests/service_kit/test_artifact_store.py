@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.manifest import MANIFEST_NAME
 from service_kit.publishing import LocalPublisher
+from service_kit.store_mark import MARK
 from tests.support.manifests import conversion, graph_file
 
 
@@ -89,7 +91,7 @@ def test_a_deleted_artifact_is_gone_and_the_rest_stays(
 def test_deleting_the_last_version_leaves_nothing(store: ArtifactStore, tmp_path: Path) -> None:
     store.publish("m", conversion(), graph_file(tmp_path))
     store.delete("m", 1)
-    assert list(Path(store.url).iterdir()) == []
+    assert [path.name for path in Path(store.url).iterdir()] == [MARK]
 
 
 def test_a_number_that_is_used_again_has_another_fingerprint(
@@ -182,12 +184,36 @@ def test_a_failed_publication_leaves_no_trace(
     monkeypatch.setattr("service_kit.publishing._sync", no_space)
     with pytest.raises(errors.StoreUnavailable, match="No space left on device"):
         store.publish("m", conversion(), graph_file(tmp_path))
-    assert list(Path(store.url).iterdir()) == []
+    assert [path.name for path in Path(store.url).iterdir()] == [MARK]
 
 
 def test_a_store_that_is_not_there_is_unavailable_not_empty(tmp_path: Path) -> None:
     with pytest.raises(errors.StoreUnavailable, match="cannot list"):
         ArtifactStore(str(tmp_path / "nowhere")).published()
+
+
+def test_a_mount_that_is_lost_is_unavailable_and_not_empty(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    store.publish("m", conversion(), graph_file(tmp_path))
+    folder, mounted = tmp_path / "models", tmp_path / "elsewhere"
+    assert store.published()
+    folder.rename(mounted)
+    folder.mkdir()
+    with pytest.raises(errors.StoreUnavailable, match=r"\.pbserve-store is gone.*still mounted"):
+        store.published()
+    # Nor is the one that comes back another.
+    folder.rmdir()
+    mounted.rename(folder)
+    assert store.published()
+
+
+def test_a_store_without_the_mark_is_one_too(store: ArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "models" / MARK).unlink()
+    store.publish("m", conversion(), graph_file(tmp_path))
+    assert store.published()
+    shutil.rmtree(tmp_path / "models" / "m")
+    assert store.published() == {}
 
 
 def test_a_url_of_no_known_kind_is_refused() -> None:
@@ -203,7 +229,7 @@ def test_what_a_killed_process_left_is_swept_when_it_is_old(store: ArtifactStore
         when = datetime.now(timezone.utc).timestamp() - age
         os.utime(root / name, (when, when))
     store.create()
-    assert [path.name for path in root.iterdir()] == [".publishing-new"]
+    assert sorted(path.name for path in root.iterdir()) == [MARK, ".publishing-new"]
     assert store.published() == {}
 
 
