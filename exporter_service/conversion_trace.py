@@ -10,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from exporter_service.conversion_watch import OK, FinishedConversion
+from service_kit.span_writing import harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -27,6 +28,10 @@ class ConversionTraces:
 
     def __call__(self, finished: FinishedConversion) -> None:
         """Writes a conversion, and its steps below it."""
+        with harmless():
+            self._write(finished)
+
+    def _write(self, finished: FinishedConversion) -> None:
         began = self._calendar() - finished.seconds
         span = self._begin(finished.kind, began, None)
         span.set_attribute("pbserve.model", finished.model)

@@ -80,7 +80,8 @@ class ConversionWatch:
             raise
         finally:
             self.running -= 1
-            finished = FinishedConversion(kind, model, result, course.seconds, course.ended(result))
+            steps = course.ended(result)
+            finished = FinishedConversion(kind, model, result, course.seconds, steps)
             for observe in self._observers:
                 observe(finished)
 

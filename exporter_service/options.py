@@ -99,9 +99,7 @@ def open_client(connection: ServerChoice, *, retries: bool = True) -> ExporterCl
     """
     # Imported when it is needed: help and completion start faster without.
     from exporter_service.client import ExporterClient
-    from service_kit.program_traces import trace_program
 
-    trace_program("pbexport-cli")
     return ExporterClient(connection.address, **connection.client_options(retries=retries))
 
 

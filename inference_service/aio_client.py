@@ -62,14 +62,14 @@ class AsyncInferenceClient(AsyncClient):
         common = codec.request_without_images(model, **options)
         tries = self._tries(timeout, repeatable=True)
         retry = self._connection.retry
-        span = client_span(self._service, "StreamPredict")
         stream = AsyncStreamCall(
-            lambda requests: self._call("StreamPredict", requests, tries, span),
+            lambda requests, span: self._call("StreamPredict", requests, tries, span),
             common,
             StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
             tries,
+            lambda: client_span(self._service, "StreamPredict"),
         )
-        return span.over_async(stream.answers(groups))
+        return stream.answers(groups)
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
         """Returns every model with the state of its versions."""

@@ -24,10 +24,11 @@ from inference_service.results import StreamAnswer
 from inference_service.stream_ledger import StreamLedger
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors, status
+from service_kit.client_span import NO_SPAN, ClientSpan
 from service_kit.tries import Tries
 
 # Begins a call that sends what the iterator gives.
-OpenCall = Callable[[AsyncIterator[pb.StreamPredictRequest]], Awaitable[Any]]
+OpenCall = Callable[[AsyncIterator[pb.StreamPredictRequest], ClientSpan], Awaitable[Any]]
 # What grpc.aio says in place of the status when the call ends while it writes (grpcio 1.85,
 # grpc/aio/_call.py, `_write`).
 _STATUS_LOST = "Internal error from Core"
@@ -42,12 +43,23 @@ class AsyncStreamCall:
         common: pb.PredictRequest,
         ledger: StreamLedger[pb.StreamPredictRequest],
         tries: Tries,
+        begin_span: Callable[[], ClientSpan],
     ) -> None:
-        """Prepares a stream of requests that have `common` in common."""
+        """Prepares a stream of requests that have `common` in common.
+
+        Args:
+            open_call: begins a call; is asked again when one has been lost.
+            common: what all requests say.
+            ledger: has the groups without an answer.
+            tries: of the stream.
+            begin_span: of the stream, when it is read for the first time.
+        """
         self._open_call = open_call
         self._common = common
         self._ledger = ledger
         self._tries = tries
+        self._begin_span = begin_span
+        self._span = NO_SPAN
         self._changed = asyncio.Event()
         # Of the call that may send; the task of an older one ends.
         self._number = 0
@@ -63,21 +75,22 @@ class AsyncStreamCall:
             PbserveError: what ended the last call.
             BaseException: whatever `groups` raises, after the answers to what it gave.
         """
-        tasks = [
-            asyncio.create_task(self._read(items(groups))),
-            asyncio.create_task(self._receive()),
-        ]
-        # Else this frame would keep the caller's iterator after the task has left it.
-        del groups
-        try:
-            while (answer := await self._next()) is not None:
-                yield answer
-        finally:
-            self._number += 1
-            self._changed.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with self._begin_span() as self._span:
+            tasks = [
+                asyncio.create_task(self._read(items(groups))),
+                asyncio.create_task(self._receive()),
+            ]
+            # Else this frame would keep the caller's iterator after the task has left it.
+            del groups
+            try:
+                while (answer := await self._next()) is not None:
+                    yield answer
+            finally:
+                self._number += 1
+                self._changed.set()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _next(self) -> StreamAnswer | None:
         await self._until(
@@ -142,10 +155,11 @@ class AsyncStreamCall:
         try:
             while await self._has_work():
                 self._number += 1
-                call = await self._open_call(self._requests(self._number))
+                call = await self._open_call(self._requests(self._number), self._span)
                 failure = await self._receive_from(call)
                 if self._ledger.is_settled:
                     return
+                self._span.failed(failure)
                 pause = self._ledger.lose(failure, left=self._tries.left)
                 self._number += 1
                 self._changed.set()

@@ -52,7 +52,13 @@ class BatchRun:
 
 
 class BatchTrace(Protocol):
-    """Of one request: has its batches written down."""
+    """Of one request: has its waiting and its batches written down. Any thread may call it."""
+
+    def queued(self, card: int, at: float) -> None:
+        """The request waits for a card since a time of the card's clock; costs next to nothing."""
+
+    def unqueued(self, card: int, at: float) -> None:
+        """It waits for that card no more, and has not been in a batch there."""
 
     def write(self, run: BatchRun, parts: Sequence[TracedPart]) -> None:
         """Writes a batch that has ended, for all traced requests that were part of it.
@@ -65,8 +71,7 @@ class BatchTrace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TracedPart:
-    """What a batch had of one traced request; `arrived` is when it was queued."""
+    """What a batch had of one traced request."""
 
     trace: BatchTrace
     images: int
-    arrived: float

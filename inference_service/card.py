@@ -274,6 +274,8 @@ class Card:
         # One that is cancelled from here on leaves the queue with its place.
         if pending.has_place:
             self._queue.put(pending)
+            if pending.trace:
+                pending.trace.queued(self.index, self._clock())
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -321,6 +323,8 @@ class Card:
             everything = dict.fromkeys([*failed, *self._queue.empty()])
         kept = [pending for pending in everything if self.is_wanted(pending)]
         for pending in kept:
+            if pending.trace:
+                pending.trace.unqueued(self.index, self._clock())
             pending.leave()
             pending.rewind()
         self._move([pending for pending in kept if not pending.pinned], self)

@@ -201,9 +201,7 @@ class CardEngine:
 
 def _write(run: BatchRun, batch: Batch) -> None:
     traced = [
-        TracedPart(pending.trace, one.images, pending.arrived)
-        for pending, one in batch
-        if pending.trace is not None
+        TracedPart(pending.trace, one.images) for pending, one in batch if pending.trace is not None
     ]
     if traced:
         traced[0].trace.write(run, traced)

@@ -69,7 +69,5 @@ def open_client(connection: ServerChoice, *, retries: bool = True) -> InferenceC
     """
     # Imported when it is needed: help and completion start faster without.
     from inference_service.client import InferenceClient
-    from service_kit.program_traces import trace_program
 
-    trace_program("pbserve-cli")
     return InferenceClient(connection.address, **connection.client_options(retries=retries))

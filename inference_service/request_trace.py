@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, StatusCode
 from inference_service.batch_run import BatchRun, TracedPart
 from inference_service.course import Course
 from service_kit import errors
+from service_kit.span_writing import LONGEST_WORDS, harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
@@ -39,16 +40,29 @@ class RequestTrace:
         self._tracer = tracer
         self._moment = moment
         self._context = trace.set_span_in_context(span)
-        # A request whose batch fails is tried again alone, and has waited once.
-        self._waits: set[tuple[int, float]] = set()
+        # Card -> since when the request waits for it, of the card's clock.
+        self._waits: dict[int, float] = {}
 
     @property
     def span_context(self) -> SpanContext:
         """What others link to."""
         return self._span.get_span_context()
 
+    def queued(self, card: int, at: float) -> None:
+        """See `BatchTrace`."""
+        self._waits[card] = at
+
+    def unqueued(self, card: int, at: float) -> None:
+        """See `BatchTrace`."""
+        with harmless():
+            self._end_wait(card, at)
+
     def write(self, run: BatchRun, parts: Sequence[TracedPart]) -> None:
         """See `BatchTrace`."""
+        with harmless():
+            self._write_batch(run, parts)
+
+    def _write_batch(self, run: BatchRun, parts: Sequence[TracedPart]) -> None:
         traced = [(part.trace, part) for part in parts if isinstance(part.trace, RequestTrace)]
         batch = self._tracer.start_span(
             "batch",
@@ -73,12 +87,16 @@ class RequestTrace:
             one._join(run, part, batch.get_span_context())  # noqa: SLF001
 
     def _join(self, run: BatchRun, part: TracedPart, batch: SpanContext) -> None:
-        if (wait := (run.card, part.arrived)) not in self._waits:
-            self._waits.add(wait)
-            self._write("queue", part.arrived, run.began, card=run.card)
+        self._end_wait(run.card, run.began)
         self._write(
             "compute", run.began, run.ended, card=run.card, images=part.images, links=[Link(batch)]
         )
+
+    def _end_wait(self, card: int, at: float) -> None:
+        # One whose batch fails is tried again alone, and has waited once.
+        since = self._waits.pop(card, None)
+        if since is not None:
+            self._write("queue", since, at, card=card)
 
     def _write(
         self,
@@ -98,8 +116,11 @@ class RequestTrace:
             start_time=self._moment(began),
         ).end(self._moment(ended))
 
-    def end(self, course: Course) -> None:
-        """Ends the request's span as the request has ended."""
+    def end(self, course: Course, at: float) -> None:
+        """Ends the request's span as the request has ended, at a time of the cards' clock."""
+        for card in tuple(self._waits):
+            # In vain.
+            self._end_wait(card, at)
         self._span.set_attribute("pbserve.images", course.images)
         if course.model:
             self._span.set_attribute("pbserve.model", course.model)
@@ -137,21 +158,23 @@ class RequestTraces:
 
     def begin(self) -> RequestTrace | None:
         """Begins the span of a request below that of its call; None: it is not to be recorded."""
-        span = self._tracer.start_span("predict")
-        if not span.is_recording():
-            return None
-        # Asked anew each time, since the calendar may be set.
-        offset = self._calendar() - self._clock()
-        return RequestTrace(
-            span, self._tracer, lambda seconds: int((seconds + offset) * _NANOSECONDS)
-        )
+        with harmless():
+            span = self._tracer.start_span("predict")
+            if span.is_recording():
+                # Asked anew each time, since the calendar may be set.
+                offset = self._calendar() - self._clock()
+                return RequestTrace(
+                    span, self._tracer, lambda seconds: int((seconds + offset) * _NANOSECONDS)
+                )
+        return None
 
     def __call__(self, course: Course) -> None:
         """Ends the trace of a request, if it has one."""
         if isinstance(course.trace, RequestTrace):
-            course.trace.end(course)
+            with harmless():
+                course.trace.end(course, self._clock())
 
 
 def _fail(span: Span, reason: str, words: str) -> None:
     span.set_attribute("error.type", reason)
-    span.set_status(StatusCode.ERROR, words)
+    span.set_status(StatusCode.ERROR, words[:LONGEST_WORDS])

@@ -14,10 +14,11 @@ from inference_service.stream_ledger import StreamLedger
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
 from service_kit.channel import typed_errors
+from service_kit.client_span import NO_SPAN, ClientSpan
 from service_kit.tries import Tries
 
 # Begins a call that sends what the iterator gives.
-OpenCall = Callable[[Iterator[pb.StreamPredictRequest]], Any]
+OpenCall = Callable[[Iterator[pb.StreamPredictRequest], ClientSpan], Any]
 
 
 class StreamCall:
@@ -32,12 +33,23 @@ class StreamCall:
         common: pb.PredictRequest,
         ledger: StreamLedger[pb.StreamPredictRequest],
         tries: Tries,
+        begin_span: Callable[[], ClientSpan],
     ) -> None:
-        """Prepares a stream of requests that have `common` in common."""
+        """Prepares a stream of requests that have `common` in common.
+
+        Args:
+            open_call: begins a call; is asked again when one has been lost.
+            common: what all requests say.
+            ledger: has the groups without an answer.
+            tries: of the stream.
+            begin_span: of the stream, when it is read for the first time.
+        """
         self._open_call = open_call
         self._common = common
         self._ledger = ledger
         self._tries = tries
+        self._begin_span = begin_span
+        self._span = NO_SPAN
         # Guards what follows and the ledger; a condition for each reason to wait, so that no
         # thread is woken for nothing.
         self._lock = threading.Lock()
@@ -61,12 +73,13 @@ class StreamCall:
         threading.Thread(target=self._read, args=(iter(groups),), daemon=True).start()
         # Else this frame would keep the caller's iterator after the thread has left it.
         del groups
-        threading.Thread(target=self._receive, daemon=True).start()
-        try:
-            while (answer := self._next()) is not None:
-                yield answer
-        finally:
-            self._stop()
+        with self._begin_span() as self._span:
+            threading.Thread(target=self._receive, daemon=True).start()
+            try:
+                while (answer := self._next()) is not None:
+                    yield answer
+            finally:
+                self._stop()
 
     def _next(self) -> StreamAnswer | None:
         with self._lock:
@@ -126,10 +139,11 @@ class StreamCall:
                 with self._lock:
                     self._number += 1
                     requests = self._requests(self._number)
-                failure = self._receive_from(self._open_call(requests))
+                failure = self._receive_from(self._open_call(requests, self._span))
                 with self._lock:
                     if self._stopped or self._ledger.is_settled:
                         return
+                    self._span.failed(failure)
                     pause = self._ledger.lose(failure, left=self._tries.left)
                     self._number += 1
                     self._tell_all()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 
 from service_kit.roles import ALWAYS_OPEN
+from service_kit.span_writing import harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -38,22 +39,29 @@ class CallSpan:
         """Ends it as the call has ended."""
         from opentelemetry.trace import StatusCode
 
-        self._span.set_attribute("rpc.response.status_code", code.name)
-        if code in _FAILURES:
-            self._span.set_attribute("error.type", code.name)
-            self._span.set_status(StatusCode.ERROR)
-        self._span.end()
+        with harmless():
+            self._span.set_attribute("rpc.response.status_code", code.name)
+            if code in _FAILURES:
+                self._span.set_attribute("error.type", code.name)
+                self._span.set_status(StatusCode.ERROR)
+            self._span.end()
 
 
 class CallSpans:
     """Begins the spans of a server's calls."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        """Writes to `tracer`."""
+    def __init__(self, tracer: Tracer, open_to_all: Collection[str] = tuple(ALWAYS_OPEN)) -> None:
+        """Writes to `tracer`.
+
+        Args:
+            tracer: of the service.
+            open_to_all: methods that anybody may call, and could fill the traces with.
+        """
         self._tracer = tracer
+        self._open_to_all = frozenset(open_to_all)
 
     def begin(self, method: str, metadata: Sequence[Any]) -> CallSpan | None:
-        """Begins a span and makes it the current one; None for probes, which would drown the rest.
+        """Begins a span and makes it the current one; None for calls that are not traced.
 
         Lines of the log have the trace's id from now on, if it is recorded.
 
@@ -61,13 +69,16 @@ class CallSpans:
             method: full name, with its leading slash.
             metadata: of the call; may name the caller's span.
         """
-        if method in ALWAYS_OPEN:
-            return None
+        if method not in self._open_to_all:
+            with harmless():
+                return self._begun(method.removeprefix("/"), metadata)
+        return None
+
+    def _begun(self, name: str, metadata: Sequence[Any]) -> CallSpan:
         from opentelemetry import context, propagate, trace
 
         # Binary values are nobody's trace.
         carrier = {key: value for key, value in metadata if isinstance(value, str)}
-        name = method.removeprefix("/")
         span = self._tracer.start_span(
             name,
             context=propagate.extract(carrier),

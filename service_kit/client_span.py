@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from service_kit import errors, status
+from service_kit.span_writing import LONGEST_WORDS, harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-Item = TypeVar("Item")
 Metadata = tuple[tuple[str, str], ...]
 
 
 class ClientSpan:
     """One call with all its tries; a context manager that ends it.
 
-    It does not become the current span: generators would leave it behind in their caller.
+    It does not become the current span: generators would leave it behind in their caller. A program
+    whose OpenTelemetry fails has its answers all the same.
     """
 
     def __init__(self, span: Span | None) -> None:
@@ -33,25 +32,9 @@ class ClientSpan:
     def failed(self, error: errors.PbserveError) -> None:
         """Notes a try that has failed, after which there may be another."""
         if self._span:
-            self._span.add_event("try_failed", {"error.type": error.reason, "message": str(error)})
-
-    def over(self, answers: Generator[Item, None, None]) -> Generator[Item, None, None]:
-        """Returns the same answers, with whose end the span ends."""
-        return self._over(answers) if self._span else answers
-
-    def over_async(self, answers: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
-        """As `over`."""
-        return self._over_async(answers) if self._span else answers
-
-    def _over(self, answers: Generator[Item, None, None]) -> Generator[Item, None, None]:
-        with self:
-            yield from answers
-
-    async def _over_async(self, answers: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
-        with self:
-            async with aclosing(answers) as closing:
-                async for answer in closing:
-                    yield answer
+            with harmless():
+                words = str(error)[:LONGEST_WORDS]
+                self._span.add_event("try_failed", {"error.type": error.reason, "message": words})
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +46,11 @@ class ClientSpan:
         trace: TracebackType | None,
     ) -> None:
         if self._span:
-            _end(self._span, error)
+            with harmless():
+                _end(self._span, error)
 
 
-_NONE = ClientSpan(None)
+NO_SPAN = ClientSpan(None)
 
 
 def client_span(service: str, rpc: str) -> ClientSpan:
@@ -79,17 +63,18 @@ def client_span(service: str, rpc: str) -> ClientSpan:
         rpc: name in the service.
     """
     if "opentelemetry.trace" not in sys.modules:
-        return _NONE
-    from opentelemetry import trace
+        return NO_SPAN
+    with harmless():
+        from opentelemetry import trace
 
-    name = f"{service}/{rpc}"
-    return ClientSpan(
-        trace.get_tracer("pbserve").start_span(
+        name = f"{service}/{rpc}"
+        span = trace.get_tracer("pbserve").start_span(
             name,
             kind=trace.SpanKind.CLIENT,
             attributes={"rpc.system.name": "grpc", "rpc.method": name},
         )
-    )
+        return ClientSpan(span)
+    return NO_SPAN
 
 
 def _metadata_of(span: Span) -> Metadata:
@@ -108,11 +93,11 @@ def _end(span: Span, error: BaseException | None) -> None:
         code = status.code_of(error).name
         span.set_attribute("rpc.response.status_code", code)
         span.set_attribute("error.type", error.reason)
-        span.set_status(StatusCode.ERROR, str(error))
+        span.set_status(StatusCode.ERROR, str(error)[:LONGEST_WORDS])
     elif error is None or isinstance(error, GeneratorExit):
         # Who closes a stream early wants no more of it.
         span.set_attribute("rpc.response.status_code", "OK" if error is None else "CANCELLED")
     else:
         span.set_attribute("error.type", type(error).__name__)
-        span.set_status(StatusCode.ERROR, str(error))
+        span.set_status(StatusCode.ERROR, str(error)[:LONGEST_WORDS])
     span.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from service_kit import errors
 from service_kit.option_group import Command, option_group
+from service_kit.program_traces import traced_program
 
 if TYPE_CHECKING:
     from service_kit.connection import ConnectionOptions
@@ -102,7 +104,17 @@ def connection_options(variables: str, address: str, server: str) -> Callable[[C
             None,
         ),
     }
-    return option_group("connection", options, ServerChoice)
+    group = option_group("connection", options, ServerChoice)
+    return lambda command: group(_traced(command, f"{variables.lower()}-cli"))
+
+
+def _traced(command: Command, service: str) -> Command:
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        with traced_program(service):
+            command(**values)
+
+    return run
 
 
 def server_choice(context: typer.Context) -> ServerChoice:

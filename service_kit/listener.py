@@ -12,7 +12,7 @@ from service_kit.access_file import parse_access_file
 from service_kit.address import Address
 from service_kit.call_spans import CallSpans
 from service_kit.credentials import TlsCredentials
-from service_kit.roles import ALWAYS_OPEN, REFLECTION, Role
+from service_kit.roles import ALWAYS_OPEN, OPEN_TO_ALL, REFLECTION, Role
 from service_kit.served_call import FinishedCall
 from service_kit.server import Server, announce
 from service_kit.serving_settings import Listening
@@ -51,16 +51,16 @@ class Listener:
         self._file: WatchedFile[AccessRules] | None = None
         if settings.access_file:
             self._file = WatchedFile(settings.access_file, parse_access_file, "access file")
-        self._access = Access(
-            {**rpcs, **ALWAYS_OPEN, **REFLECTION}, self._file.load() if self._file else None
-        )
+        table = {**rpcs, **ALWAYS_OPEN, **REFLECTION}
+        self._access = Access(table, self._file.load() if self._file else None)
+        open_to_all = [rpc for rpc, role in table.items() if role is OPEN_TO_ALL]
         self.server = Server(
             max_message_bytes=settings.max_message_bytes,
             max_connection_streams=settings.max_connection_streams,
             connection_seconds=settings.connection_seconds,
             access=self._access,
             observers=observers,
-            spans=CallSpans(tracing.tracer) if tracing else None,
+            spans=CallSpans(tracing.tracer, open_to_all) if tracing else None,
         )
 
     async def start(self, program: str, service_names: Sequence[str]) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 from service_kit.terminal_text import printable
 
 LogFormat = Literal["console", "json"]
+
+
+def _show_traceback(stream: TextIO, exception: Any) -> None:
+    import structlog
+
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exception)
+    stream.write("\n".join(map(printable, text.getvalue().split("\n"))))
 
 
 def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO) -> None:
@@ -29,7 +38,7 @@ def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO)
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             # Without local variables: they may be large, and they may be somebody's data.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=_show_traceback,
         )
     preparing: list[structlog.types.Processor] = (
         [

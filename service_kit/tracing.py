@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service_kit import __version__
+from service_kit import __version__, span_writing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 # For what has not been sent when the process ends.
 _LAST_SECONDS = 3.0
 # They warn of headers that callers made up, and quote them.
@@ -86,8 +87,7 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
     exporter = _exporter(environment)
     if exporter:
         return exporter != "none"
-    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return any(environment.get(name, "").strip() for name in names)
+    return any(environment.get(name, "").strip() for name in _ENDPOINTS)
 
 
 def _exporter(environment: Mapping[str, str]) -> str:
@@ -96,8 +96,11 @@ def _exporter(environment: Mapping[str, str]) -> str:
 
 def _problem(environment: Mapping[str, str]) -> str:
     exporter = _exporter(environment)
-    if exporter not in ("", "otlp"):
+    if exporter and "otlp" not in exporter.replace(" ", "").split(","):
         return f"OTEL_TRACES_EXPORTER={exporter}: otlp is the only one here"
+    if any("@" in environment.get(name, "") for name in _ENDPOINTS):
+        # It would be quoted wherever the collector cannot be reached.
+        return "the endpoint has a password; OTEL_EXPORTER_OTLP_HEADERS is for secrets"
     names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
     for name in names:
         protocol = environment.get(name, "").strip().lower()
@@ -115,24 +118,31 @@ class _OurLog(logging.Handler):
     """What the SDK says, that a collector is away for example, as lines like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        words = (
-            "a variable with headers is not name=value,name=value"
-            if record.name == _OF_VARIABLES
-            else record.getMessage()
-        )
-        level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
-        _log.log(level, "opentelemetry", message=words, exc_info=record.exc_info or None)
+        try:
+            words = (
+                "a variable with headers is not name=value,name=value"
+                if record.name == _OF_VARIABLES
+                else record.getMessage()
+            )
+            level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
+            _log.log(level, "opentelemetry", message=words, exc_info=record.exc_info or None)
+        except Exception:
+            # As every handler of the library: who logs goes on.
+            self.handleError(record)
 
 
 def _say_in_our_log() -> None:
-    theirs = logging.getLogger("opentelemetry")
-    theirs.propagate = False
-    theirs.handlers[:] = [_OurLog(logging.WARNING)]
+    for name in ("opentelemetry", span_writing.__name__):
+        theirs = logging.getLogger(name)
+        theirs.propagate = False
+        theirs.handlers[:] = [_OurLog(logging.WARNING)]
     for name in _ABOUT_CALLERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _provider(service: str) -> TracerProvider:
+    # Loads the propagators that the environment names, and raises when one is not there.
+    from opentelemetry import propagate  # noqa: F401
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,6 +97,10 @@ def ask(collector: Collector, store: tuple[str, str], folder: Path) -> str:
     ) as inference:
         with InferenceClient(inference.address) as client:
             client.wait_until_ready("digits")
+        with grpc.insecure_channel(inference.address) as channel:
+            # Anybody may, and could fill the traces.
+            live: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            assert live(b"", metadata=[("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")])
         ran(
             *("-m", "inference_service", "predict", "digits", "--address", inference.address),
             *("--npz", str(folder / "images.npz")),
@@ -157,6 +163,7 @@ def test_a_programs_own_trace_leads_to_the_batch_and_into_the_log(traced: Traced
 
 def test_the_page_lists_what_is_written(traced: Traced) -> None:
     assert not any(span.is_error for span in traced.spans)
+    assert not any("ServerLive" in span.name for span in traced.spans)
     listed = {name for row in ROW.findall(PAGE.read_text()) for name in NAME.findall(row)}
     listed = {name for name in listed if not name.startswith("pbserve.")}
     # Besides those of calls, and the example's own.

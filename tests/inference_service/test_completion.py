@@ -91,6 +91,16 @@ def test_the_script_for_bash_completes_in_bash(server: InferenceServer) -> None:
     assert (done.stdout, done.stderr) == ("digits\n", "")
 
 
+def test_completion_is_not_traced_whatever_the_environment_says(server: InferenceServer) -> None:
+    server.publish(model="digits")
+    traced = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+    done = completed("bash", "pbserve show di", PBSERVE_ADDRESS=server.address, **traced)
+    assert (done.stdout, done.stderr) == ("digits\n", "")
+
+
 def test_the_completion_can_be_shown_and_installed(tmp_path: Path) -> None:
     command = [str(SCRIPT), "--install-completion", "bash"]
     environment = {

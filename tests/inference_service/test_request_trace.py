@@ -3,10 +3,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from inference_service.decoders import Decoders
 from inference_service.lane import CardLimits
@@ -197,6 +198,46 @@ async def test_an_answer_comes_after_the_spans_of_its_batch(bench: Bench) -> Non
         names = [span.name for span in bench.spans.ended]
         assert names[-1] == "predict"
         assert names.count("compute") == names.count("predict")
+
+
+class FailingForBatches(Sampler):
+    """Somebody's own, with a defect."""
+
+    def should_sample(
+        self, parent_context: Any, trace_id: int, name: str, *_: Any, **__: Any
+    ) -> SamplingResult:
+        if name == "batch":
+            raise RuntimeError("no sample")
+        return SamplingResult(Decision.RECORD_AND_SAMPLE)
+
+    def get_description(self) -> str:
+        return "fails"
+
+
+async def test_a_sampler_that_fails_costs_spans_alone(bench: Bench) -> None:
+    bench.trace(Spans(FailingForBatches()))
+    answers = await asyncio.gather(*(bench.ask(value) for value in range(4)))
+    assert [float(answer.outputs["probs"][0, 0]) for answer in answers] == [0, 1, 2, 3]
+    assert bench.servable.cards[0].counts.failed_requests == 0
+    assert len(bench.spans.all("predict")) == 4
+
+
+async def test_long_words_of_callers_are_cut(bench: Bench) -> None:
+    with pytest.raises(errors.ModelNotFound):
+        await bench.ask(1, model="m" * 1_000_000)
+    assert len(str(bench.spans.one("predict").status.description)) == 2000
+
+
+async def test_who_has_waited_in_vain_has_waited(bench: Bench) -> None:
+    first = await bench.hold()
+    with pytest.raises(errors.DeadlineExpired):
+        await bench.ask(2, seconds_left=0.02)
+    (waited,) = bench.spans.all("queue")[-1:]
+    request = bench.spans.one("predict")
+    assert is_below(waited, request)
+    assert nanoseconds(waited)[1] <= nanoseconds(request)[1] + 1e6
+    bench.release()
+    await first
 
 
 async def test_what_is_not_sampled_costs_no_spans(bench: Bench) -> None:

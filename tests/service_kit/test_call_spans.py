@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from service_kit import errors
 from service_kit.access import Access, AccessRules, Token
@@ -50,10 +51,17 @@ class Service(grpc.GenericRpcHandler):
 class Bench:
     """A traced server with one service, and health."""
 
-    def __init__(self, planted: Exception | None = None, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        planted: Exception | None = None,
+        access: Access | None = None,
+        open_to_all: Collection[str] = tuple(ALWAYS_OPEN),
+        tracer: trace.Tracer | None = None,
+    ) -> None:
         self.spans = Spans()
         self.service = Service(self.spans, planted)
-        interceptor = CallInterceptor(access, spans=CallSpans(self.spans.tracer))
+        spans = CallSpans(tracer or self.spans.tracer, open_to_all)
+        interceptor = CallInterceptor(access, spans=spans)
         self.server = grpc.aio.server(interceptors=[interceptor])
         self.server.add_generic_rpc_handlers((self.service,))
         self.health = Health()
@@ -135,6 +143,24 @@ async def test_who_is_refused_writes_no_spans() -> None:
     code = await bench.call("unary_unary", ("traceparent", PARENT))
     assert code is grpc.StatusCode.UNAUTHENTICATED
     assert not bench.spans.ended
+
+
+async def test_what_anybody_may_call_writes_no_spans() -> None:
+    bench = Bench(open_to_all=["/test/unary_unary"])
+    await bench.call("unary_unary", ("traceparent", PARENT))
+    assert [span.name for span in bench.spans.ended] == ["work"]
+
+
+async def test_a_sampler_that_fails_costs_spans_alone() -> None:
+    class Failing(Sampler):
+        def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
+            raise RuntimeError("no sample")
+
+        def get_description(self) -> str:
+            return "fails"
+
+    bench = Bench(tracer=Spans(Failing()).tracer)
+    assert await bench.call("unary_unary") is grpc.StatusCode.OK
 
 
 async def test_probes_write_no_spans() -> None:

@@ -37,6 +37,14 @@ def test_what_callers_sent_cannot_steer_the_terminal(capsys: pytest.CaptureFixtu
     assert "caller=w\u00e9b" in line
 
 
+def test_nor_can_what_they_sent_through_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("console")
+    structlog.get_logger().error("incident", exc_info=KeyError("\x1b]0;t\x07\x1b[2J"))
+    text = capsys.readouterr().err
+    assert "KeyError" in text
+    assert not set(text) & {"\x1b", "\x07"}
+
+
 def test_console_logs_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("console")
     structlog.get_logger().info("available", model="digits")

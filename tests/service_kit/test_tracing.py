@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -36,6 +38,7 @@ def test_nobody_who_has_not_asked_is_traced(
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin"),
         (NOWHERE | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "PROTOCOL=grpc"),
+        ({ENDPOINT: "http://user:s3cret@127.0.0.1:1"}, "OTEL_EXPORTER_OTLP_HEADERS is for"),
         (NOWHERE | {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "PROTOCOL=http/json"),
     ],
 )
@@ -43,7 +46,22 @@ def test_what_cannot_be_done_is_a_warning_and_the_service_goes_on(
     environment: dict[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tracing_by(environment, "s") is None
-    assert words in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert words in said
+    assert "s3cret" not in said
+
+
+def test_a_propagator_that_is_not_there_is_a_warning() -> None:
+    # The variable is read once a process.
+    code = f"from service_kit.tracing import tracing_by; assert not tracing_by({NOWHERE}, 's')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OTEL_PROPAGATORS": "tracecontext,nonsense"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "traces_off" in done.stdout
+    assert "Propagator nonsense not found" in done.stdout
 
 
 def test_without_the_extra_the_log_says_what_to_install(
