@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from exporter_service.conversion_watch import OK, FinishedConversion
-from service_kit.span_writing import harmless
+from service_kit.span_writing import LONGEST_WORDS, harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -34,7 +34,7 @@ class ConversionTraces:
     def _write(self, finished: FinishedConversion) -> None:
         began = self._calendar() - finished.seconds
         span = self._begin(finished.kind, began, None)
-        span.set_attribute("pbserve.model", finished.model)
+        span.set_attribute("pbserve.model", finished.model[:LONGEST_WORDS])
         for step in finished.steps:
             starts = began + step.began
             below = self._begin(step.step.name.lower(), starts, span)

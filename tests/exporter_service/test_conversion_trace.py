@@ -45,6 +45,13 @@ def test_a_conversion_has_its_steps_below_it_and_is_below_its_call() -> None:
         assert step.status.status_code is trace.StatusCode.UNSET
 
 
+def test_a_long_name_is_cut() -> None:
+    bench = Bench()
+    with bench.watch.over("convert", "m" * 1_000_000, lambda _: None):
+        pass
+    assert len(str(attributes(bench.spans.one("convert"))["pbserve.model"])) == 2000
+
+
 def test_the_step_that_failed_says_so_with_the_reason() -> None:
     bench = Bench()
     with pytest.raises(errors.CheckpointMismatch):
