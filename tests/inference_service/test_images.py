@@ -232,7 +232,8 @@ class TestFits:
             (wide.transpose(Image.Transpose.TRANSPOSE), middle.T),
         ):
             decoded = decode_images([saved(image, "PNG")], takes(-1, height, height, 1), Fit.CROP)
-            np.testing.assert_array_equal(decoded[0, ..., 0], expected)
+            # Pillow 12 rounds the resizing of a part, by 1, as it does not that of the whole.
+            assert np.abs(decoded[0, ..., 0].astype(int) - expected.astype(int)).max() <= 1
 
     def test_shrinking_averages_what_it_merges(self) -> None:
         chessboard = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
