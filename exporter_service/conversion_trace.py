@@ -7,15 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.trace import StatusCode
 
 from exporter_service.conversion_watch import OK, FinishedConversion
-from service_kit.span_writing import LONGEST_WORDS, harmless
+from service_kit.span_writing import LONGEST_WORDS, fail, harmless, nanoseconds
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
-
-_NANOSECONDS = 10**9
 
 
 class ConversionTraces:
@@ -45,11 +42,10 @@ class ConversionTraces:
         return self._tracer.start_span(
             name,
             context=trace.set_span_in_context(above) if above else None,
-            start_time=int(seconds * _NANOSECONDS),
+            start_time=nanoseconds(seconds),
         )
 
     def _end(self, span: Span, seconds: float, result: str) -> None:
         if result != OK:
-            span.set_attribute("error.type", result)
-            span.set_status(StatusCode.ERROR)
-        span.end(int(seconds * _NANOSECONDS))
+            fail(span, result)
+        span.end(nanoseconds(seconds))

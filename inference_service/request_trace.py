@@ -9,17 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.trace import Link, StatusCode
+from opentelemetry.trace import Link
 
 from inference_service.batch_run import BatchRun, TracedPart
 from inference_service.course import Course
 from service_kit import errors
-from service_kit.span_writing import LONGEST_WORDS, harmless
+from service_kit.span_writing import fail, harmless, nanoseconds
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
-
-_NANOSECONDS = 10**9
 
 
 class RequestTrace:
@@ -81,7 +79,7 @@ class RequestTrace:
                 break
             self._write(name, began, run.ended if ended is None else ended, of=batch)
         if run.error_type:
-            _fail(batch, run.error_type, run.error)
+            fail(batch, run.error_type, run.error)
         batch.end(self._moment(run.ended))
         for one, part in traced:
             one._join(run, part, batch.get_span_context())  # noqa: SLF001
@@ -129,9 +127,9 @@ class RequestTrace:
             self._span.set_attribute("pbserve.card", course.card)
         if isinstance(course.error, asyncio.CancelledError):
             # By the caller, or by gRPC when the deadline had passed.
-            _fail(self._span, "DEADLINE_EXPIRED" if course.expired else "CANCELLED", "")
+            fail(self._span, "DEADLINE_EXPIRED" if course.expired else "CANCELLED")
         elif course.error is not None:
-            _fail(self._span, errors.reason_of(course.error), str(course.error))
+            fail(self._span, errors.reason_of(course.error), str(course.error))
         self._span.end()
 
 
@@ -164,7 +162,7 @@ class RequestTraces:
                 # Asked anew each time, since the calendar may be set.
                 offset = self._calendar() - self._clock()
                 return RequestTrace(
-                    span, self._tracer, lambda seconds: int((seconds + offset) * _NANOSECONDS)
+                    span, self._tracer, lambda seconds: nanoseconds(seconds + offset)
                 )
         return None
 
@@ -173,8 +171,3 @@ class RequestTraces:
         if isinstance(course.trace, RequestTrace):
             with harmless():
                 course.trace.end(course, self._clock())
-
-
-def _fail(span: Span, reason: str, words: str) -> None:
-    span.set_attribute("error.type", reason)
-    span.set_status(StatusCode.ERROR, words[:LONGEST_WORDS])

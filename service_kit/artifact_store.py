@@ -137,9 +137,11 @@ class ArtifactStore:
         was a store and has lost its mark is not an empty store, but one that cannot be reached.
         """
         with self._connection.reaching("list"):
+            found = self._listing.published()
             if self._mark:
+                # Afterwards: a mount that is lost while it is listed has lost its mark by now.
                 self._mark.check()
-            return self._listing.published()
+            return found
 
     def versions(self, model: str) -> list[int]:
         """Returns a model's published versions in order; none for an unknown model."""

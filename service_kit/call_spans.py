@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from service_kit.roles import ALWAYS_OPEN
-from service_kit.span_writing import harmless
+from service_kit.span_writing import fail, harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -37,13 +37,10 @@ class CallSpan:
 
     def end(self, code: grpc.StatusCode) -> None:
         """Ends it as the call has ended."""
-        from opentelemetry.trace import StatusCode
-
         with harmless():
             self._span.set_attribute("rpc.response.status_code", code.name)
             if code in _FAILURES:
-                self._span.set_attribute("error.type", code.name)
-                self._span.set_status(StatusCode.ERROR)
+                fail(self._span, code.name)
             self._span.end()
 
 

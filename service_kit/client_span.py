@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from service_kit import errors, status
-from service_kit.span_writing import LONGEST_WORDS, harmless
+from service_kit.span_writing import LONGEST_WORDS, fail, harmless
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -87,17 +87,11 @@ def _metadata_of(span: Span) -> Metadata:
 
 
 def _end(span: Span, error: BaseException | None) -> None:
-    from opentelemetry.trace import StatusCode
-
-    if isinstance(error, errors.PbserveError):
-        code = status.code_of(error).name
-        span.set_attribute("rpc.response.status_code", code)
-        span.set_attribute("error.type", error.reason)
-        span.set_status(StatusCode.ERROR, str(error)[:LONGEST_WORDS])
-    elif error is None or isinstance(error, GeneratorExit):
+    if error is None or isinstance(error, GeneratorExit):
         # Who closes a stream early wants no more of it.
         span.set_attribute("rpc.response.status_code", "OK" if error is None else "CANCELLED")
     else:
-        span.set_attribute("error.type", type(error).__name__)
-        span.set_status(StatusCode.ERROR, str(error)[:LONGEST_WORDS])
+        if isinstance(error, errors.PbserveError):
+            span.set_attribute("rpc.response.status_code", status.code_of(error).name)
+        fail(span, errors.reason_of(error), str(error))
     span.end()

@@ -208,6 +208,25 @@ def test_a_mount_that_is_lost_is_unavailable_and_not_empty(
     assert store.published()
 
 
+def test_a_mount_that_is_lost_while_it_is_listed_is_not_empty(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish("m", conversion(), graph_file(tmp_path))
+    folder = tmp_path / "models"
+    assert store.published()
+    listed = store._connection.fs.ls
+
+    def lose(*arguments: Any, **options: Any) -> Any:
+        if folder.exists() and (folder / MARK).exists():
+            folder.rename(tmp_path / "elsewhere")
+            folder.mkdir()
+        return listed(*arguments, **options)
+
+    monkeypatch.setattr(store._connection.fs, "ls", lose)
+    with pytest.raises(errors.StoreUnavailable, match="is gone"):
+        store.published()
+
+
 def test_a_store_without_the_mark_is_one_too(store: ArtifactStore, tmp_path: Path) -> None:
     (tmp_path / "models" / MARK).unlink()
     store.publish("m", conversion(), graph_file(tmp_path))
