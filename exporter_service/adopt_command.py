@@ -13,6 +13,7 @@ from exporter_service.artifact_options import (
     Outputs,
     ProbeFile,
     Tolerance,
+    Unbatched,
     Version,
     formats_of,
     print_manifest,
@@ -29,6 +30,7 @@ def adopt(
     input_: Inputs = None,
     output: Outputs = None,
     version: Version = None,
+    unbatched: Unbatched = False,
     format_: Formats = None,
     class_labels: ClassLabels = None,
     tolerance: Tolerance = None,
@@ -54,5 +56,6 @@ def adopt(
             tolerance=TOLERANCE if tolerance is None else tolerance,
             probe=probe_of(probe),
             class_labels=read_labels(class_labels),
+            unbatched=unbatched,
         )
         print_manifest(client.adopt(request, timeout=timeout), as_json=as_json)

@@ -16,9 +16,8 @@ from exporter_service.conversion import tool_versions
 from exporter_service.conversion_order import AdoptionOrder, AdoptionRequest
 from exporter_service.formats.model_file import LARGEST_BYTES
 from exporter_service.graph_file import (
-    MULTI_NAME,
-    SINGLE_NAME,
     file_described,
+    graph_name,
     write_formats,
 )
 from exporter_service.key_list import counted
@@ -83,20 +82,20 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
     towers = tuple(
         Tower(index, scope, graph.nodes[outputs[0].node].device if scope else "",
               _specs(imported, request.inputs, inputs, INPUT),
-              _specs(imported, request.outputs, outputs, ""))
+              _specs(imported, request.outputs, outputs, "", whole=request.unbatched))
         for index, (scope, inputs, outputs) in enumerate(found)
     )  # fmt: skip
-    check_servable(towers)
+    check_servable(towers, unbatched=request.unbatched)
     check_labels(request.class_labels, towers)
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
         probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
-    with tf.Session(graph=imported, config=session_config(as_written=True)) as session:
+    with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
         try:
             wanted = {name: answers(session, towers, probe) for name, probe in probes.items()}
         except (tf.errors.OpError, ValueError) as error:
             raise errors.Unconvertible(f"the graph cannot be run: {reason(error)}") from error
-    path = folder / (MULTI_NAME if len(towers) > 1 else SINGLE_NAME)
+    path = folder / graph_name(len(towers), unbatched=request.unbatched)
     try:
         # What was checked, whatever the file holds by now.
         path.write_bytes(content)
@@ -121,6 +120,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
         tool_versions=tool_versions(),
         files=tuple(files),
         class_labels=request.class_labels,
+        unbatched=request.unbatched,
     )
 
 
@@ -208,13 +208,16 @@ def _ends(graph: NodeGraph, inputs: list[Port], prefix: str) -> list[Port]:
 
 
 def _specs(
-    imported: Any, texts: Sequence[str], ports: list[Port], sole: str
+    imported: Any, texts: Sequence[str], ports: list[Port], sole: str, *, whole: bool = False
 ) -> tuple[TensorSpec, ...]:
     aliases = [parse_name(text)[0] for text in texts] or [""] * len(ports)
     names = semantic_names(aliases, ports, sole or ports[0].node.rpartition("/")[2])
     specs = []
     for name, port in zip(names, ports, strict=True):
         tensor = imported.get_tensor_by_name(port.tensor_name)
+        if whole and tensor.shape.rank is not None:
+            specs.append(tensor_spec(name, tensor))
+            continue
         if tensor.shape.rank is None or tensor.shape.rank < 1:
             raise errors.Unconvertible(
                 f"{port.tensor_name} has shape {tensor.shape}: inputs and outputs have the batch "

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 META_PANEL, PROOF_PANEL = "Graphs that exist (META_GRAPH, adopt)", "Proof"
 
 Version = Annotated[int | None, typer.Option(help="Version; default: the next.")]
+Unbatched = Annotated[
+    bool,
+    typer.Option(
+        "--unbatched",
+        help="Outputs need not have one row an image: each request runs alone, gets them whole.",
+    ),
+]
 Formats = Annotated[
     list[Format] | None,
     typer.Option("--format", help="Publish this format as well; may be repeated."),

@@ -67,6 +67,7 @@ def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointReques
         tolerance=request.tolerance,
         probe=_probe(request.probe),
         class_labels=request.class_labels,
+        unbatched=request.unbatched,
     )
 
 
@@ -82,6 +83,7 @@ def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
         tolerance=request.tolerance,
         probe=_probe(request.probe),
         class_labels=request.class_labels,
+        unbatched=request.unbatched,
     )
 
 

@@ -19,10 +19,9 @@ from exporter_service.architecture_graph import architecture_graph
 from exporter_service.checkpoint import Checkpoint
 from exporter_service.conversion_order import ConversionOrder, FreezingRoute
 from exporter_service.graph_file import (
-    MULTI_NAME,
-    SINGLE_NAME,
     check_size,
     file_described,
+    graph_name,
     write_formats,
     write_graph,
 )
@@ -66,7 +65,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     built = build(order, tensors, report)
     outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
-    check_servable(built.towers)
+    check_servable(built.towers, unbatched=order.unbatched)
     check_labels(order.class_labels, built.towers)
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
@@ -75,7 +74,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     keep = order.towers.keeps_pins
     name = MULTI_CHECKPOINT if order.towers.cards > 1 else SINGLE_CHECKPOINT
     files: list[ArtifactFile] = []
-    config = session_config(as_written=True)
+    config = session_config(as_written=built.graph)
     with tf.Session(graph=built.graph, config=config) as session:
         _restore(session, values)
         wanted = {probe: _answered(session, built, batch, probe) for probe, batch in probes.items()}
@@ -92,7 +91,8 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
     twin = _twin_answers(built, checkpoint, key_of, probes)
     proof = write_proof(Proof(probes, wanted, twin, built.behind), folder)
     files += _described([proof], ArtifactFileKind.PROOF)
-    graph = write_graph(frozen, folder / (MULTI_NAME if order.towers.cards > 1 else SINGLE_NAME))
+    file_name = graph_name(order.towers.cards, unbatched=order.unbatched)
+    graph = write_graph(frozen, folder / file_name)
     files += write_formats(order.formats, frozen, built.towers, folder, report)
     return Conversion(
         graph=graph,
@@ -107,6 +107,7 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
         warnings=(*built.warnings, *_untrained(built, values)),
         meta_graph=built.surgery,
         class_labels=order.class_labels,
+        unbatched=order.unbatched,
     )
 
 
@@ -195,7 +196,7 @@ def _twin_answers(
     twin = built.twin
     if twin is None:
         return {}
-    config = session_config(as_written=True)
+    config = session_config(as_written=twin.graph)
     with tf.Session(graph=twin.graph, config=config) as session:
         _restore(session, _values(twin, checkpoint, key_of))
         return {name: _answered(session, twin, probe, name)[0] for name, probe in probes.items()}

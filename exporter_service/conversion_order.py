@@ -105,6 +105,8 @@ class _Options:
     probe: Probe = field(default_factory=dict)
     # One a class; empty: not known.
     class_labels: tuple[str, ...] = ()
+    # Outputs need not have one row an image.
+    unbatched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,7 @@ class AdoptionRequest:
     tolerance: float = TOLERANCE
     probe: Probe = field(default_factory=dict)
     class_labels: tuple[str, ...] = ()
+    unbatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

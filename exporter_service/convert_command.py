@@ -16,6 +16,7 @@ from exporter_service.artifact_options import (
     Outputs,
     ProbeFile,
     Tolerance,
+    Unbatched,
     Version,
     formats_of,
     print_manifest,
@@ -81,6 +82,7 @@ def convert(
         typer.Option(help="Rewrite checkpoint keys, PATTERN=REPLACEMENT; may be repeated."),
     ] = None,
     version: Version = None,
+    unbatched: Unbatched = False,
     format_: Formats = None,
     request_id: Annotated[
         str | None,
@@ -252,6 +254,7 @@ def convert(
             tolerance=TOLERANCE if tolerance is None else tolerance,
             probe=probe_of(probe),
             class_labels=read_labels(class_labels),
+            unbatched=unbatched,
             request_id=request_id or uuid.uuid4().hex,
         )
         events = client.convert(request, timeout=timeout)

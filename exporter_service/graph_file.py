@@ -16,6 +16,14 @@ from service_kit.manifest import ArtifactFile, ArtifactFileKind, GraphFile, Towe
 # Names of the recipe.
 SINGLE_NAME = "frozen_model.pb"
 MULTI_NAME = "multi_frozen_model.pb"
+# Not the recipe's: what looks for its names must not serve such a graph in batches.
+_UNBATCHED = "unbatched_"
+
+
+def graph_name(cards: int, *, unbatched: bool) -> str:
+    """Returns the name of a frozen graph's file."""
+    name = MULTI_NAME if cards > 1 else SINGLE_NAME
+    return f"{_UNBATCHED}{name}" if unbatched else name
 
 
 def check_size(graph: Any, values: Mapping[str, Any]) -> None:

@@ -50,13 +50,21 @@ def one_by_one(
     probe: Probe,
     behind: Mapping[int, str] | None = None,
 ) -> Answers:
-    """Returns every output of every tower when each element of the batch comes alone."""
+    """Returns every output of every tower when each element of the batch comes alone.
+
+    Raises:
+        ValueError: an output has not one row for it; that totals agree would prove nothing.
+    """
     count = len(next(iter(probe.values())))
     # All towers again: another set of tensors would be optimized and compiled anew.
     singles = [
         answers(session, towers, {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
         for i in range(count)
     ]
+    for tower in singles:
+        for name, value in (item for outputs in tower for item in outputs.items()):
+            if value.shape[:1] != (1,):
+                raise ValueError(f"output {name} has shape {list(value.shape)} for one image")
     return [
         {
             spec.name: np.concatenate([single[position][spec.name] for single in singles])

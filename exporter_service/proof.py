@@ -13,6 +13,7 @@ from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.parity import answers, compared, one_by_one
 from exporter_service.progress import Progress, Report, Step
 from exporter_service.proof_file import PROOF_NAME, Proof, check_proof, read_proof
+from exporter_service.served_proof import prove_served
 from exporter_service.session import reason, session_config
 from service_kit import errors
 from service_kit.digest import sha256_of
@@ -37,6 +38,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     The frozen graph is compared with the session before freezing, every tower with tower 0, a
     batch with its elements one by one (batch statistics would show), an answer with itself
     (randomness would show), and with the evaluation copy in the training graph if there was one.
+    Before that the file is loaded and run as the inference service does it.
 
     Args:
         conversion: what was written; of its parity only the tolerance is read.
@@ -53,23 +55,32 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     _check_files(conversion, folder)
     proof = read_proof(folder / PROOF_NAME)
     check_proof(proof, conversion.towers)
+    probes = () if proof.behind else tuple(proof.probes.values())
+    definition = _parsed(path)
+    served = prove_served(conversion, definition, probes)
     share = conversion.parity.tolerance
     comparisons: list[ParityComparison] = []
     graph = tf.Graph()
     with graph.as_default():
         try:
-            tf.import_graph_def(_parsed(path), name="")
+            tf.import_graph_def(definition, name="")
         except (ValueError, TypeError, KeyError) as error:
             raise errors.Unconvertible(
                 f"TensorFlow does not take the frozen graph: {error}"
             ) from error
-    with tf.Session(graph=graph, config=session_config(as_written=True)) as session:
+    with tf.Session(graph=graph, config=session_config(as_written=graph)) as session:
         for name in proof.probes:
             comparisons.extend(_compared(session, conversion, proof, name, share))
     for file in conversion.files:
         if file.kind in _FORMATS:
             comparisons.extend(_format(_FORMATS[file.kind], conversion, folder, proof, share))
-    checked = ParityReport(tuple(comparisons), share, tuple(_left_out(conversion, proof)))
+    checked = ParityReport(
+        tuple(comparisons),
+        share,
+        tuple(_left_out(conversion, proof)),
+        served.by_inference,
+        served.by_runs,
+    )
     if not checked.passed:
         raise errors.ParityFailed(_failure(checked))
     return checked
@@ -97,7 +108,7 @@ def _compared(
         again = _run(answers, session, towers, probe, proof.behind, name=name)
         for tower, outputs, repeated in zip(towers, found, again, strict=True):
             yield compared(f"{_label(tower)} with itself", name, repeated, outputs, share)
-        if not conversion.batch_matters:
+        if not (conversion.batch_matters or conversion.unbatched):
             singles = _run(one_by_one, session, towers, probe, proof.behind, name=name)
             for tower, outputs, alone in zip(towers, found, singles, strict=True):
                 subject = f"{_label(tower)} in a batch with alone"
@@ -159,6 +170,8 @@ def _left_out(conversion: Conversion, proof: Proof) -> Iterator[str]:
             yield "the other formats, which cannot be fed behind the augmentation"
     if conversion.batch_matters:
         yield "a batch with its elements: batch statistics were kept as asked"
+    if conversion.unbatched:
+        yield "a batch with its elements: outputs are answered whole, as asked"
 
 
 def _reference(conversion: Conversion) -> str:

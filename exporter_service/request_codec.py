@@ -104,6 +104,7 @@ def conversion_request(message: pb.ConvertCheckpointRequest) -> ConversionReques
         tolerance=_tolerance(message.tolerance),
         probe=probe_arrays(message.probe),
         class_labels=_labels(message.class_labels),
+        unbatched=message.unbatched,
         request_id=message.request_id,
     )
 
@@ -124,6 +125,7 @@ def adoption_request(message: pb.AdoptGraphRequest) -> AdoptionRequest:
         tolerance=_tolerance(message.tolerance),
         probe=probe_arrays(message.probe),
         class_labels=_labels(message.class_labels),
+        unbatched=message.unbatched,
     )
 
 

@@ -6,11 +6,20 @@ import re
 from typing import Any
 
 import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+from service_kit.frozen_graph.channels import has_channels_first
 
 # As TensorFlow marks the node that failed: `[[{{node Reshape}}]]`.
 _NODE = re.compile(r"\[\[\{\{node ([^}]+)\}\}\]\]")
 
-_NOISE = ("  ", "Detected at", "Graph execution", "Node:", "\t")
+# All but the one that turns layers round.
+_OTHER_OPTIMIZERS = (
+    "arithmetic_optimization", "common_subgraph_elimination", "constant_folding", "debug_stripper",
+    "dependency_optimization", "function_optimization", "implementation_selector",
+    "loop_optimization", "pin_to_host_optimization", "remapping", "scoped_allocator_optimization",
+    "shape_optimization",
+)  # fmt: skip
 
 
 def reason(error: Exception) -> str:
@@ -28,17 +37,29 @@ def reason(error: Exception) -> str:
     return f"{words} (node {', '.join(nodes[:3])})" if nodes else words
 
 
-def session_config(*, as_written: bool = False) -> Any:
+def session_config(*, as_written: Any = None) -> Any:
     """Returns the configuration of a conversion's sessions.
 
-    They leave the cards to the services that serve; pins in the graph are soft.
+    They leave the cards to the services that serve; pins in the graph are soft. Layers with the
+    channels first, which not every processor has kernels for, are turned round.
 
     Args:
-        as_written: run the graph without TensorFlow's optimizers: what it says is then the
+        as_written: a graph to run without TensorFlow's optimizers: what it says is then the
             reference for the optimized graph that is served, and is there sooner.
     """
     config = tf.ConfigProto(allow_soft_placement=True, device_count={"GPU": 0})
-    if as_written:
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    rewriting = config.graph_options.rewrite_options
+    rewriting.cpu_layout_conversion = RewriterConfig.NCHW_TO_NHWC
+    if as_written is None:
+        return config
+    config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    if not has_channels_first(as_written):
+        rewriting.disable_meta_optimizer = True
+        return config
+    for optimizer in _OTHER_OPTIMIZERS:
+        setattr(rewriting, optimizer, RewriterConfig.OFF)
+    rewriting.memory_optimization = RewriterConfig.NO_MEM_OPT
+    rewriting.disable_model_pruning = True
+    # TensorFlow leaves very small graphs alone otherwise.
+    rewriting.min_graph_nodes = -1
     return config

@@ -51,6 +51,8 @@ def manifest_table(manifest: Manifest) -> Table:
         table.add_row("", f"{count} from their own key: {reason}")
     for label, text in _surgery(manifest.meta_graph):
         table.add_row(label, text)
+    if manifest.unbatched:
+        table.add_row("unbatched", "each request runs alone, and gets the outputs whole")
     table.add_row("parity", _verdict(manifest.parity))
     for line in manifest.parity.not_compared:
         table.add_row("", f"not compared: {line}")

@@ -95,13 +95,15 @@ def tensor_spec(name: str, tensor: Any) -> TensorSpec:
     return TensorSpec(name, tensor.name, tensor.dtype.name, shape)
 
 
-def check_servable(towers: Sequence[Tower]) -> None:
+def check_servable(towers: Sequence[Tower], *, unbatched: bool) -> None:
     """Refuses tensors that no inference service could feed or fetch, before they are tried.
+
+    Outputs that are `unbatched` need no dimension for the batch.
 
     Raises:
         Unconvertible: a dtype, a number of dimensions or a size.
     """
-    problem = problem_of_towers(towers)
+    problem = problem_of_towers(towers, unbatched=unbatched)
     if problem:
         raise errors.Unconvertible(f"it cannot be served: {problem}; choose other tensors")
 

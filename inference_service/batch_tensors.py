@@ -66,6 +66,14 @@ def size_in_bytes(tensors: Tensors) -> int:
     return sum(array.nbytes for array in tensors.values())
 
 
+def has_non_finite(tensors: Tensors) -> bool:
+    """Returns whether any element is a NaN or an infinity."""
+    return any(
+        np.issubdtype(array.dtype, np.inexact) and not bool(np.isfinite(array).all())
+        for array in tensors.values()
+    )
+
+
 def non_finite_images(tensors: Tensors, images: int) -> int:
     """Returns how many of the first images have a NaN or an infinity."""
     found = np.zeros(images, np.bool_)

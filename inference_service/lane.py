@@ -88,6 +88,7 @@ class Lane:
         timings: what warming measured, smallest batch first.
         fixed_batch: the only batch size that the graph takes; 0: it takes any.
         packs: whether requests may share a batch.
+        whole: requests run in one piece, and get the outputs whatever rows they have.
     """
 
     tower: Tower
@@ -97,3 +98,4 @@ class Lane:
     timings: tuple[BatchTiming, ...]
     fixed_batch: int = 0
     packs: bool = True
+    whole: bool = False

@@ -14,9 +14,11 @@ from inference_service.heap import give_back
 from inference_service.lane import Lane
 from inference_service.low_priority import at_low_priority
 from inference_service.model_rules import LoadOptions
+from inference_service.row_check import has_row_an_image
 from inference_service.servable import Lanes
-from inference_service.warming import blank, fixed_batch, warm
+from inference_service.warming import warm
 from service_kit.artifact_store import ArtifactStore
+from service_kit.frozen_graph.blank_run import blank, fixed_batch
 from service_kit.manifest import Manifest, Tower
 
 
@@ -51,12 +53,16 @@ class Loader:
             len(manifest.towers), self._engines.devices(), replicate=options.replicate
         )
         # Size and digest are verified before the bytes are parsed.
+        graph = self._store.graph(manifest)
         engine = self._engines.load(
-            self._store.graph(manifest),
-            [EngineCard(manifest.towers[p.tower], p.device) for p in placements],
+            graph, [EngineCard(manifest.towers[p.tower], p.device) for p in placements]
         )
         try:
-            lanes = at_low_priority(lambda: self._warmed(manifest, engine, placements, options))
+            whole = not has_row_an_image(manifest, graph)
+            del graph
+            lanes = at_low_priority(
+                lambda: self._warmed(manifest, engine, placements, options, whole=whole)
+            )
         except BaseException:
             engine.close()
             give_back()
@@ -70,6 +76,8 @@ class Loader:
         engine: Engine,
         placements: tuple[Placement, ...],
         options: LoadOptions,
+        *,
+        whole: bool,
     ) -> tuple[Lane, ...]:
         lanes = []
         # What cards share is warmed and measured once.
@@ -79,7 +87,7 @@ class Loader:
             run = partial(engine.run, placement.card)
             call = engine.prepare(placement.card)
             if call not in measured:
-                measured[call] = warm(run, tower, options.max_batch_size, self._clock)
+                measured[call] = warm(run, tower, options.max_batch_size, self._clock, whole=whole)
             fixed = fixed_batch(tower)
             lanes.append(
                 Lane(
@@ -89,7 +97,8 @@ class Loader:
                     blank=blank(tower, fixed or 1),
                     timings=measured[call],
                     fixed_batch=fixed,
-                    packs=not manifest.batch_matters,
+                    packs=not (manifest.batch_matters or whole),
+                    whole=whole,
                 )
             )
         return tuple(lanes)

@@ -14,6 +14,7 @@ from inference_service.batch_run import BatchTrace
 from inference_service.batch_tensors import Tensors, size_in_bytes
 from inference_service.batching import Priority
 from inference_service.booking import Booking
+from inference_service.card import Card
 from inference_service.course import BeginTrace, Course, Observer
 from inference_service.decoders import Decoders
 from inference_service.images import ImageDecoding
@@ -102,6 +103,7 @@ class Predictor:
             }
             images = check_inputs(_inputs(question, decodings), card.lane.tower.inputs)
             self._check_number(images)
+            _check_whole(servable, card, question, images)
             if deadline is not None and deadline <= self._clock():
                 card.count_expired()
                 servable.requests.count_failed(0.0)
@@ -204,6 +206,23 @@ class Predictor:
             done = False
         if not done:
             booking.expire(self._clock())
+
+
+def _check_whole(servable: Servable, card: Card, question: Question, images: int) -> None:
+    """Refuses what needs a row an image of outputs that have others."""
+    if not card.lane.whole:
+        return
+    if question.top:
+        raise errors.InvalidRequest(
+            f"ask for the outputs themselves: those of model {servable.model} version "
+            f"{servable.version} have no row for each image whose classes could be ranked"
+        )
+    if images > card.limits.batch:
+        raise errors.InvalidRequest(
+            f"send at most {card.limits.batch} images in a request: model {servable.model} version "
+            f"{servable.version} answers each request in one run, and this one has {images}; "
+            "max_batch_size is the limit"
+        )
 
 
 def _inputs(question: Question, decodings: Mapping[str, ImageDecoding]) -> Tensors:

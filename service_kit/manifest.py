@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 
 MANIFEST_NAME = "manifest.json"
+# Of this release, as a reader of manifests: see `Manifest.min_reader` in the contract.
+READER = 2
 
 
 class CheckpointFormat(enum.Enum):
@@ -170,12 +172,15 @@ class ParityComparison:
 class ParityReport:
     """Everything that was compared, and the share of the magnitude that may differ.
 
-    `not_compared` says what was left out, and why.
+    `not_compared` says what was left out, and why. `rows_by_inference` and `rows_by_runs` name the
+    outputs that were proven to have exactly one row an image, by how that was shown.
     """
 
     comparisons: tuple[ParityComparison, ...]
     tolerance: float
     not_compared: tuple[str, ...] = ()
+    rows_by_inference: tuple[str, ...] = ()
+    rows_by_runs: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -205,6 +210,8 @@ class Conversion:
     meta_graph: MetaGraphReport | None = None
     # One a class, in the order of the output that `service_kit.class_labels` says.
     class_labels: tuple[str, ...] = ()
+    # Outputs need not have one row an image: each request runs alone and gets them whole.
+    unbatched: bool = False
     # Of the request that asked for it; a retry is recognised by the two.
     request_id: str = ""
     request_sha256: str = ""
@@ -218,6 +225,12 @@ class Conversion:
     def all_files(self) -> tuple[GraphFile | ArtifactFile, ...]:
         """All files but the manifest; the graph is the first."""
         return (self.graph, *self.files)
+
+    @property
+    def rows_proven(self) -> bool:
+        """Whether each output was proven to have one row an image, so that requests may share."""
+        proven = {*self.parity.rows_by_inference, *self.parity.rows_by_runs}
+        return {spec.name for spec in self.towers[0].outputs} <= proven
 
     @property
     def batch_matters(self) -> bool:

@@ -49,17 +49,21 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
     ):
         problem = "a tower has two tensors of one name"
     else:
-        problem = problem_of_towers(document.towers) or problem_of_labels(
-            document.class_labels, document.towers
-        )
+        problem = problem_of_towers(
+            document.towers, unbatched=document.unbatched
+        ) or problem_of_labels(document.class_labels, document.towers)
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
 
 
-def problem_of_towers(towers: Sequence[manifest.Tower]) -> str | None:
-    """Returns what readers would refuse about the tensors of some towers; None if nothing."""
-    specs = [spec for tower in towers for spec in (*tower.inputs, *tower.outputs)]
-    return next(filter(None, map(_problem_of, specs)), None)
+def problem_of_towers(towers: Sequence[manifest.Tower], *, unbatched: bool = False) -> str | None:
+    """Returns what readers would refuse about the tensors of some towers; None if nothing.
+
+    Outputs of an `unbatched` artifact need no dimension for the batch.
+    """
+    inputs = [_problem_of(spec) for tower in towers for spec in tower.inputs]
+    outputs = [_problem_of(spec, whole=unbatched) for tower in towers for spec in tower.outputs]
+    return next(filter(None, [*inputs, *outputs]), None)
 
 
 def _is_file_name(name: str) -> bool:
@@ -70,12 +74,16 @@ def _is_file_name(name: str) -> bool:
     )
 
 
-def _problem_of(spec: manifest.TensorSpec) -> str | None:
+def _problem_of(spec: manifest.TensorSpec, *, whole: bool = False) -> str | None:
     if spec.dtype not in _DTYPES:
         return f"tensor {spec.tensor_name!r} has dtype {spec.dtype!r}"
-    if spec.shape[:1] != (-1,):
+    if not whole and spec.shape[:1] != (-1,):
         return f"tensor {spec.tensor_name!r} of shape {list(spec.shape)} does not take any batch"
     sizes = [1 if size == -1 else size for size in spec.shape]
-    if min(sizes) < 1 or len(sizes) > _MOST_DIMENSIONS or math.prod(sizes) > _MOST_ELEMENTS:
+    if (
+        min(sizes, default=1) < 1
+        or len(sizes) > _MOST_DIMENSIONS
+        or math.prod(sizes) > _MOST_ELEMENTS
+    ):
         return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)[:_MOST_DIMENSIONS]}"
     return None

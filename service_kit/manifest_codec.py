@@ -12,6 +12,9 @@ from pbserve.artifact.v1 import manifest_pb2 as pb
 from service_kit import errors, manifest
 from service_kit.manifest_check import check_usable
 
+# The first that knows `unbatched`, and finds the graph of such an artifact.
+_GUARDED_READER = 2
+
 
 def to_json(document: manifest.Manifest) -> bytes:
     """Returns the text of `manifest.json`, UTF-8."""
@@ -30,6 +33,7 @@ def from_json(text: bytes, origin: str) -> manifest.Manifest:
     message = pb.Manifest()
     try:
         json_format.Parse(text, message, ignore_unknown_fields=True)
+        _check_reader(message, origin)
         document = from_proto(message)
     # A RecursionError comes from deeply nested JSON; neither it nor any ValueError is a defect.
     except (json_format.ParseError, ValueError, RecursionError) as error:
@@ -38,17 +42,19 @@ def from_json(text: bytes, origin: str) -> manifest.Manifest:
     return document
 
 
+def _check_reader(message: pb.Manifest, origin: str) -> None:
+    if message.min_reader > manifest.READER:
+        raise errors.ArtifactCorrupt(
+            f"upgrade pbserve: {origin} is for readers from {message.min_reader} on, and this one "
+            f"is {manifest.READER}"
+        )
+
+
 def to_proto(document: manifest.Manifest) -> pb.Manifest:
     """Returns the manifest's message."""
     message = pb.Manifest(
         model=document.model,
         version=document.version,
-        graph=pb.GraphFile(
-            file_name=document.graph.file_name,
-            size_bytes=document.graph.size_bytes,
-            sha256=document.graph.sha256,
-            node_count=document.graph.node_count,
-        ),
         checkpoint=checkpoint_to_proto(document.checkpoint),
         architecture=architecture_to_proto(document.architecture),
         moving_average=pb.MovingAverageReport(
@@ -76,7 +82,14 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
         request_id=document.request_id,
         request_sha256=document.request_sha256,
         folder=document.folder,
+        unbatched=document.unbatched,
+        min_reader=_GUARDED_READER if document.unbatched else 0,
     )
+    graph = message.guarded_graph if document.unbatched else message.graph
+    graph.file_name = document.graph.file_name
+    graph.size_bytes = document.graph.size_bytes
+    graph.sha256 = document.graph.sha256
+    graph.node_count = document.graph.node_count
     message.created_at.FromDatetime(document.created_at)
     return message
 
@@ -87,15 +100,16 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
     Raises:
         ValueError: an enum has a value that this release does not know.
     """
+    graph = message.guarded_graph if message.HasField("guarded_graph") else message.graph
     return manifest.Manifest(
         model=message.model,
         version=message.version,
         created_at=message.created_at.ToDatetime(tzinfo=timezone.utc),
         graph=manifest.GraphFile(
-            file_name=message.graph.file_name,
-            size_bytes=message.graph.size_bytes,
-            sha256=message.graph.sha256,
-            node_count=message.graph.node_count,
+            file_name=graph.file_name,
+            size_bytes=graph.size_bytes,
+            sha256=graph.sha256,
+            node_count=graph.node_count,
         ),
         checkpoint=checkpoint_from_proto(message.checkpoint),
         architecture=architecture_from_proto(message.architecture),
@@ -118,6 +132,7 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
         request_id=message.request_id,
         request_sha256=message.request_sha256,
         folder=message.folder,
+        unbatched=message.unbatched,
     )
 
 
@@ -137,6 +152,8 @@ def parity_to_proto(report: manifest.ParityReport) -> pb.ParityReport:
         tolerance=report.tolerance,
         passed=report.passed,
         not_compared=report.not_compared,
+        rows_by_inference=report.rows_by_inference,
+        rows_by_runs=report.rows_by_runs,
     )
 
 
@@ -156,6 +173,8 @@ def parity_from_proto(message: pb.ParityReport) -> manifest.ParityReport:
         ),
         tolerance=message.tolerance,
         not_compared=tuple(message.not_compared),
+        rows_by_inference=tuple(message.rows_by_inference),
+        rows_by_runs=tuple(message.rows_by_runs),
     )
 
 

@@ -43,14 +43,17 @@ WITH_TENSORFLOW = {
     "exporter_service.meta_graph.variables",
     "exporter_service.preprocessing",
     "exporter_service.proof",
+    "exporter_service.served_proof",
     "exporter_service.session",
     "exporter_service.tower_copy",
     "exporter_service.towers",
-    "inference_service.engine.graph_import",
-    "inference_service.engine.op_allowance",
     "inference_service.engine.session",
     "inference_service.engine.tensorflow",
-    "inference_service.engine.tower_graph",
+    "service_kit.frozen_graph.graph_import",
+    "service_kit.frozen_graph.row_origin",
+    "service_kit.frozen_graph.rows",
+    "service_kit.frozen_graph.served_graph",
+    "service_kit.frozen_graph.tower_graph",
 }
 # Decisions: values in, values out.
 PURE = {
@@ -113,7 +116,6 @@ WITH_PROTOBUF = {
     "inference_service.client_codec",
     "inference_service.codec",
     "inference_service.protocols",
-    "inference_service.engine.tensorflow",  # the error of a graph that does not parse
     "inference_service.open_inference.infer_codec",
     "inference_service.open_inference.model_codec",
     "inference_service.open_inference.repository_codec",
@@ -133,6 +135,7 @@ WITH_PROTOBUF = {
     "inference_service.tensorflow_serving.servicer",
     "inference_service.tensorflow_serving.signatures",
     "inference_service.tensorflow_serving.status_codec",
+    "service_kit.frozen_graph.served_graph",  # the error of a graph that does not parse
     "service_kit.manifest_codec",
     "service_kit.message_size",
     "service_kit.status",

@@ -123,7 +123,8 @@ def _tower(
             inputs.append(tensor_spec(name, placeholder))
         tensors = import_tower(net, fed, scope=scope, first=index == 0)
         outputs = [
-            _output(name, tensor) for name, tensor in zip(net.output_names, tensors, strict=True)
+            _output(name, tensor, whole=order.unbatched)
+            for name, tensor in zip(net.output_names, tensors, strict=True)
         ]
     return Tower(index, scope, device, tuple(inputs), tuple(outputs))
 
@@ -169,8 +170,8 @@ def _placeholder(
     return placeholder, preprocessed(placeholder, preprocessing, dtype)
 
 
-def _output(name: str, tensor: Any) -> TensorSpec:
-    if tensor.shape.rank is None or tensor.shape.rank < 1:
+def _output(name: str, tensor: Any, *, whole: bool) -> TensorSpec:
+    if tensor.shape.rank is None or (tensor.shape.rank < 1 and not whole):
         raise errors.Unconvertible(
             f"output {name} has shape {tensor.shape}: an answer has the batch as its first "
             "dimension; choose another output"
@@ -179,6 +180,8 @@ def _output(name: str, tensor: Any) -> TensorSpec:
         raise errors.Unconvertible(
             f"output {name} is {tensor.dtype.name}: only numbers can be answered with"
         )
+    if whole:
+        return tensor_spec(name, tensor)
     if tensor.shape[0] not in (None, 1):
         raise errors.Unconvertible(
             f"output {name} has shape {tensor.shape} whatever the batch: the graph is made for "

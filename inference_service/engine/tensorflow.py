@@ -8,15 +8,14 @@ from typing import Any
 from inference_service.engine.session import device_name, session_config  # sets the environment
 
 import tensorflow.compat.v1 as tf  # isort: skip
-from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
 
 from inference_service.devices import Device, DeviceRequest, intra_op_threads, resolve_devices
 from inference_service.engine import EngineCard, Tensors
-from inference_service.engine.graph_import import imported
-from inference_service.engine.op_allowance import check_ops
-from inference_service.engine.tower_graph import PinnedTower, Ports, TowerGraph
 from service_kit import errors
+from service_kit.frozen_graph.channels import has_channels_first
+from service_kit.frozen_graph.served_graph import import_towers, parse_graph
+from service_kit.frozen_graph.tower_graph import PinnedTower, TowerGraph
 
 # Runs ops on the thread that calls: a card's thread is its lane, and a lane of a version that
 # is being warmed can be given less of the processor.
@@ -62,14 +61,12 @@ class TensorFlowEngines:
         """See `Engines.load`."""
         devices = self.devices()
         threads = self._threads or intra_op_threads(len(cards), self._cores)
-        config = session_config(
-            devices, intra_op_threads=threads, gpu_memory_bytes=self._gpu_memory_bytes
-        )
         return TensorFlowEngine(
             graph,
             cards,
             devices,
-            config,
+            threads=threads,
+            gpu_memory_bytes=self._gpu_memory_bytes,
             share_towers=self._share_towers,
             allowed_ops=self._allowed_ops,
         )
@@ -83,8 +80,9 @@ class TensorFlowEngine:
         graph: bytes,
         cards: Sequence[EngineCard],
         devices: Sequence[Device],
-        config: Any,
         *,
+        threads: int,
+        gpu_memory_bytes: int | None,
         share_towers: bool,
         allowed_ops: Collection[str] = (),
     ) -> None:
@@ -95,28 +93,26 @@ class TensorFlowEngine:
             GraphRefused: an op is not allowed.
         """
         self._cards = tuple(cards)
-        try:
-            towers = TowerGraph(tf.GraphDef.FromString(graph))
-        except DecodeError as error:
-            raise errors.EngineFailed(f"TensorFlow cannot parse the graph: {error}") from error
+        towers = TowerGraph(parse_graph(graph))
         self._call_of = _grouped(cards, towers) if share_towers else list(range(len(cards)))
         # The first card of every group stands for it.
         leaders = [cards[self._call_of.index(call)] for call in range(max(self._call_of) + 1)]
         # TensorFlow feeds a call from its first CPU; on another one, ops would not run on the
         # caller's thread. Lanes are threads, so it is only kept for who wants devices apart.
         together = share_towers and devices[0].kind == "cpu"
-        pinned, self._ports = towers.pinned(
-            [
-                PinnedTower(one.tower, device_name(devices[0] if together else one.device, devices))
-                for one in leaders
-            ]
-        )
+        wanted = [
+            PinnedTower(one.tower, device_name(devices[0] if together else one.device, devices))
+            for one in leaders
+        ]
+        self._graph, self._ports = import_towers(towers, wanted, allowed_ops)
         del towers
         self._in_callers_thread = all(device.kind == "cpu" for device in devices)
-        # Of what is left: towers that are not served, and what hangs beside, are never imported.
-        check_ops(pinned, allowed_ops)
-        self._graph = imported(pinned)
-        _check_ports(self._graph, self._ports)
+        config = session_config(
+            devices,
+            intra_op_threads=threads,
+            gpu_memory_bytes=gpu_memory_bytes,
+            channels_first=has_channels_first(self._graph),
+        )
         self._session = tf.Session(graph=self._graph, config=config)
         self._calls: dict[int, Any] = {}
 
@@ -176,11 +172,3 @@ def _grouped(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
 def _memory(device: Device) -> tuple[str, int]:
     """Returns the memory that a device computes in: all CPU lanes have the same."""
     return ("cpu", 0) if device.kind == "cpu" else ("gpu", device.index)
-
-
-def _check_ports(graph: Any, ports: Sequence[Ports]) -> None:
-    for name in (name for port in ports for name in (*port.feeds, *port.fetches)):
-        try:
-            graph.get_tensor_by_name(name)
-        except (KeyError, ValueError) as error:
-            raise errors.EngineFailed(f"the graph has no tensor {name}: {error.args[0]}") from error

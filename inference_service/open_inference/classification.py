@@ -8,6 +8,7 @@ import numpy as np
 
 from inference_service.raw_tensor import Array
 from inference_service.top_classes import top_classes
+from service_kit import errors
 
 # By the name of a dtype that cannot be ranked, or whose numbers would not read as such.
 _RANKED_AS = {"bfloat16": np.float32, "bool": np.uint8}
@@ -23,7 +24,12 @@ def class_texts(scores: Array, count: int, labels: Sequence[str]) -> list[list[b
 
     Returns:
         UTF-8; scores with as many digits as tell them from every other number of their dtype.
+
+    Raises:
+        InvalidRequest: there are no classes, but a single number.
     """
+    if not scores.ndim:
+        raise errors.InvalidRequest("ask for the output itself: a single number has no classes")
     flat = scores.reshape(len(scores), -1) if scores.size else scores.reshape(len(scores), 0)
     ranked = flat.astype(_RANKED_AS.get(flat.dtype.name, flat.dtype), copy=False)
     score_of = ranked.dtype.type

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference_service.warming import blank, fixed_batch, warm
+from inference_service.warming import warm
 from service_kit import errors
+from service_kit.frozen_graph.blank_run import blank, fixed_batch
 from service_kit.manifest import TensorSpec, Tower
 from tests.support.manifests import tower
 

@@ -50,6 +50,42 @@ def test_a_checkpoint_without_a_step_has_none() -> None:
     assert manifest_codec.from_json(manifest_codec.to_json(original), "x") == original
 
 
+def test_readers_that_know_nothing_of_unbatched_artifacts_find_no_graph() -> None:
+    original = replace(document(), unbatched=True)
+    text = json.loads(manifest_codec.to_json(original))
+    assert (text["unbatched"], text["min_reader"]) == (True, 2)
+    assert manifest_codec.from_json(json.dumps(text).encode(), "x") == original
+    known = {key: text[key] for key in text.keys() - {"unbatched", "min_reader", "guarded_graph"}}
+    with pytest.raises(errors.ArtifactCorrupt, match="the graph's file name is ''"):
+        manifest_codec.from_json(json.dumps(known).encode(), "x")
+
+
+def test_an_artifact_for_later_readers_is_refused_by_what_to_do() -> None:
+    text = json.loads(manifest_codec.to_json(document())) | {"min_reader": 3}
+    with pytest.raises(errors.ArtifactCorrupt, match="upgrade pbserve: x is for readers from 3"):
+        manifest_codec.from_json(json.dumps(text).encode(), "x")
+
+
+def test_only_unbatched_outputs_do_without_a_dimension_for_the_batch() -> None:
+    table = {"name": "table", "tensor_name": "t:0", "dtype": "float32", "shape": ["7", "2"]}
+    number = {"name": "number", "tensor_name": "n:0", "dtype": "float32"}
+    towers = [{"inputs": [_SPEC], "outputs": [table, number]}]
+    text = json.loads(manifest_codec.to_json(replace(document(), unbatched=True)))
+    found = manifest_codec.from_json(json.dumps(text | {"towers": towers}).encode(), "x")
+    assert [spec.shape for spec in found.towers[0].outputs] == [(7, 2), ()]
+    text = json.loads(manifest_codec.to_json(document()))
+    with pytest.raises(errors.ArtifactCorrupt, match=r"'t:0' .*does not take any batch"):
+        manifest_codec.from_json(json.dumps(text | {"towers": towers}).encode(), "x")
+
+
+def test_rows_are_proven_when_every_output_is_named() -> None:
+    original = document()
+    assert original.rows_proven
+    assert manifest_codec.from_json(manifest_codec.to_json(original), "x").rows_proven
+    parity = replace(original.parity, rows_by_inference=(), rows_by_runs=("other",))
+    assert not replace(original, parity=parity).rows_proven
+
+
 def test_fields_of_later_releases_are_passed_over() -> None:
     text = json.loads(manifest_codec.to_json(document())) | {"novelty": {"a": 1}}
     assert manifest_codec.from_json(json.dumps(text).encode(), "x") == document()

@@ -44,7 +44,9 @@ def conversion(content: bytes = b"graph", cards: int = 1) -> Conversion:
         preprocessing=Preprocessing(mean=(177.26, 109.55, 168.66)),
         towers=tuple(tower(index, cards) for index in range(cards)),
         parity=ParityReport(
-            (ParityComparison("frozen with session", "ones", 1e-7, 1e-6, 1e-5),), 1e-5
+            (ParityComparison("frozen with session", "ones", 1e-7, 1e-6, 1e-5),),
+            1e-5,
+            rows_by_inference=("probs",),
         ),
         tool_versions={"tensorflow": "2.21.0"},
     )

@@ -417,7 +417,7 @@ def test_a_tensor_that_the_graph_lacks_is_named(converted_ema: Converted) -> Non
 def test_an_input_that_the_graph_refuses_is_an_engine_failure(converted_ema: Converted) -> None:
     engine = digits(converted_ema)
     with pytest.raises(errors.EngineFailed, match="TensorFlow failed on card 0"):
-        engine.run(0, {"input": np.zeros((1, 9, 9, 1), np.float32)})
+        engine.run(0, {"input": np.zeros((1, 9, 9, 5), np.float32)})
     assert np.isfinite(engine.run(0, {"input": images(1)})["probs"]).all()
     engine.close()
 
@@ -425,7 +425,7 @@ def test_an_input_that_the_graph_refuses_is_an_engine_failure(converted_ema: Con
 def test_an_op_that_tensorflow_has_not_is_named() -> None:
     graph = tf.GraphDef.FromString(SINGLE)
     next(node for node in graph.node if node.op == "Conv2D").op = "ConvOfMine"
-    with pytest.raises(errors.EngineFailed, match=r"cannot import the graph: .*ConvOfMine"):
+    with pytest.raises(errors.GraphRefused, match="ConvOfMine"):
         loaded(graph.SerializeToString(), towers_of([""]))
 
 
@@ -528,9 +528,10 @@ def test_what_a_device_cannot_run_goes_to_the_cpu() -> None:
     """As on a GPU without a kernel for an op, here for want of the GPU."""
     devices = [Device("gpu", 0), Device("gpu", 1)]
     graph, towers = towers_for(own_means, 2)
-    config = session_config(devices, intra_op_threads=1, gpu_memory_bytes=None)
     cards = [EngineCard(one, device) for one, device in zip(towers, devices, strict=True)]
-    engine = TensorFlowEngine(graph, cards, devices, config, share_towers=True)
+    engine = TensorFlowEngine(
+        graph, cards, devices, threads=1, gpu_memory_bytes=None, share_towers=True
+    )
     assert [engine.prepare(card) for card in (0, 1)] == [0, 1]
     assert [asked(engine, card, pixels(1))[0, 0] for card in (0, 1)] == [1, 2]
     engine.close()
@@ -538,10 +539,11 @@ def test_what_a_device_cannot_run_goes_to_the_cpu() -> None:
 
 def test_cards_share_on_one_gpu_and_not_across_gpus() -> None:
     devices = [Device("gpu", 0), Device("gpu", 1)]
-    config = session_config(devices, intra_op_threads=1, gpu_memory_bytes=None)
     graph, towers = towers_for(means, 4)
     cards = [EngineCard(one, devices[one.index % 2]) for one in towers]
-    engine = TensorFlowEngine(graph, cards, devices, config, share_towers=True)
+    engine = TensorFlowEngine(
+        graph, cards, devices, threads=1, gpu_memory_bytes=None, share_towers=True
+    )
     assert [engine.prepare(card) for card in range(4)] == [0, 1, 0, 1]
     assert [ports.feeds[0] for ports in engine._ports] == ["Card_0/input:0", "Card_1/input:0"]
     engine.close()
@@ -567,7 +569,7 @@ def test_closing_frees_the_graph(*, failed: bool) -> None:
     asked(engine, 0, images(1))
     if failed:
         with pytest.raises(errors.EngineFailed):
-            asked(engine, 0, pixels(1))
+            asked(engine, 0, np.zeros((1, 32, 32, 5), np.float32))
     graph, session = weakref.ref(engine._graph), weakref.ref(engine._session)
     engine.close()
     # The session has the weights: nothing waits for a collection of garbage. Python's graph

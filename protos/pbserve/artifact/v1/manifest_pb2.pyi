@@ -184,6 +184,9 @@ class Manifest(_message.Message):
     REQUEST_SHA256_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
     FOLDER_FIELD_NUMBER: _builtins.int
+    MIN_READER_FIELD_NUMBER: _builtins.int
+    UNBATCHED_FIELD_NUMBER: _builtins.int
+    GUARDED_GRAPH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
@@ -197,13 +200,23 @@ class Manifest(_message.Message):
     In an object store each publication writes into a folder of its own, so that no two of them can
     write to one key.
     """
+    min_reader: _builtins.int
+    """The oldest reader that may act on the artifact, by its number; 0: any. Readers that know this
+    field are 2; higher numbers are of later releases, and refused.
+    """
+    unbatched: _builtins.bool
+    """Outputs need not have one row an image: each request runs alone, in one piece, and gets the
+    outputs as they are.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the artifact was published, UTC."""
 
     @_builtins.property
     def graph(self) -> Global___GraphFile:
-        """The graph file; readers check its size and digest before they parse it."""
+        """The graph file; readers check its size and digest before they parse it. Absent where
+        guarded_graph is there.
+        """
 
     @_builtins.property
     def checkpoint(self) -> Global___CheckpointOrigin:
@@ -251,6 +264,12 @@ class Manifest(_message.Message):
         output; empty: not known.
         """
 
+    @_builtins.property
+    def guarded_graph(self) -> Global___GraphFile:
+        """The graph file of an artifact with a min_reader. Readers that do not know that field find no
+        graph, and cannot serve the artifact in the wrong way.
+        """
+
     def __init__(
         self,
         *,
@@ -272,10 +291,13 @@ class Manifest(_message.Message):
         request_sha256: _builtins.str = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
         folder: _builtins.str = ...,
+        min_reader: _builtins.int = ...,
+        unbatched: _builtins.bool = ...,
+        guarded_graph: Global___GraphFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "guarded_graph", b"guarded_graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "folder", b"folder", "graph", b"graph", "meta_graph", b"meta_graph", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "folder", b"folder", "graph", b"graph", "guarded_graph", b"guarded_graph", "meta_graph", b"meta_graph", "min_reader", b"min_reader", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "unbatched", b"unbatched", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,6 +735,8 @@ class ParityReport(_message.Message):
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
     NOT_COMPARED_FIELD_NUMBER: _builtins.int
+    ROWS_BY_INFERENCE_FIELD_NUMBER: _builtins.int
+    ROWS_BY_RUNS_FIELD_NUMBER: _builtins.int
     tolerance: _builtins.float
     """Largest difference allowed, as a share of the reference's largest magnitude, which counts
     as 1 when it is less.
@@ -727,6 +751,16 @@ class ParityReport(_message.Message):
     def not_compared(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was left out, each with the reason."""
 
+    @_builtins.property
+    def rows_by_inference(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Outputs that have exactly one row an image by shape inference, for batches of 2 and 3."""
+
+    @_builtins.property
+    def rows_by_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Outputs that shape inference does not know (loops), and that had one row an image in runs with
+        batches of 1, 2 and 3, without an op whose number of rows depends on data.
+        """
+
     def __init__(
         self,
         *,
@@ -734,10 +768,12 @@ class ParityReport(_message.Message):
         tolerance: _builtins.float = ...,
         passed: _builtins.bool = ...,
         not_compared: _abc.Iterable[_builtins.str] | None = ...,
+        rows_by_inference: _abc.Iterable[_builtins.str] | None = ...,
+        rows_by_runs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "not_compared", b"not_compared", "passed", b"passed", "tolerance", b"tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparisons", b"comparisons", "not_compared", b"not_compared", "passed", b"passed", "rows_by_inference", b"rows_by_inference", "rows_by_runs", b"rows_by_runs", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

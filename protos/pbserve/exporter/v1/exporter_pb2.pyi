@@ -264,6 +264,7 @@ class ConvertCheckpointRequest(_message.Message):
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
+    UNBATCHED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller: finds the conversion in logs and makes a retry safe; may be empty,
     at most 200 characters.
@@ -305,6 +306,10 @@ class ConvertCheckpointRequest(_message.Message):
     tolerance: _builtins.float
     """Largest difference that passes, as a share of the answers' largest magnitude, which counts
     as 1 when it is less; 0: 1e-5. At most 0.01.
+    """
+    unbatched: _builtins.bool
+    """Publishes outputs that need not have one row an image: requests never share a batch then, and
+    each gets the outputs whole.
     """
     @_builtins.property
     def architecture(self) -> _manifest_pb2.ArchitectureSpec:
@@ -373,10 +378,11 @@ class ConvertCheckpointRequest(_message.Message):
         tolerance: _builtins.float = ...,
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
+        unbatched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "image_size", b"image_size", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "device_kind", b"device_kind", "device_pins", b"device_pins", "formats", b"formats", "free_image_size", b"free_image_size", "freezing_route", b"freezing_route", "image_size", b"image_size", "input_dtype", b"input_dtype", "input_name", b"input_name", "keep_checkpoint", b"keep_checkpoint", "key_map", b"key_map", "model", b"model", "moving_average", b"moving_average", "output_name", b"output_name", "parity", b"parity", "preprocessing", b"preprocessing", "probe", b"probe", "request_id", b"request_id", "scope_prefix", b"scope_prefix", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cards", b"cards", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "device_kind", b"device_kind", "device_pins", b"device_pins", "formats", b"formats", "free_image_size", b"free_image_size", "freezing_route", b"freezing_route", "image_size", b"image_size", "input_dtype", b"input_dtype", "input_name", b"input_name", "keep_checkpoint", b"keep_checkpoint", "key_map", b"key_map", "model", b"model", "moving_average", b"moving_average", "output_name", b"output_name", "parity", b"parity", "preprocessing", b"preprocessing", "probe", b"probe", "request_id", b"request_id", "scope_prefix", b"scope_prefix", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,6 +876,7 @@ class AdoptGraphRequest(_message.Message):
     TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
+    UNBATCHED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model to publish."""
     version: _builtins.int
@@ -877,6 +884,8 @@ class AdoptGraphRequest(_message.Message):
     graph: _builtins.str
     """Path of the frozen graph below a configured root."""
     tolerance: _builtins.float
+    """As in ConvertCheckpointRequest."""
+    unbatched: _builtins.bool
     """As in ConvertCheckpointRequest."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -912,10 +921,11 @@ class AdoptGraphRequest(_message.Message):
         tolerance: _builtins.float = ...,
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
+        unbatched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

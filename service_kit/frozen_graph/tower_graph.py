@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensorflow.core.framework import graph_pb2
-
 from service_kit import errors
 from service_kit.manifest import TensorSpec, Tower
 
@@ -90,6 +88,8 @@ class TowerGraph:
         Raises:
             EngineFailed: a tensor is not in the graph.
         """
+        from tensorflow.core.framework import graph_pb2
+
         made = graph_pb2.GraphDef(versions=self._graph.versions, library=self._graph.library)
         # Original name -> device -> name in the new graph.
         placed: dict[str, dict[str, str]] = {}
