@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from exporter_service.key_list import counted
 from exporter_service.probes import Probe
 from exporter_service.session import reason, session_config
 from service_kit import errors
@@ -26,6 +25,7 @@ from service_kit.manifest import Conversion, Tower
 _DEVICE = "/device:CPU:0"
 # Images in the batches that are run: alone, and with company of an even and an odd number.
 _BATCHES = (1, 2, 3)
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,12 @@ def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
 
 
 def _refuse_others(rows: Sequence[OutputRows]) -> None:
-    others = [f"{one.name} ({one.reason})" for one in rows if one.rows is Rows.OTHERS]
+    others = [f"{one.name}: {one.reason}" for one in rows if one.rows is Rows.OTHERS]
     if others:
         raise errors.Unconvertible(
-            "choose an output before that, or answer every request alone and whole with "
-            f"--unbatched: an output must have one row an image, and has not: {counted(others)}"
+            "choose other outputs, or publish with --unbatched, which answers each request alone "
+            "and whole: every output must have one row an image, and these have not: "
+            + "; ".join(others[:_MAX_NAMED])
         )
 
 

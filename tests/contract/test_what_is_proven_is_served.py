@@ -134,7 +134,7 @@ def mask(x: Any) -> Any:
 
 def test_rows_that_are_not_the_images_are_not_published(tmp_path: Path) -> None:
     path = frozen(mask, tmp_path / "graph.pb")
-    with pytest.raises(errors.Unconvertible, match=r"--unbatched.*y \(.*data: .*Where"):
+    with pytest.raises(errors.Unconvertible, match=r"--unbatched.*y: .*data: .*Where"):
         adopted(path, tmp_path / "out")
 
 
