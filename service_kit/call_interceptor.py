@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import time
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from service_kit import errors
 from service_kit.access import Access
+from service_kit.call_limit import CallLimit
 from service_kit.call_spans import CallSpans
 from service_kit.gate import Gate
 from service_kit.served_call import CallRules, FinishedCall, ServedCall, authorizations
@@ -38,6 +40,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         *,
         gate: Gate | None = None,
+        limit: CallLimit | None = None,
         spans: CallSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,10 +50,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             access: admits; None: everybody.
             observers: are told of each call at its end; must not raise or block.
             gate: counts calls, and refuses them when it is closed.
+            limit: bounds the calls in flight; None: there may be any number.
             spans: write down the calls; None: nobody traces them.
             clock: seconds.
         """
         self._rules = CallRules(access or Access({}), gate or Gate(), observers, spans, clock)
+        self._limit = limit or CallLimit()
 
     async def intercept_service(
         self,
@@ -78,15 +83,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def begin(context: _Context) -> ServedCall:
             return ServedCall(method, context, self._rules)
 
-        if not handler.request_streaming and self._is_refused_early(handler_call_details):
-
-            async def refused(_messages: Any, context: _Context) -> None:
-                # Refused again, for what it is.
-                async with begin(context):
-                    return
-
-            # gRPC would read the whole message of another kind of rpc first.
-            return grpc.stream_stream_rpc_method_handler(refused)
+        # gRPC would read the whole message of another kind of rpc first.
+        refusal = self._limit.refusal(method)
+        if refusal or (
+            not handler.request_streaming and self._is_refused_early(handler_call_details)
+        ):
+            return grpc.stream_stream_rpc_method_handler(_refusing(begin, refusal))
+        if (task := asyncio.current_task()) is not None:
+            self._limit.count(method, task)
         guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
@@ -100,6 +104,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._rules.access.refuses(
             str(details.method), authorizations(details.invocation_metadata)
         )
+
+
+_Begin = Callable[[_Context], ServedCall]
+
+
+def _refusing(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler:
+    async def refused(_messages: Any, context: _Context) -> None:
+        # Refused for what it is: by its access first, and if nothing else for `refusal`.
+        async with begin(context):
+            if refusal:
+                raise refusal
+
+    return refused
 
 
 def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
@@ -120,9 +137,6 @@ def _parse_each(deserialize: _Deserialize) -> Callable[[AsyncIterator[bytes]], A
             yield parse(message)
 
     return parse_all
-
-
-_Begin = Callable[[_Context], ServedCall]
 
 
 def _guarded_coroutine(

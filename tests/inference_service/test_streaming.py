@@ -8,17 +8,18 @@ import pytest
 
 from inference_service.streaming import answer_all
 from service_kit import errors
+from service_kit.open_streams import StreamEnd
 
 
 def answered(
-    requests: Any, answer: Any, *, window: int, in_order: bool = False, stop: Any = None
+    requests: Any, answer: Any, *, window: int, in_order: bool = False, end: Any = None
 ) -> AsyncGenerator[Any, None]:
     return answer_all(
         requests,
         answer,
         window=window,
         keeps_order=lambda _: in_order,
-        stop=stop or asyncio.Event(),
+        end=end or StreamEnd(),
     )
 
 
@@ -140,13 +141,13 @@ async def test_a_server_that_stops_answers_what_it_has_read_and_says_so(window: 
             yield number
         await asyncio.Event().wait()
 
-    answers, stop = Answers(), asyncio.Event()
-    stream = answered(endless(), answers, window=window, stop=stop)
+    answers, end = Answers(), StreamEnd()
+    stream = answered(endless(), answers, window=window, end=end)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     read = min(window, 5)
     assert sorted(answers.waiting) == list(range(read))
-    stop.set()
+    end.tell()
     await settle()
     for number in range(read):
         answers.give(number)
