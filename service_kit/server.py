@@ -27,6 +27,10 @@ from service_kit.reflection import add_reflection
 from service_kit.served_call import FinishedCall
 from service_kit.server_arguments import keepalive_arguments, server_arguments
 
+# At the very end there are calls that came last, and are being refused, and those that watch
+# health, which never end by themselves.
+_LAST_CALLS_SECONDS = 0.5
+
 
 class Server:
     """One listening port with its services."""
@@ -135,7 +139,7 @@ class Server:
         # The other half is for the calls that came until the streams had ended.
         await self.streams.end(grace_seconds / 2)
         await self._gate.close(left())
-        await self.grpc.stop(left())
+        await self.grpc.stop(min(_LAST_CALLS_SECONDS, left()))
         if self._probed:
             # Last: a probe that cannot connect would have the process killed.
             await self._probed.stop(None)

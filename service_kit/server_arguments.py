@@ -56,13 +56,21 @@ def server_arguments(max_message_bytes: int, connection_seconds: float | None) -
 def keepalive_arguments(keepalive: Keepalive) -> list[Argument]:
     """Returns the arguments for pings in both directions."""
     least = keepalive.least_ping_seconds * _PING_TOLERANCE
-    return [
+    timeout = milliseconds(keepalive.timeout_seconds)
+    arguments = [
         ("grpc.keepalive_time_ms", milliseconds(keepalive.seconds) or _MOST),
-        ("grpc.keepalive_timeout_ms", milliseconds(keepalive.timeout_seconds)),
         # Of the server's pings; and clients without calls may else ping every two hours.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(least)),
     ]
+    if keepalive.seconds:
+        arguments += [
+            ("grpc.keepalive_timeout_ms", timeout),
+            # gRPC never starts the timer of the former (grpc_chttp2_end_write in
+            # src/core/ext/transport/chttp2/transport/writing.cc), but that of any ping, 60 s.
+            ("grpc.http2.ping_timeout_ms", timeout),
+        ]
+    return arguments
 
 
 def milliseconds(seconds: float) -> int:
