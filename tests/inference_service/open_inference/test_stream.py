@@ -251,7 +251,7 @@ def test_a_stream_ends_in_order_at_its_connections_age(
                 sent += 1
 
         with grpc.insecure_channel(server.address) as channel:
-            found = []
+            found: list[str] = []
             answers = stub(channel).ModelStreamInfer(requests())
             with pytest.raises(grpc.RpcError) as caught:
                 found.extend(answer.infer_response.id for answer in answers)
