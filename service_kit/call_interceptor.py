@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import time
@@ -14,7 +13,6 @@ from google.protobuf.message import DecodeError
 
 from service_kit import errors
 from service_kit.access import Access
-from service_kit.call_limit import CallLimit
 from service_kit.call_spans import CallSpans
 from service_kit.gate import Gate
 from service_kit.served_call import CallRules, FinishedCall, ServedCall, authorizations
@@ -40,7 +38,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         *,
         gate: Gate | None = None,
-        limit: CallLimit | None = None,
         spans: CallSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,13 +46,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         Args:
             access: admits; None: everybody.
             observers: are told of each call at its end; must not raise or block.
-            gate: counts calls, and refuses them when it is closed.
-            limit: bounds the calls in flight; None: there may be any number.
+            gate: counts calls, and refuses them when it is closed or full.
             spans: write down the calls; None: nobody traces them.
             clock: seconds.
         """
         self._rules = CallRules(access or Access({}), gate or Gate(), observers, spans, clock)
-        self._limit = limit or CallLimit()
 
     async def intercept_service(
         self,
@@ -84,13 +79,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return ServedCall(method, context, self._rules)
 
         # gRPC would read the whole message of another kind of rpc first.
-        refusal = self._limit.refusal(method)
+        refusal = self._rules.gate.refusal(method)
         if refusal or (
             not handler.request_streaming and self._is_refused_early(handler_call_details)
         ):
             return grpc.stream_stream_rpc_method_handler(_refusing(begin, refusal))
-        if (task := asyncio.current_task()) is not None:
-            self._limit.count(method, task)
         guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one

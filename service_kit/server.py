@@ -15,7 +15,6 @@ from service_kit import errors
 from service_kit.access import Access
 from service_kit.address import Address
 from service_kit.call_interceptor import CallInterceptor
-from service_kit.call_limit import CallLimit
 from service_kit.call_spans import CallSpans
 from service_kit.credentials import TlsCredentials
 from service_kit.gate import Gate
@@ -63,10 +62,8 @@ class Server:
         self.health = Health()
         self.streams = OpenStreams(max_connection_streams, connection_seconds)
         self._keepalive = keepalive_arguments(keepalive)
-        self._gate = Gate()
-        interceptor = CallInterceptor(
-            access, observers, gate=self._gate, limit=CallLimit(max_calls), spans=spans
-        )
+        self._gate = Gate(max_calls)
+        interceptor = CallInterceptor(access, observers, gate=self._gate, spans=spans)
         options = server_arguments(max_message_bytes, connection_seconds) + self._keepalive
         self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
