@@ -17,7 +17,7 @@ from service_kit import errors
 _LINGER_SECONDS = 0.2
 # The same, where the connection closes with the stream: by then a client has sent all that it can
 # without an answer, at the latest because HTTP/2 lets it send no more. With 0.2 s, 4 of 260
-# streams lost their status in a test, all of clients that never waited; with 0.5 s none of 160.
+# streams lost their status in a test, all of clients that never waited; with 0.5 s 1 of 240.
 _AGE_LINGER_SECONDS = 0.5
 # Of the age of a connection, by which its streams end later by chance: those of many clients that
 # came together do not go together.

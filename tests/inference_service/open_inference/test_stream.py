@@ -242,20 +242,29 @@ def test_a_stream_ends_in_order_at_its_connections_age(
     with inference_server(store, tmp_path, server_options=options) as server:
         server.publish()
         ended = threading.Event()
+        # Of requests without an answer, fewer than the server reads.
+        places = threading.Semaphore(24)
         sent = 0
 
         def requests() -> Iterator[pb.ModelInferRequest]:
             nonlocal sent
-            while not ended.is_set():
+            while places.acquire() and not ended.is_set():
                 yield message(sent, id=str(sent))
                 sent += 1
 
         with grpc.insecure_channel(server.address) as channel:
             found: list[str] = []
             answers = stub(channel).ModelStreamInfer(requests())
+
+            def take() -> None:
+                for answer in answers:
+                    found.append(answer.infer_response.id)
+                    places.release()
+
             with pytest.raises(grpc.RpcError) as caught:
-                found.extend(answer.infer_response.id for answer in answers)
+                take()
             ended.set()
+            places.release()
             # No hole: what was read was answered, and nothing else was read.
             assert found == [str(number) for number in range(len(found))]
             assert 0 < len(found) < sent
