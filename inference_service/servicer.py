@@ -41,7 +41,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamPredictRequest], context: _Context
     ) -> AsyncIterator[pb.StreamPredictResponse]:
         """Answers many requests; an error belongs to its request."""
-        self._core.streams.add(context)
+        end = self._core.streams.add(context)
 
         async def answer(message: pb.StreamPredictRequest) -> pb.StreamPredictResponse:
             request = message.request
@@ -58,7 +58,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             answer,
             window=self._core.stream_window,
             keeps_order=lambda first: first.in_request_order,
-            stop=self._core.streams.ending,
+            end=end,
         )
         try:
             async for response in answers:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
-from service_kit import errors
+from service_kit.open_streams import StreamEnd
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -18,7 +18,7 @@ async def answer_all(
     *,
     window: int,
     keeps_order: Callable[[Request], bool],
-    stop: asyncio.Event,
+    end: StreamEnd,
 ) -> AsyncGenerator[Response, None]:
     """Yields one response a request, as they are ready or in the order of the requests.
 
@@ -31,22 +31,24 @@ async def answer_all(
         answer: must not raise for what concerns one request alone.
         window: requests in flight, at least 1.
         keeps_order: asked once, with the first request.
-        stop: once set, no further request is read; what was read is answered.
+        end: once it is told, no further request is read; what was read is answered.
 
     Raises:
-        ServerStopping: at the end, when `stop` and not the requests ended the reading.
+        ServerStopping: at the end, when `end` and not the requests ended the reading.
     """
     reading = _Reading(requests, answer, window, keeps_order)
-    reader = asyncio.create_task(reading.read(stop))
+    reader = asyncio.create_task(reading.read(end))
     reader.add_done_callback(lambda _: reading.ready.put_nowait(None))
-    stopping = asyncio.create_task(stop.wait())
-    stopping.add_done_callback(lambda _: reader.cancel() if stop.is_set() else None)
+    stopping = asyncio.create_task(end.wait())
+    stopping.add_done_callback(lambda _: reader.cancel() if reading.is_to_be_cut(end) else None)
     try:
         while (task := await reading.ready.get()) is not None:
             response = await task
             reading.running.discard(task)
             yield response
             reading.places.release()
+        if reading.was_cut:
+            await end.linger()
         await reader
     finally:
         unfinished = (stopping, reader, *reading.running)
@@ -72,20 +74,26 @@ class _Reading(Generic[Request, Response]):
         # Tasks to hand out, in their order; None: there will be no more.
         self.ready: asyncio.Queue[asyncio.Task[Response] | None] = asyncio.Queue()
         self.running: set[asyncio.Task[Response]] = set()
+        self._requests_ended = False
+        self.was_cut = False
 
-    async def read(self, stop: asyncio.Event) -> None:
-        """Reads to the end, or until it is cancelled because of `stop`."""
+    def is_to_be_cut(self, end: StreamEnd) -> bool:
+        """Whether there may be requests that are not to be read any more."""
+        return end.is_told and not self._requests_ended
+
+    async def read(self, end: StreamEnd) -> None:
+        """Reads to the end, or until it is cancelled because of `end`."""
         try:
             await self._read_all()
+            self._requests_ended = True
         except asyncio.CancelledError:
-            if not stop.is_set():
+            if not end.is_told:
                 raise
+            self.was_cut = True
         if self.running:
             await asyncio.wait(self.running)
-        if stop.is_set():
-            raise errors.ServerStopping(
-                "the server is going away: send what has no answer to another one"
-            )
+        if self.was_cut:
+            raise end.error()
 
     async def _read_all(self) -> None:
         in_order: bool | None = None

@@ -46,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         Args:
             access: admits; None: everybody.
             observers: are told of each call at its end; must not raise or block.
-            gate: counts calls, and refuses them when it is closed.
+            gate: counts calls, and refuses them when it is closed or full.
             spans: write down the calls; None: nobody traces them.
             clock: seconds.
         """
@@ -78,15 +78,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def begin(context: _Context) -> ServedCall:
             return ServedCall(method, context, self._rules)
 
-        if not handler.request_streaming and self._is_refused_early(handler_call_details):
-
-            async def refused(_messages: Any, context: _Context) -> None:
-                # Refused again, for what it is.
-                async with begin(context):
-                    return
-
-            # gRPC would read the whole message of another kind of rpc first.
-            return grpc.stream_stream_rpc_method_handler(refused)
+        # gRPC would read the whole message of another kind of rpc first.
+        refusal = self._rules.gate.refusal(method)
+        if refusal or (
+            not handler.request_streaming and self._is_refused_early(handler_call_details)
+        ):
+            return grpc.stream_stream_rpc_method_handler(_refusing(begin, refusal))
         guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
@@ -100,6 +97,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._rules.access.refuses(
             str(details.method), authorizations(details.invocation_metadata)
         )
+
+
+_Begin = Callable[[_Context], ServedCall]
+
+
+def _refusing(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler:
+    async def refused(_messages: Any, context: _Context) -> None:
+        # Refused for what it is: by its access first, and if nothing else for `refusal`.
+        async with begin(context):
+            if refusal:
+                raise refusal
+
+    return refused
 
 
 def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
@@ -120,9 +130,6 @@ def _parse_each(deserialize: _Deserialize) -> Callable[[AsyncIterator[bytes]], A
             yield parse(message)
 
     return parse_all
-
-
-_Begin = Callable[[_Context], ServedCall]
 
 
 def _guarded_coroutine(

@@ -180,6 +180,10 @@ class TooManyStreams(PbserveError):
     """The connection has as many open streams as it may have."""
 
 
+class TooManyCalls(PbserveError):
+    """The server has as many calls in flight as it may have."""
+
+
 class QueueFull(PbserveError):
     """The card has as many images waiting as it may have."""
 

@@ -1,4 +1,4 @@
-"""Calls in flight, and how the last of them are answered before a port is closed."""
+"""Calls in flight: how many there may be, and how the last are answered before a port closes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import contextlib
 
 from service_kit import errors
 
-# Health is watched until the end and reflection may be: neither holds it up, or is refused.
+# Health is watched until the end and reflection may be: neither holds it up, or is refused; and
+# health has to answer above all when all else is full.
 _UNCOUNTED = "/grpc."
 # Calls that a client had sent when the gate was closed have arrived so much later, and those that
 # were answered last are read.
 _LINGER_SECONDS = 0.2
+# By then a server that answers at all has answered many of those it has.
+_RETRY_SECONDS = 1.0
 
 
 class Gate:
@@ -21,8 +24,13 @@ class Gate:
     nothing that tells them to try another server.
     """
 
-    def __init__(self) -> None:
-        """Begins open."""
+    def __init__(self, most: int | None = None) -> None:
+        """Begins open; `most` calls may be inside, a stream being one; None: any number.
+
+        What waits for a card is bounded by images and bytes; this bounds what is in memory besides,
+        with messages that have been read.
+        """
+        self._most = most
         self._closed = False
         self._inside = 0
         self._empty = asyncio.Event()
@@ -33,13 +41,26 @@ class Gate:
 
         Raises:
             ServerStopping: the gate is closed.
+            TooManyCalls: as many calls are inside as may be.
         """
         if method.startswith(_UNCOUNTED):
             return
         if self._closed:
             raise errors.ServerStopping("the server is going away: ask another one")
+        if refusal := self.refusal(method):
+            raise refusal
         self._inside += 1
         self._empty.clear()
+
+    def refusal(self, method: str) -> errors.TooManyCalls | None:
+        """Returns why no further call of a full method is let in for now; None: it is."""
+        if self._most is None or self._inside < self._most or method.startswith(_UNCOUNTED):
+            return None
+        return errors.TooManyCalls(
+            f"the server has {self._inside} calls in flight, as many as it may have: call later, "
+            "or another replica",
+            retry_after=_RETRY_SECONDS,
+        )
 
     def leave(self, method: str) -> None:
         """Ends the count of a call that was let in."""

@@ -58,6 +58,8 @@ class Listener:
             max_message_bytes=settings.max_message_bytes,
             max_connection_streams=settings.max_connection_streams,
             connection_seconds=settings.connection_seconds,
+            max_calls=settings.max_calls,
+            keepalive=settings.keepalive,
             access=self._access,
             observers=observers,
             spans=CallSpans(tracing.tracer, open_to_all) if tracing else None,

@@ -19,13 +19,16 @@ from service_kit.call_spans import CallSpans
 from service_kit.credentials import TlsCredentials
 from service_kit.gate import Gate
 from service_kit.health import LIVE, OVERALL, Health
+from service_kit.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.open_streams import OpenStreams
 from service_kit.process_end import end_when_lost
 from service_kit.reflection import add_reflection
 from service_kit.served_call import FinishedCall
+from service_kit.server_arguments import keepalive_arguments, server_arguments
 
-# Of calls, streams among them, on a connection that has reached its age.
-_CONNECTION_GRACE_MS = 60_000
+# At the very end there are calls that came last, and are being refused, and those that watch
+# health, which never end by themselves.
+_LAST_CALLS_SECONDS = 0.5
 
 
 class Server:
@@ -37,6 +40,8 @@ class Server:
         max_message_bytes: int,
         max_connection_streams: int | None = None,
         connection_seconds: float | None = None,
+        max_calls: int | None = None,
+        keepalive: Keepalive = DEFAULT_KEEPALIVE,
         access: Access | None = None,
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         spans: CallSpans | None = None,
@@ -46,27 +51,20 @@ class Server:
         Args:
             max_message_bytes: of one message, in each direction.
             max_connection_streams: open streams of requests on one connection; None: any number.
-            connection_seconds: after which a connection is closed, calls finished first, so that
-                clients look for servers again; None: never.
+            connection_seconds: after which a connection is closed, calls finished and streams
+                ended first, so that clients look for servers again; None: never.
+            max_calls: in flight, a stream being one; None: any number.
+            keepalive: pings in both directions.
             access: who may call what; None: everybody everything.
             observers: are told of each call at its end.
             spans: write down the calls; None: nobody traces them.
         """
         self.health = Health()
-        self.streams = OpenStreams(max_connection_streams)
-        options = [
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
-            # Two servers must not share a port without knowing of each other.
-            ("grpc.so_reuseport", 0),
-        ]
-        if connection_seconds:
-            options += [
-                ("grpc.max_connection_age_ms", round(connection_seconds * 1e3)),
-                ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
-            ]
-        self._gate = Gate()
+        self.streams = OpenStreams(max_connection_streams, connection_seconds)
+        self._keepalive = keepalive_arguments(keepalive)
+        self._gate = Gate(max_calls)
         interceptor = CallInterceptor(access, observers, gate=self._gate, spans=spans)
+        options = server_arguments(max_message_bytes, connection_seconds) + self._keepalive
         self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
         self._probed: grpc.aio.Server | None = None
@@ -115,7 +113,7 @@ class Server:
         Raises:
             InvalidRequest: the address cannot be listened on.
         """
-        self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0), *self._keepalive])
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._probed)
         port = _opened(self._probed, address, None)
         await self._probed.start()
@@ -138,7 +136,7 @@ class Server:
         # The other half is for the calls that came until the streams had ended.
         await self.streams.end(grace_seconds / 2)
         await self._gate.close(left())
-        await self.grpc.stop(left())
+        await self.grpc.stop(min(_LAST_CALLS_SECONDS, left()))
         if self._probed:
             # Last: a probe that cannot connect would have the process killed.
             await self._probed.stop(None)

@@ -10,6 +10,7 @@ import typer
 
 from service_kit.address import parse_address
 from service_kit.console import LogFormatOption, one_line_errors
+from service_kit.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.option_group import Command, option_group
 from service_kit.serving_settings import Listening, Serving, tls_files
 
@@ -72,13 +73,41 @@ def serving_options(
             declared=["--reflection/--no-reflection"],
         ),
         option("max_message_mb", int, max_message_mb, "MiB in one message.", min=1, max=2047),
+        option(
+            "max_calls",
+            int,
+            8192,
+            "Calls in flight; a stream is one. Others are told to come later.",
+            min=1,
+        ),
         option("connection_streams", int, 1024, "Open streams on one connection.", min=1),
         option(
             "max_connection_age",
             float,
             0.0,
-            "Seconds after which clients have to connect anew, so that new servers get load; 0: "
-            "never.",
+            "Seconds after which clients have to connect anew, so that new servers get load; open "
+            "streams end then, or up to a tenth later. 0: never.",
+            min=0,
+        ),
+        option(
+            "keepalive_time",
+            float,
+            DEFAULT_KEEPALIVE.seconds,
+            "Seconds without a sign of a client after which it is pinged; 0: never.",
+            min=0,
+        ),
+        option(
+            "keepalive_timeout",
+            float,
+            DEFAULT_KEEPALIVE.timeout_seconds,
+            "Seconds to answer that ping; then its connection is closed, and its calls end.",
+            min=0.001,
+        ),
+        option(
+            "min_ping_interval",
+            float,
+            DEFAULT_KEEPALIVE.least_ping_seconds,
+            "Seconds between two pings of a client; more often, and it is cut off. 0: any.",
             min=0,
         ),
         option("lame_duck", float, 0.0, "Seconds from NOT_SERVING to no new calls.", min=0),
@@ -107,8 +136,12 @@ def _serving(
     metrics_listen: str,
     reflection: bool,
     max_message_mb: int,
+    max_calls: int,
     connection_streams: int,
     max_connection_age: float,
+    keepalive_time: float,
+    keepalive_timeout: float,
+    min_ping_interval: float,
     lame_duck: float,
     grace: float,
     log_format: LogFormatOption,
@@ -123,8 +156,10 @@ def _serving(
             health_address=parse_address(health_listen) if health_listen else None,
             reflects=reflection,
             max_message_bytes=max_message_mb * _MEBIBYTE,
+            max_calls=max_calls,
             max_connection_streams=connection_streams,
             connection_seconds=max_connection_age or None,
+            keepalive=Keepalive(keepalive_time, keepalive_timeout, min_ping_interval),
         )
         metrics = parse_address(metrics_listen)
         return Serving(listening, metrics, lame_duck, grace, log_format.value, access_log_every)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from service_kit import errors
 from service_kit.address import Address
+from service_kit.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.logs import LogFormat
 
 
@@ -53,8 +55,10 @@ class Listening:
         health_address: of a second, plain port for health alone; None: there is none.
         reflects: whether clients may ask for the contract.
         max_message_bytes: of one message.
-        connection_seconds: after which a connection is closed; None: never.
+        max_calls: in flight, a stream being one; None: any number.
         max_connection_streams: open streams of requests on one connection; None: any number.
+        connection_seconds: after which a connection is closed; None: never.
+        keepalive: pings on connections.
     """
 
     address: Address
@@ -64,15 +68,20 @@ class Listening:
     health_address: Address | None = None
     reflects: bool = True
     max_message_bytes: int = 64 * 2**20
+    max_calls: int | None = None
     max_connection_streams: int | None = None
     connection_seconds: float | None = None
+    keepalive: Keepalive = DEFAULT_KEEPALIVE
 
     def __post_init__(self) -> None:
-        """Checks that nothing is open by oversight.
+        """Checks that nothing is open by oversight, and the age.
 
         Raises:
-            InvalidRequest: it would be.
+            InvalidRequest: it would be, or the age is no time.
         """
+        age = self.connection_seconds
+        if age is not None and not (age > 0 and math.isfinite(age)):
+            raise errors.InvalidRequest(f"give --max-connection-age as seconds: it is {age}")
         if not (self.tls or self.insecure or self.address.is_loopback):
             raise errors.InvalidRequest(
                 f"{self.address} is open to other machines and would be plain: give --tls-cert and "

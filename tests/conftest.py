@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,16 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
     options = ("--store", str(store), "--checkpoint-root", str(GOLDEN))
     with running("exporter_service", *options, log=folder / "log") as service:
         yield RunningExporter(service, store)
+
+
+def pytest_configure() -> None:
+    """Has SIGINT do what it does in a terminal, here and in what tests start.
+
+    A run in the background of a script, or under nohup, begins with SIGINT ignored, which every
+    process that it starts inherits: Ctrl-C could not be tried.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

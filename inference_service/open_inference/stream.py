@@ -34,7 +34,7 @@ async def answer_stream(
         context: of the call.
         method: full name of the rpc, for the log.
     """
-    core.streams.add(context)
+    end = core.streams.add(context)
     metadata = context.invocation_metadata() or ()
     wants_status = any(key == _WANTS_STATUS and value == "true" for key, value in metadata)
 
@@ -58,7 +58,7 @@ async def answer_stream(
         answer_one,
         window=core.stream_window,
         keeps_order=lambda _: True,
-        stop=core.streams.ending,
+        end=end,
     )
     try:
         async for response in answers:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import threading
@@ -19,9 +20,12 @@ from inference_service.question import Answer
 from inference_service.tensor_codec import encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
+from service_kit.address import Address
 from service_kit.artifact_store import ArtifactStore
+from service_kit.keepalive import Keepalive
 from tests.support.engines import MeanEngine, pixels
 from tests.support.inference_server import InferenceServer, inference_server
+from tests.support.tcp_proxy import tcp_proxy
 
 WAIT = 30.0
 
@@ -570,3 +574,42 @@ async def test_a_thousand_open_streams_are_answered(server: InferenceServer) -> 
         for stream in streams:
             await stream.done_writing()
         assert [await stream.read() for stream in streams] == [grpc.aio.EOF] * count
+
+
+async def test_a_client_that_has_vanished_frees_its_stream_and_its_places(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    options = {
+        "keepalive": Keepalive(seconds=0.1, timeout_seconds=0.1),
+        "max_connection_streams": 1,
+    }
+
+    def outstanding() -> int:
+        card = near.GetModel(pb.GetModelRequest(model="m")).model.versions[0].cards[0]
+        return int(card.outstanding_images)
+
+    async def until(images: int) -> None:
+        while await asyncio.to_thread(outstanding) != images:
+            await asyncio.sleep(0.01)
+
+    with (
+        inference_server(store, tmp_path, window=8, server_options=options) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        server.publish(cards=1)
+        near: Any = inference_pb2_grpc.InferenceServiceStub(channel)
+        server.engines[0].gate.clear()
+        host, _, port = server.address.rpartition(":")
+        async with (
+            tcp_proxy(Address(host, int(port))) as proxy,
+            grpc.aio.insecure_channel(proxy.address) as far,
+        ):
+            lost: Any = inference_pb2_grpc.InferenceServiceStub(far)
+            call = lost.StreamPredict(streamed(*[request(n) for n in range(20)]))
+            reading = asyncio.create_task(call.read())
+            # Its window is full: what is in the engine, and what waits.
+            await until(8)
+            proxy.vanish()
+            await until(0)
+            assert server.on_loop(lambda: server.core.streams._open) == {}
+            reading.cancel()

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,12 +28,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., InferenceServer]]:
     """Starts servers of model m, each with its own store; `add` is what it adds to the mean."""
     with contextlib.ExitStack() as running:
 
-        def start_one(add: int = 0, port: int = 0, **options: int) -> InferenceServer:
+        def start_one(add: int = 0, port: int = 0, **options: Any) -> InferenceServer:
             folder = tmp_path / f"server{add}"
             folder.mkdir(exist_ok=True)
             store = ArtifactStore(str(folder / "models"))
             store.create()
-            server = inference_server(store, folder, port=port, **options)  # type: ignore[arg-type]
+            server = inference_server(store, folder, port=port, **options)
             opened = running.enter_context(server)
             opened.publish(str(add).encode(), cards=1)
             return opened
@@ -175,3 +176,72 @@ def test_a_server_that_stays_away_ends_the_stream(start: Callable[..., Inference
     assert len(indices) == len(set(indices))
     # What was answered before is not lost with the rest.
     assert set(range(40)) <= set(indices)
+
+
+def streams_of(server: InferenceServer) -> int:
+    """Returns how many streams have ended so far."""
+    calls = server.metrics.calls
+    return sum(n for (method, _), n in calls._ended.items() if method.endswith("/StreamPredict"))
+
+
+class UntilAged:
+    """Images by number, until so many streams have ended, and a few more."""
+
+    def __init__(self, server: InferenceServer, ends: int) -> None:
+        self._server, self._ends, self.given = server, ends, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while self._server.on_loop(lambda: streams_of(self._server)) < self._ends:
+            for _ in range(50):
+                yield pixels(self.given)
+                self.given += 1
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_stream_outlives_its_connections(
+    start: Callable[..., InferenceServer], *, in_order: bool
+) -> None:
+    server = start(server_options={"connection_seconds": 0.3})
+    groups = UntilAged(server, 4)
+    with InferenceClient(server.address, retry=QUICK) as client:
+        answers = list(client.stream("m", groups, window=32, in_request_order=in_order))
+    indices = [answer.index for answer in answers]
+    assert sorted(indices) == list(range(groups.given))
+    assert all(value(answer) == answer.index for answer in answers)
+    assert not in_order or indices == sorted(indices)
+
+
+async def test_an_asyncio_stream_outlives_its_connections(
+    start: Callable[..., InferenceServer],
+) -> None:
+    server = start(server_options={"connection_seconds": 0.3})
+    given = 0
+
+    async def groups() -> AsyncIterator[np.ndarray]:
+        nonlocal given
+        while server.on_loop(lambda: streams_of(server)) < 4:
+            for _ in range(50):
+                yield pixels(given)
+                given += 1
+
+    async with AsyncInferenceClient(server.address, retry=QUICK) as client:
+        answers = [answer async for answer in client.stream("m", groups(), window=32)]
+    assert sorted(answer.index for answer in answers) == list(range(given))
+    assert all(value(answer) == answer.index for answer in answers)
+
+
+def test_a_stream_that_waits_for_images_outlives_its_connection(
+    start: Callable[..., InferenceServer],
+) -> None:
+    server = start(server_options={"connection_seconds": 0.1})
+    # The retries of a new client have to do.
+    with InferenceClient(server.address) as client:
+
+        def groups() -> Iterator[np.ndarray]:
+            for number in range(3):
+                yield pixels(number)
+                while server.on_loop(lambda: streams_of(server)) <= number:
+                    pass
+
+        answers = list(client.stream("m", groups()))
+    assert [value(answer) for answer in answers] == [0, 1, 2]

@@ -8,17 +8,18 @@ import pytest
 
 from inference_service.streaming import answer_all
 from service_kit import errors
+from service_kit.open_streams import StreamEnd
 
 
 def answered(
-    requests: Any, answer: Any, *, window: int, in_order: bool = False, stop: Any = None
+    requests: Any, answer: Any, *, window: int, in_order: bool = False, end: Any = None
 ) -> AsyncGenerator[Any, None]:
     return answer_all(
         requests,
         answer,
         window=window,
         keeps_order=lambda _: in_order,
-        stop=stop or asyncio.Event(),
+        end=end or StreamEnd(),
     )
 
 
@@ -140,13 +141,13 @@ async def test_a_server_that_stops_answers_what_it_has_read_and_says_so(window: 
             yield number
         await asyncio.Event().wait()
 
-    answers, stop = Answers(), asyncio.Event()
-    stream = answered(endless(), answers, window=window, stop=stop)
+    answers, end = Answers(), StreamEnd()
+    stream = answered(endless(), answers, window=window, end=end)
     first = asyncio.ensure_future(stream.__anext__())
     await settle()
     read = min(window, 5)
     assert sorted(answers.waiting) == list(range(read))
-    stop.set()
+    end.tell()
     await settle()
     for number in range(read):
         answers.give(number)
@@ -154,4 +155,39 @@ async def test_a_server_that_stops_answers_what_it_has_read_and_says_so(window: 
     with pytest.raises(errors.ServerStopping, match="send what has no answer"):
         got.extend([answer async for answer in stream])
     assert sorted(answers.waiting) == list(range(read))
+    assert answers.cancelled == []
+
+
+async def test_at_its_connections_age_a_stream_ends_as_when_the_server_stops() -> None:
+    async def endless() -> AsyncIterator[int]:
+        yield 0
+        await asyncio.Event().wait()
+
+    answers, end = Answers(), StreamEnd()
+    stream = answered(endless(), answers, window=3, end=end)
+    first = asyncio.ensure_future(stream.__anext__())
+    await settle()
+    end.tell(aged=True)
+    await settle()
+    answers.give(0)
+    assert await first == 0
+    with pytest.raises(errors.ServerStopping, match="connect anew") as caught:
+        await stream.__anext__()
+    assert caught.value.retry_after == 0.0
+
+
+@pytest.mark.parametrize("aged", [True, False])
+async def test_requests_that_had_ended_are_answered_whatever_ends_the_stream(
+    *,
+    aged: bool,
+) -> None:
+    answers, end = Answers(), StreamEnd()
+    stream = answered(Source(3), answers, window=8, end=end)
+    first = asyncio.ensure_future(stream.__anext__())
+    await settle()
+    end.tell(aged=aged)
+    await settle()
+    for number in range(3):
+        answers.give(number)
+    assert sorted([await first, *[answer async for answer in stream]]) == [0, 10, 20]
     assert answers.cancelled == []

@@ -19,6 +19,7 @@ from service_kit.health import LIVE, OVERALL
 from service_kit.listener import Listener
 from service_kit.roles import Role
 from service_kit.serving_settings import Listening, tls_files
+from tests.support import http2
 from tests.support.certificates import Authority
 from tests.support.tokens import write_access_file
 
@@ -337,38 +338,20 @@ async def test_a_connection_that_is_old_is_closed_and_no_call_is_lost(
     await listener.server.drain(lame_duck_seconds=0, grace_seconds=5)
 
 
-def http2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Returns a frame of RFC 9113, section 4.1."""
-    header = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
-    return header + payload
-
-
-def literal(name: bytes, value: bytes) -> bytes:
-    """Returns a header of RFC 7541, section 6.2.2, not indexed."""
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
 async def test_a_path_that_is_no_text_costs_its_own_call_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    headers = {
-        b":method": b"POST",
-        b":scheme": b"http",
-        b":path": b"/\xff",
-        b":authority": b"localhost",
-        b"content-type": b"application/grpc",
-        b"te": b"trailers",
-    }
-    block = b"".join(literal(name, value) for name, value in headers.items())
     settings = Listening(ANY_PORT, health_address=ANY_PORT)
     async with listening(capsys, settings) as (listener, address):
         probed = str(listener.health_address)
         for target in (address, probed):
             host, _, port = target.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b""))
-            # HEADERS with END_HEADERS, then an empty message with END_STREAM.
-            writer.write(http2_frame(1, 4, 1, block) + http2_frame(0, 1, 1, bytes(5)))
+            writer.write(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, b""))
+            block = http2.call_headers(b"/\xff")
+            writer.write(http2.frame(http2.HEADERS, http2.END_HEADERS, 1, block))
+            # An empty message.
+            writer.write(http2.frame(http2.DATA, http2.END_STREAM, 1, bytes(5)))
             await writer.drain()
             # Whatever it answers: it has read the call when it does.
             while b"\x01" not in (frame := await asyncio.wait_for(reader.read(65536), 20)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,13 +58,18 @@ class InferenceServer:
         """All engines that were made."""
         return self.made.made
 
-    async def start(self, window: int, defaults: ModelDefaults, port: int = 0) -> None:
+    async def start(
+        self, window: int, defaults: ModelDefaults, port: int, options: Mapping[str, Any]
+    ) -> None:
         self.rules = ModelRules(defaults)
         self.registry = Registry(self.rules.labels)
         access = Access({**RPC_ROLES, **ALWAYS_OPEN, **REFLECTION}, self.access)
         self.metrics = ServerMetrics(self.registry)
         self.server = Server(
-            max_message_bytes=_MAX_MESSAGE_BYTES, access=access, observers=[self.metrics.calls]
+            max_message_bytes=_MAX_MESSAGE_BYTES,
+            access=access,
+            observers=[self.metrics.calls],
+            **options,
         )
         self.hot = HotLoader(
             self.store,
@@ -145,14 +150,15 @@ def inference_server(
     port: int = 0,
     access: AccessRules | None = None,
     shared_memory: bool = True,
+    server_options: Mapping[str, Any] | None = None,
 ) -> Iterator[InferenceServer]:
-    """Runs the server until the block ends."""
+    """Runs the server until the block ends; `server_options` are those of `Server`."""
     server = InferenceServer(store, folder)
     server.access, server.shared_memory = access, shared_memory
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
     limits = defaults or ModelDefaults(max_batch_size=4, queue_images=queue_images)
-    server.call(server.start(window, limits, port))
+    server.call(server.start(window, limits, port, server_options or {}))
     try:
         yield server
     finally:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +16,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from inference_service.open_inference.stream import _WANTS_STATUS
+from service_kit import errors
 from service_kit.artifact_store import ArtifactStore
 from service_kit.status import from_rpc_error
 from tests.support.inference_server import InferenceServer, inference_server
@@ -229,3 +233,61 @@ def test_streams_leave_nothing_when_their_client_goes(server: InferenceServer, c
         pass
     result = client.infer("m", [image_input(1)])
     np.testing.assert_array_equal(result.as_numpy("probs"), [[1, 1, 1]])
+
+
+def test_a_stream_ends_in_order_at_its_connections_age(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    options = {"connection_seconds": 0.3}
+    with inference_server(store, tmp_path, server_options=options) as server:
+        server.publish()
+        ended = threading.Event()
+        # Of requests without an answer, fewer than the server reads.
+        places = threading.Semaphore(24)
+        sent = 0
+
+        def requests() -> Iterator[pb.ModelInferRequest]:
+            nonlocal sent
+            while places.acquire() and not ended.is_set():
+                yield message(sent, id=str(sent))
+                sent += 1
+
+        with grpc.insecure_channel(server.address) as channel:
+            found: list[str] = []
+            answers = stub(channel).ModelStreamInfer(requests())
+
+            def take() -> None:
+                for answer in answers:
+                    found.append(answer.infer_response.id)
+                    places.release()
+
+            with pytest.raises(grpc.RpcError) as caught:
+                take()
+            ended.set()
+            places.release()
+            # No hole: what was read was answered, and nothing else was read.
+            assert found == [str(number) for number in range(len(found))]
+            assert 0 < len(found) < sent
+            error = from_rpc_error(caught.value)
+            assert isinstance(error, errors.ServerStopping)
+            assert "--max-connection-age" in error.message
+            assert error.retry_after == 0.0
+            # A new connection is there for the asking.
+            assert stub(channel).ServerLive(pb.ServerLiveRequest()).live
+
+
+def test_what_a_client_had_sent_in_full_is_answered_at_its_connections_age(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    options = {"connection_seconds": 0.1}
+    with inference_server(store, tmp_path, server_options=options) as server:
+        server.publish()
+        engine = server.engines[0]
+        engine.gate.clear()
+        with grpc.insecure_channel(server.address) as channel:
+            answers = stub(channel).ModelStreamInfer(iter([message(7, id="a")]))
+            assert engine.started.acquire(timeout=30)
+            server.call(asyncio.sleep(0.2))
+            engine.gate.set()
+            assert [answer.infer_response.id for answer in answers] == ["a"]
+            assert answers.code() is grpc.StatusCode.OK
