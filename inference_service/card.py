@@ -158,7 +158,7 @@ class Card:
     def came_back(self, ended: float, now: float) -> None:
         """Hears when an answer was on its way out, of a batch that had ended before."""
         with self._changed:
-            self._engine.times.returned(now - ended)
+            self._engine.times.returned(ended, now)
 
     def fill(self, pending: Pending, inputs: Tensors) -> None:
         """Queues a request that has a place here; what becomes of it is in its answer.

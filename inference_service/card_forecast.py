@@ -12,6 +12,8 @@ from inference_service.pending import Pending
 from inference_service.run_times import Estimate, RunTimes
 from service_kit import errors
 
+_SPARE = 1.25
+
 
 class CardForecast:
     """Looks at a card's queue by the clock: on arrival of a request, and when a batch begins."""
@@ -24,6 +26,8 @@ class CardForecast:
         self._blank_values = max(1, _values(lane.blank))
         # Images of the queue that will not be reached, as seen once since the last batch was taken.
         self._lost: dict[Priority, float] | None = None
+        # Whether somebody was too late since the queue was empty.
+        self._overloaded = False
 
     def weight(self, inputs: Tensors) -> float:
         """Returns the weight of each image; see `Estimate`."""
@@ -73,6 +77,7 @@ class CardForecast:
             done = estimate.running + seconds_of(ahead + own, limit, seconds) + back
         if done <= left:
             return None
+        self._overloaded = True
         return errors.QueueFull(
             f"the deadline passes in {left:.3f} s, and card {self._card} needs about {done:.3f} s "
             f"with what waits there: give {images} more time, send it later, or to another server",
@@ -89,18 +94,25 @@ class CardForecast:
             batch = self._queue.take(limits.batch)
         else:
             seconds = _padded(estimate, limits)
-            batch, late = self._queue.take_timely(limits.batch, now + estimate.way_back, seconds)
+            batch, late = self._queue.take_timely(
+                limits.batch, now + estimate.way_back, seconds, overloaded=self._overloaded
+            )
+        self._overloaded = bool(self._queue) and (self._overloaded or bool(late))
         for pending, part in batch:
             self._places.begin(pending.priority, part.images)
         self._lost = None
         return batch, late
 
     def needed(self, now: float, limits: CardLimits) -> float:
-        """Returns the seconds that a full batch takes with the way back; 0: not known."""
+        """Returns the seconds that a request needs when it begins to wait no longer; 0: not known.
+
+        A full batch's, and some to spare: a thread that waits does not wake up on the dot.
+        """
         estimate = self._times.estimate(now)
         if estimate is None:
             return 0.0
-        return seconds_of(limits.batch, limits.batch, _padded(estimate, limits)) + estimate.way_back
+        seconds = _padded(estimate, limits)(limits.batch, 1.0)
+        return _SPARE * (seconds + estimate.way_back)
 
     def _waiting(self) -> dict[Priority, float]:
         if not self._any_size:

@@ -57,7 +57,7 @@ class CardQueue:
         return batch
 
     def take_timely(
-        self, limit: int, now: float, seconds: BatchSeconds
+        self, limit: int, now: float, seconds: BatchSeconds, *, overloaded: bool
     ) -> tuple[list[tuple[Pending, Slice]], list[Pending]]:
         """Takes the next batch, and those who are too late for it and for any other.
 
@@ -65,6 +65,7 @@ class CardQueue:
             limit: images in a batch.
             now: of the deadlines' clock, plus what answers take on their way back.
             seconds: that a batch takes.
+            overloaded: see `timely_batch`.
         """
         seen: list[Pending] = []
 
@@ -73,7 +74,7 @@ class CardQueue:
                 seen.append(pending)
                 yield timed
 
-        found = timely_batch(waiting(), limit, seconds)
+        found = timely_batch(waiting(), limit, seconds, overloaded=overloaded)
         batch = [(seen[part.position], part) for part in found.batch]
         late = [seen[position] for position in found.late]
         for pending in late:

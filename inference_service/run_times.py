@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from inference_service.batch_limit import BatchTiming
 
-# Runs, and answers on their way back, that an estimate stands on; and the share of them that take
-# no longer than it says. One that a stall has spoiled is above that share and changes nothing.
-_RUNS, _ANSWERS = 16, 64
-_SHARE = 0.9
-# A card that has had nothing to do for so many seconds knows nothing: what it knew may be wrong by
-# now, and if that kept requests out, no run would ever put it right.
-_FORGOTTEN_AFTER = 1.0
+# Runs that an estimate stands on, and the share of them that take no longer than it says: the few
+# that a stall has spoiled change nothing. With more of them, a busy machine's stalls keep out what
+# has a deadline of 3 batch times; with fewer, more answers come late (in simulations, see
+# tests/inference_service/test_card_forecast.py, a share of 0.75 loses least over all).
+_RUNS = 16
+_SHARE = 0.75
+# A card that has had nothing to do for so many times its last run, or for so many seconds, knows
+# nothing: what it knew may be wrong by now, and if that kept requests out, no run would ever put
+# it right. So of a card that refuses everything a fifth of the time goes into tries.
+_FORGOTTEN_RUNS, _FORGOTTEN_SECONDS = 4.0, 1.0
 # The way back that can be measured ends where the answer is given to gRPC. The network, the caller
 # and the request's own way here are about as long again, and on a quiet machine these seconds:
 # a call that computes nothing takes 1 to 2 ms on loopback (benchmarks/clients.py).
@@ -55,16 +58,18 @@ class RunTimes:
         # By the power of two that the batches' sizes have reached: seconds in units of warming's.
         self._ratios: dict[int, deque[float]] = {}
         self._ratio: dict[int, float] = {}
-        self._ways: deque[float] = deque(maxlen=_ANSWERS)
+        # The way back of each run's last answer, by when the run had ended.
+        self._ways: dict[float, float] = {}
         self._way = 0.0
         self._running: tuple[float, int, float] | None = None
-        self._ended = -math.inf
+        self._ended, self._took = -math.inf, 0.0
 
     def began(self, now: float, images: int, weight: float) -> None:
         """A batch of so many images, padding included, has begun."""
-        if now - self._ended > _FORGOTTEN_AFTER:
+        if self._is_forgotten(now):
             self._ratios.clear()
             self._ratio.clear()
+            self._ways.clear()
         self._running = now, images, weight
 
     def ended(self, now: float, *, ran: bool) -> None:
@@ -73,6 +78,7 @@ class RunTimes:
         if not ran or running is None:
             return
         began, images, weight = running
+        self._took = now - began
         unit = self._warmed(images) * weight
         if unit <= 0:
             return
@@ -80,13 +86,16 @@ class RunTimes:
         if key not in self._ratios:
             # What was expected is one voice among them: a first run that stalls is outvoted.
             self._ratios[key] = deque([self._expected(key)], maxlen=_RUNS)
-        self._ratios[key].append((now - began) / unit)
+        self._ratios[key].append(self._took / unit)
         self._ratio[key] = _most(self._ratios[key])
 
-    def returned(self, seconds: float) -> None:
-        """An answer was given to gRPC so many seconds after its run."""
-        self._ways.append(min(max(0.0, seconds), _LONGEST_WAY))
-        self._way = _most(self._ways)
+    def returned(self, ended: float, now: float) -> None:
+        """An answer was given to gRPC, of a run that had ended before."""
+        # Answers of one run, and of one stall, are one observation.
+        self._ways[ended] = min(max(0.0, now - ended), _LONGEST_WAY)
+        if len(self._ways) > _RUNS:
+            del self._ways[min(self._ways)]
+        self._way = _most(self._ways.values())
 
     def estimate(self, now: float) -> Estimate | None:
         """Returns what is known; None: nothing, since there were no runs of late."""
@@ -94,12 +103,15 @@ class RunTimes:
             return None
         if self._running is None:
             left = 0.0
-            if now - self._ended > _FORGOTTEN_AFTER:
+            if self._is_forgotten(now):
                 return None
         else:
             began, images, weight = self._running
             left = max(0.0, began + self._batch_seconds(images, weight) - now)
         return Estimate(self._batch_seconds, _WAYS * self._way + _LEAST_WAY, left)
+
+    def _is_forgotten(self, now: float) -> bool:
+        return now - self._ended > min(_FORGOTTEN_RUNS * self._took, _FORGOTTEN_SECONDS)
 
     def _batch_seconds(self, images: int, weight: float) -> float:
         return self._expected(images.bit_length()) * self._warmed(images) * weight
@@ -123,6 +135,7 @@ class RunTimes:
         return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])
 
 
-def _most(values: Sequence[float] | deque[float]) -> float:
+def _most(values: Iterable[float]) -> float:
+    """Returns what `_SHARE` of the values, rounded down, do not exceed."""
     ordered = sorted(values)
     return ordered[int(_SHARE * (len(ordered) - 1))]

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from inference_service.batching import Slice
 from inference_service.deadlines import BatchSeconds, Timed, can_be_in_time, lost, seconds_of
-
-# A queue of more requests than so many times a batch's images is not short.
-_SHORT_QUEUE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +18,26 @@ class TimelyBatch:
     late: Sequence[int]
 
 
-def timely_batch(queue: Iterable[Timed], limit: int, seconds: BatchSeconds) -> TimelyBatch:
+def timely_batch(
+    queue: Iterable[Timed], limit: int, seconds: BatchSeconds, *, overloaded: bool
+) -> TimelyBatch:
     """Returns the next batch, of which every image is computed in time.
 
     That is the batch of first come, first served among those that can still be done, if it is
-    quick enough for all in it. If it is not, a smaller one with those who are in a hurry, if the
-    queue is short and nobody in it is lost by that; else the largest one, without those it takes
-    too long for: under overload batches must not shrink, or more would be too late each time.
+    quick enough for all in it. If it is not, a smaller one with those who are in a hurry, if
+    nobody who waits is lost by that; else the largest one, without those it takes too long for.
+    Under overload that at once: batches must not shrink then, or ever more would come too late.
 
     Args:
         queue: in the order of their turns, those that fill up last; read as far as needed.
         limit: images in a batch.
         seconds: of a batch.
+        overloaded: whether requests have been refused or dropped of late.
     """
     seen = _Seen(queue)
     batch = _first_come(seen, limit, seconds)
     if batch.is_late:
-        smaller = _hurried(batch, seen) if seen.ends_within(_SHORT_QUEUE * limit) else None
+        smaller = None if overloaded else _hurried(batch, seen)
         batch = smaller or _largest(seen, limit, seconds)
     takes = batch.seconds
     late = [
@@ -63,12 +62,6 @@ class _Seen:
         for one in self._rest:
             self.read.append(one)
             yield len(self.read) - 1, one
-
-    def ends_within(self, more: int) -> bool:
-        """Reads that many, and returns whether these were all."""
-        read = list(islice(self._rest, more))
-        self.read += read
-        return len(read) < more
 
 
 class _Batch:

@@ -145,9 +145,11 @@ def inference_server(
     port: int = 0,
     access: AccessRules | None = None,
     shared_memory: bool = True,
+    engines: MeanEngines | None = None,
 ) -> Iterator[InferenceServer]:
     """Runs the server until the block ends."""
     server = InferenceServer(store, folder)
+    server.made = engines or server.made
     server.access, server.shared_memory = access, shared_memory
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
