@@ -2,9 +2,9 @@
 
 Requests come as they come, at 1.3, 2 and 5 times what the server can do, with deadlines of 3 batch
 times, 1 s and 5 s; the load runs in a process of its own, on one thread. What the server can do is
-measured first, by callers who wait for their answers. Serves an engine that sleeps, the golden
-digits in requests of several images (one image costs gRPC more than the net), and, if asked for, a
-DenseNet-169 with random weights.
+measured before and after, by callers who wait for their answers. Serves an engine that sleeps, the
+golden digits in requests of several images (one image costs gRPC more than the net), and, if asked
+for, a DenseNet-169 with random weights.
 
     python benchmarks/goodput.py [seconds of each measurement] [sleep] [digits] [densenet169]
 """
@@ -57,6 +57,11 @@ class Load:
         await asyncio.gather(*(call() for _ in range(callers)))
         return answered / seconds
 
+    async def busy(self) -> float:
+        """Returns the seconds that the cards have run."""
+        cards = (await self._client.model(self._model)).versions[0].cards
+        return sum(card.counts.busy_seconds for card in cards)
+
     async def goodput(
         self, rate: float, deadline: float, seconds: float
     ) -> tuple[float, Counter[str]]:
@@ -102,17 +107,22 @@ async def measure(address: str, model: str, images: np.ndarray, seconds: float) 
         cards = (await client.model(model)).versions[0].cards
         batch = sum(card.max_batch_size for card in cards)
         load = Load(client, model, images)
-        capacity = await load.capacity(seconds, max(4, 4 * batch // len(images)))
-        batch_time = batch / (capacity * len(images))
+        callers = max(4, 4 * batch // len(images))
+        capacity = await load.capacity(seconds, callers)
+        # A request of more images than a batch takes several.
+        batch_time = max(batch / len(images), 1.0) / capacity
         print(f"{model}: {capacity:.1f} requests/s, a batch in {batch_time * 1e3:.0f} ms")
         for deadline in (BATCH_TIMES * batch_time, *DEADLINES):
             for factor in FACTORS:
-                t = time.monotonic()
+                busy, began = await load.busy(), time.monotonic()
                 rate, others = await load.goodput(factor * capacity, deadline, seconds)
-                t = time.monotonic() - t
+                busy = (await load.busy() - busy) / (time.monotonic() - began) / len(cards)
+                # The machine may have become slower or faster: both sides count.
+                before, capacity = capacity, await load.capacity(seconds / 2, callers)
                 print(
-                    f"  {factor:g} times, deadline {deadline:.2f} s: {rate / capacity:.2f} of it "
-                    f"in time; {', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))}",
+                    f"  {factor:g} times, deadline {deadline:.2f} s: "
+                    f"{2 * rate / (before + capacity):.2f} of it in time, cards busy {busy:.0%}; "
+                    f"{', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))}",
                     flush=True,
                 )
 
