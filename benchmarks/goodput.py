@@ -182,7 +182,7 @@ def run(folder: Path, seconds: float, models: list[str]) -> None:
         done = convert_and_prove(digits_order(cards=1), folder)
         store.publish("digits", done, folder / done.graph.file_name)
         with server(*options) as (address, _):
-            images = np.resize(expected()["images"], (32, 32, 32, 3))
+            images = np.resize(expected()["images"], (32, 32, 32, 3)).astype(np.uint8)
             asyncio.run(measure(address, "digits", images, seconds))
     if "densenet169" in models:
         graph = convert_random(folder, 1)
