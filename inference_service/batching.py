@@ -80,14 +80,16 @@ def leader(*, interactive: bool, bulk: bool, passed_over: int) -> Priority:
     return Priority.INTERACTIVE
 
 
-def due_at(arrived: float, deadline: float | None, delay: float) -> float:
+def due_at(arrived: float, deadline: float | None, delay: float, needed: float = 0.0) -> float:
     """Returns when a request should wait no longer for company, on the clock of its times.
 
-    A request spends at most half of its time on waiting, so that the rest is there to compute it.
+    A request spends at most half of its time on waiting, and no more than leaves the seconds that
+    are needed to answer it, as far as that is known.
     """
     if deadline is None:
         return arrived + delay
-    return arrived + max(0.0, min(delay, (deadline - arrived) / 2))
+    left = deadline - arrived
+    return arrived + max(0.0, min(delay, left / 2, left - needed))
 
 
 def padded_size(images: int, sizes: Sequence[int]) -> int:

@@ -75,6 +75,16 @@ def bench(
             show_default="as answers come",
         ),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=_LONGEST_SECONDS,
+            help="Seconds that each request has from the moment when it is due; one that goes late "
+            "has less. Requests are calls of their own then. Goodput is what is answered in time.",
+            show_default="no deadline",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=_LONGEST_SECONDS, help="Seconds that are measured.")
     ] = 10.0,
@@ -117,6 +127,7 @@ def bench(
             seconds=seconds,
             warmup_seconds=warmup,
             drain_seconds=_DRAIN_SECONDS,
+            timeout=timeout,
         )
         with _quick_switches():
             load = Load(client, plan)
@@ -193,7 +204,8 @@ def _watched(load: Load, plan: LoadPlan, *, as_json: bool) -> bool:
 
 def _title(plan: LoadPlan) -> str:
     loop = f"{plan.rate:g} requests/s due" if plan.rate else f"{plan.window} under way in each"
-    return f"{plan.model}: {plan.streams} streams, {loop}, {plan.batch} images a request"
+    deadline = "" if plan.timeout is None else f", deadline {plan.timeout:g} s"
+    return f"{plan.model}: {plan.streams} streams, {loop}, {plan.batch} images a request{deadline}"
 
 
 def _summary(plan: LoadPlan, totals: Totals, seconds: float) -> dict[str, Any]:
@@ -202,11 +214,13 @@ def _summary(plan: LoadPlan, totals: Totals, seconds: float) -> dict[str, Any]:
         "streams": plan.streams,
         "window": None if plan.rate else plan.window,
         "rate": plan.rate,
+        "timeout": plan.timeout,
         "batch": plan.batch,
         "seconds": seconds,
         "requests": totals.requests,
         "images": totals.images,
         "images_per_second": totals.images_in_span / seconds,
+        "goodput_images_per_second": totals.images_in_time / seconds,
         "latency_ms": totals.latency,
         **{name: getattr(totals, name) for name in _COPIED},
     }

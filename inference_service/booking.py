@@ -44,6 +44,11 @@ class Booking:
             taken = inputs if alone else part(inputs, one.share.start, one.share.stop)
             one.card.fill(one.pending, taken)
 
+    def came_back(self, answers: Sequence[CardAnswer], now: float) -> None:
+        """Hears of all answers, on the way out; the way of the last one tells how long it was."""
+        last = max(range(len(answers)), key=lambda at: answers[at].ended)
+        self.shares[last].card.came_back(answers[last].ended, now)
+
     def expire(self, now: float) -> None:
         """Answers that the deadline has passed, wherever the request has got to."""
         for one in self.shares:

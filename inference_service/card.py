@@ -12,6 +12,7 @@ from inference_service.batch_run import BatchTrace
 from inference_service.batch_tensors import Tensors, size_in_bytes
 from inference_service.batching import Priority
 from inference_service.card_engine import CardEngine
+from inference_service.card_forecast import CardForecast
 from inference_service.card_places import CardPlaces
 from inference_service.card_queue import CardQueue
 from inference_service.lane import CardCounts, CardLimits, Lane
@@ -50,6 +51,7 @@ class Card:
         self._engine = CardEngine(lane, self.counts, self._changed, clock)
         self._queue = CardQueue()
         self._places = CardPlaces(lane)
+        self._forecast = CardForecast(lane, self._places, self._queue, self._engine.times)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[Pending] = ()
         self._closed = self._ended = False
@@ -129,7 +131,9 @@ class Card:
             trace: has the batches written down; None: nobody traces the request.
 
         Raises:
-            QueueFull: too many images or bytes are outstanding.
+            QueueFull: too many images or bytes are outstanding, or what waits takes until after the
+                deadline.
+            DeadlineExpired: the card would not be done before the deadline if it had nothing else.
             CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
         """
@@ -138,8 +142,23 @@ class Card:
         with self._changed:
             self._check_open()
             self._check_room(priority, images, size)
+            self._check_time(priority, images, deadline, now)
             self._settle(pending)
         return pending
+
+    def reaches(self, images: int, deadline: float | None, priority: Priority) -> bool:
+        """Whether a new request may be answered in time here; see `reserve`."""
+        if deadline is None:
+            return True
+        now = self._clock()
+        with self._changed:
+            refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
+        return refusal is None
+
+    def came_back(self, ended: float, now: float) -> None:
+        """Hears when an answer was on its way out, of a batch that had ended before."""
+        with self._changed:
+            self._engine.times.returned(ended, now)
 
     def fill(self, pending: Pending, inputs: Tensors) -> None:
         """Queues a request that has a place here; what becomes of it is in its answer.
@@ -153,6 +172,7 @@ class Card:
             inputs: arrays by semantic name, checked against the tower.
         """
         pending.inputs, pending.kind = inputs, self._kind(inputs)
+        pending.weight = self._forecast.weight(inputs)
         pending.arrived = self._clock()
         try:
             with self._changed:
@@ -222,7 +242,7 @@ class Card:
     def freed(self, pending: Pending) -> None:
         """See `Place`."""
         with self._changed:
-            self._places.free(pending.priority, pending.images, pending.size)
+            self._places.free(pending.priority, pending.images, pending.size, pending.done)
             if pending.done < pending.images:
                 # Else its inputs would stay, and count for nothing.
                 self._queue.discard(pending)
@@ -251,6 +271,18 @@ class Card:
             self.counts.refused_requests += 1
             raise
 
+    def _check_time(
+        self, priority: Priority, images: int, deadline: float | None, now: float
+    ) -> None:
+        refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
+        if refusal is None:
+            return
+        if isinstance(refusal, errors.DeadlineExpired):
+            self.counts.expired_requests += 1
+        else:
+            self.counts.refused_requests += 1
+        raise refusal
+
     def _grow(self, pending: Pending) -> None:
         """Takes the places of what is more than was announced."""
         size = size_in_bytes(pending.inputs)
@@ -265,7 +297,7 @@ class Card:
     def _settle(self, pending: Pending) -> None:
         if not pending.settle(self):
             return
-        self._places.take(pending.priority, pending.images, pending.size)
+        self._places.take(pending.priority, pending.images, pending.size, pending.done)
         pending.answer.add_done_callback(
             lambda answer: pending.leave() if answer.cancelled() else None
         )
@@ -291,8 +323,11 @@ class Card:
                 self._ended = True
                 self._changed.notify_all()
                 return False
-            batch = self._queue.take(self.limits.batch)
+            now = self._clock()
+            batch, late = self._forecast.take(now, self.limits)
             self._taken = [pending for pending, _ in batch]
+        for pending in late:
+            pending.refuse(pending.lateness(now, self.index), self.count_expired)
         if not self._engine.healthy:
             self._engine.probe()
         wanted = [one for one in batch if self.is_wanted(one[0])]
@@ -310,7 +345,8 @@ class Card:
                 delay = self.limits.max_queue_delay
                 if delay == 0 or self._queue.has_batch_of(self.limits.batch):
                     return
-                due = min(pending.due_at(delay) for pending in self._queue)
+                needed = self._forecast.needed(self._clock(), self.limits)
+                due = min(pending.due_at(delay, needed) for pending in self._queue)
             seconds = None if due is None else due - self._clock()
             if seconds is not None and seconds <= 0:
                 return

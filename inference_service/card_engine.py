@@ -22,6 +22,7 @@ from inference_service.batching import Slice, padded_size
 from inference_service.card_health import CardHealth, run_allowance
 from inference_service.lane import CardCounts, Lane
 from inference_service.pending import Pending
+from inference_service.run_times import RunTimes
 from service_kit import errors
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class CardEngine:
         self._counts = counts
         self._changed = changed
         self._clock = clock
+        self.times = RunTimes(lane.timings)
         self._health = CardHealth()
         self._running: Batch = ()
 
@@ -159,6 +161,8 @@ class CardEngine:
         images = sum(one.images for _, one in batch)
         size = padded_size(images, padded_sizes)
         run = BatchRun(self._lane.placement.card, images, size, began=self._clock())
+        with self._changed:
+            self.times.began(run.began, size, batch[0][0].weight)
         try:
             parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
             inputs = stacked(parts, self._lane.tower.inputs, size)
@@ -178,6 +182,8 @@ class CardEngine:
             raise
         finally:
             run.ended = self._clock()
+            with self._changed:
+                self.times.ended(run.ended, ran=not run.error_type)
             # Before the answers: who gets one finds its trace whole.
             _write(run, batch)
         counts.count_batch(run)

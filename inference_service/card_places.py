@@ -24,6 +24,7 @@ class CardPlaces:
         self._rate = max((one.images_per_second for one in lane.timings), default=_ANY_RATE)
         self._images = dict.fromkeys(Priority, 0)
         self._bytes = dict.fromkeys(Priority, 0)
+        self._begun = dict.fromkeys(Priority, 0)
 
     @property
     def images(self) -> int:
@@ -35,15 +36,29 @@ class CardPlaces:
         """Bytes of both classes."""
         return sum(self._bytes.values())
 
-    def take(self, priority: Priority, images: int, size: int) -> None:
-        """Takes places, whether or not there is room."""
+    @property
+    def waiting(self) -> dict[Priority, int]:
+        """Images of each class that are in no batch yet, also those that are being decoded."""
+        return {
+            priority: max(0, images - self._begun[priority])
+            for priority, images in self._images.items()
+        }
+
+    def take(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
+        """Takes places, whether or not there is room; `begun`: images that do not wait any more."""
         self._images[priority] += images
         self._bytes[priority] += size
+        self._begun[priority] += begun
 
-    def free(self, priority: Priority, images: int, size: int) -> None:
-        """Gives places back."""
+    def begin(self, priority: Priority, images: int) -> None:
+        """So many images that have places are in a batch from now on."""
+        self._begun[priority] += images
+
+    def free(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
+        """Gives places back, of which so many are of images that were in a batch."""
         self._images[priority] -= images
         self._bytes[priority] -= size
+        self._begun[priority] -= begun
 
     def check(self, priority: Priority, images: int, size: int, limits: CardLimits) -> None:
         """Checks that there is room for a request.

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from inference_service.batching import Priority, Slice, Waiting, leader, next_batch
+from inference_service.deadlines import BatchSeconds, Timed
 from inference_service.pending import Pending
+from inference_service.timely_batch import timely_batch
 
 _OTHER: Mapping[Priority, Priority] = {
     Priority.INTERACTIVE: Priority.BULK,
@@ -51,14 +53,46 @@ class CardQueue:
     def take(self, limit: int) -> list[tuple[Pending, Slice]]:
         """Takes the next batch: requests that are complete with it leave the queue."""
         batch = self._next(limit)
-        for pending, part in batch:
-            pending.done = part.stop
-            if pending.done == pending.images:
-                self.discard(pending)
-        if batch:
-            leads = batch[0][0].priority is Priority.INTERACTIVE
-            self._passed_over = self._passed_over + 1 if leads else 0
+        self._begin(batch)
         return batch
+
+    def take_timely(
+        self, limit: int, now: float, seconds: BatchSeconds, *, overloaded: bool
+    ) -> tuple[list[tuple[Pending, Slice]], list[Pending]]:
+        """Takes the next batch, and those who are too late for it and for any other.
+
+        Args:
+            limit: images in a batch.
+            now: of the deadlines' clock, plus what answers take on their way back.
+            seconds: that a batch takes.
+            overloaded: see `timely_batch`.
+        """
+        seen: list[Pending] = []
+
+        def waiting() -> Iterator[Timed]:
+            for timed, pending in self.timed(now):
+                seen.append(pending)
+                yield timed
+
+        found = timely_batch(waiting(), limit, seconds, overloaded=overloaded)
+        batch = [(seen[part.position], part) for part in found.batch]
+        late = [seen[position] for position in found.late]
+        for pending in late:
+            self.discard(pending)
+        self._begin(batch)
+        return batch, late
+
+    def timed(self, now: float) -> Iterator[tuple[Timed, Pending]]:
+        """Yields all requests in the order of their turns, with the time that each has left."""
+        first = self._leader()
+        for pending in self:
+            fills = pending.priority is not first
+            yield Timed(pending.waiting, pending.left(now), fills, pending.weight), pending
+
+    @property
+    def passed_over(self) -> int:
+        """Batches that began with interactive requests since bulk waits."""
+        return self._passed_over if self._waiting[Priority.BULK] else 0
 
     def empty(self) -> list[Pending]:
         """Takes all requests."""
@@ -66,6 +100,15 @@ class CardQueue:
         for queue in self._waiting.values():
             queue.clear()
         return everything
+
+    def _begin(self, batch: list[tuple[Pending, Slice]]) -> None:
+        for pending, part in batch:
+            pending.done = part.stop
+            if pending.done == pending.images:
+                self.discard(pending)
+        if batch:
+            leads = batch[0][0].priority is Priority.INTERACTIVE
+            self._passed_over = self._passed_over + 1 if leads else 0
 
     def _next(self, limit: int) -> list[tuple[Pending, Slice]]:
         # No more of the queue than the batch needs.

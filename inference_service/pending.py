@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -39,6 +40,8 @@ class CardAnswer:
     compute_seconds: float
     input_seconds: float = 0.0
     output_seconds: float = 0.0
+    # When the last of its batches had ended, on the card's clock.
+    ended: float = 0.0
 
 
 class Place(Protocol):
@@ -59,6 +62,7 @@ class Pending:
         size: bytes that it counts for.
         trace: of the request; None: nobody traces it.
         done: images that have been computed or are being so.
+        weight: of each image; see `Estimate`.
     """
 
     inputs: Tensors
@@ -72,6 +76,7 @@ class Pending:
     trace: BatchTrace | None = None
     answer: Future[CardAnswer] = field(default_factory=Future)
     done: int = 0
+    weight: float = 1.0
     _began: float | None = None
     _computed: float = 0.0
     _stacked: float = 0.0
@@ -93,9 +98,13 @@ class Pending:
         """The request as the batching sees it."""
         return Waiting(self.images, self.done, self.kind)
 
-    def due_at(self, delay: float) -> float:
-        """Returns when it should wait no longer for company."""
-        return due_at(self.arrived, self.deadline, delay)
+    def due_at(self, delay: float, needed: float = 0.0) -> float:
+        """Returns when it should wait no longer for company; `needed`: seconds to answer it."""
+        return due_at(self.arrived, self.deadline, delay, needed)
+
+    def left(self, now: float) -> float:
+        """Returns the seconds until its deadline; infinity: it has none."""
+        return math.inf if self.deadline is None else self.deadline - now
 
     def settle(self, place: Place) -> bool:
         """Takes a place, unless it was cancelled; that it is freed is told exactly once."""
@@ -123,6 +132,16 @@ class Pending:
         return errors.DeadlineExpired(
             f"the deadline passed after {now - self.arrived:.3f} s on card {card}, with "
             f"{self._delivered} of {self.images} images computed"
+        )
+
+    def lateness(self, now: float, card: int) -> errors.DeadlineExpired:
+        """Returns the error of a deadline that passes before the batch of now could end."""
+        if self.left(now) < 0:
+            return self.expiry(now, card)
+        return errors.DeadlineExpired(
+            f"the deadline would pass in {self.left(now):.3f} s, after {now - self.arrived:.3f} s "
+            f"on card {card}, before a batch could end that begins now, with {self._delivered} of "
+            f"{self.images} images computed"
         )
 
     def rewind(self) -> None:
@@ -185,6 +204,7 @@ class Pending:
                 compute_seconds=self._computed,
                 input_seconds=self._stacked,
                 output_seconds=self._checked,
+                ended=run.ended,
             )
         )
         return True

@@ -176,10 +176,13 @@ class Predictor:
             if decodings:
                 await self._decode(decodings, question.priority, booking, left)
             booking.fill(_inputs(question, decodings))
-            return await _all_of(booking.answers)
+            answers = await _all_of(booking.answers)
         except errors.PbserveError as error:
             booking.refuse(error)
             raise
+        else:
+            booking.came_back(answers, self._clock())
+            return answers
         finally:
             if timer:
                 timer.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -116,11 +116,12 @@ class Servable:
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
-            QueueFull, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place is taken.
+            QueueFull, DeadlineExpired, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place
+                is taken.
         """
         booked: list[Booked] = []
         try:
-            for share in self._shares(images, card):
+            for share in self._shares(images, card, deadline, priority):
                 pending = self.cards[share.card].reserve(
                     share.stop - share.start,
                     size * (share.stop - share.start) // images,
@@ -136,11 +137,27 @@ class Servable:
             raise
         return Booking(booked)
 
-    def _shares(self, images: int, card: int | None) -> list[Share]:
+    def _shares(
+        self, images: int, card: int | None, deadline: float | None, priority: Priority
+    ) -> list[Share]:
         if card is not None:
             return [Share(self.card(card).index, 0, images)]
         outstanding = {one.index: one.load for one in self._healthy_cards()}
         self._turn += 1
+        found = first = self._spread(images, outstanding)
+        # The card with the fewest images need not be the one that is done first.
+        while late := [
+            share.card
+            for share in found
+            if not self.cards[share.card].reaches(share.stop - share.start, deadline, priority)
+        ]:
+            outstanding = {one: load for one, load in outstanding.items() if one not in late}
+            if not outstanding:
+                return first
+            found = self._spread(images, outstanding)
+        return found
+
+    def _spread(self, images: int, outstanding: Mapping[int, int]) -> list[Share]:
         if not self.cards[0].lane.packs:
             return [Share(choose_card(outstanding, self._turn), 0, images)]
         limit = max(self.cards[index].limits.batch for index in outstanding)

@@ -185,7 +185,7 @@ class TooManyCalls(PbserveError):
 
 
 class QueueFull(PbserveError):
-    """The card has as many images waiting as it may have."""
+    """The card has as many images waiting as it may have, or as it can do before the deadline."""
 
 
 class CardOutOfOrder(PbserveError):

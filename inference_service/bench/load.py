@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from inference_service.bench.caller import Caller
 from inference_service.bench.requests import Request
 from inference_service.bench.schedule import MOST_OUTSTANDING, ClosedLoop, OpenLoop, Schedule
 from inference_service.bench.tally import Span, Tally
@@ -19,6 +21,8 @@ UNANSWERED = "UNANSWERED"
 # Of requests under way, all streams together: an open loop must not fill the memory when the
 # server answers nothing.
 _MOST_BYTES = 512 * 2**20
+# Threads that call, all streams together.
+_MOST_CALLERS = 512
 # Between two tries to open a stream.
 _REOPEN_SECONDS = 0.2
 # What a tick that came early leaves of the time is none of its own.
@@ -37,6 +41,8 @@ class LoadPlan:
         seconds: that are measured.
         warmup_seconds: before these.
         drain_seconds: that the last answers may take.
+        timeout: seconds that each request has from the moment when it is due; requests are calls of
+            their own then, since a stream has one deadline for all. None: they have no deadline.
     """
 
     model: str
@@ -49,12 +55,22 @@ class LoadPlan:
     seconds: float
     warmup_seconds: float
     drain_seconds: float
+    timeout: float | None = None
 
     @property
     def most_outstanding(self) -> int:
         """Requests under way in a stream when the server answers none."""
         room = _MOST_BYTES // max(1, self.streams * _request_bytes(self.requests[0]))
         return min(MOST_OUTSTANDING, max(1, room))
+
+    @property
+    def callers(self) -> int:
+        """Threads that call for one stream, when requests have deadlines."""
+        if self.rate is None:
+            return self.window
+        # As many calls as there can be under way until their deadlines.
+        needed = math.ceil(self.rate / self.streams * (self.timeout or 0.0)) + 1
+        return max(1, min(needed, self.most_outstanding, _MOST_CALLERS // self.streams))
 
 
 class Load:
@@ -71,12 +87,35 @@ class Load:
         self.began = clock()
         begins = self.began + plan.warmup_seconds
         self.span = Span(begins, begins + plan.seconds)
-        self.tally = Tally(self.span)
+        self.tally = Tally(self.span, plan.timeout)
         self._ended = self.span.ends
         self._stopped = threading.Event()
-        self._streams = [
-            _Stream(client, plan, self._schedule(number), self.tally, self._stopped, number, clock)
-            for number in range(plan.streams)
+        self._streams: list[_Stream | Caller] = []
+        for number in range(plan.streams):
+            self._streams += self._started(number)
+
+    def _started(self, number: int) -> Sequence[_Stream | Caller]:
+        plan, schedule = self._plan, self._schedule(number)
+        if plan.timeout is None:
+            stream = _Stream(
+                self._client, plan, schedule, self.tally, self._stopped, number, self._clock
+            )
+            return [stream]
+        return [
+            Caller(
+                self._client,
+                plan.model,
+                plan.requests,
+                schedule,
+                self.tally,
+                self._stopped,
+                self._clock,
+                seconds=plan.timeout,
+                first=number + caller,
+                images=plan.batch,
+                **plan.options,
+            )
+            for caller in range(plan.callers)
         ]
 
     def _wait(self, seconds: float) -> None:
@@ -121,7 +160,7 @@ class Load:
         self._client.close()
         self._wait(1.0)
         for stream in self._streams:
-            stream.give_up()
+            stream.give_up(UNANSWERED)
 
 
 def _request_bytes(inputs: Request) -> int:
@@ -165,7 +204,7 @@ class _Stream:
             else:
                 return
 
-    def give_up(self, kind: str = UNANSWERED) -> None:
+    def give_up(self, kind: str) -> None:
         """Counts what is under way as failed."""
         with self._lock:
             self._call += 1

@@ -94,7 +94,8 @@ def totals_table(title: str, totals: Totals, seconds: float) -> Table:
     """Returns what came of a load that measured so many seconds."""
     table = lean_table("", "", words=("",), show_header=False, title=title, title_justify="left")
     images = totals.images_in_span / seconds
-    table.add_row("images/s", f"{images:.1f}")
+    good = totals.images_in_time / seconds
+    table.add_row("images/s", f"{images:.1f}, in time {good:.1f} (goodput)")
     table.add_row("requests", f"{totals.requests:,} answered, {totals.images:,} images")
     if totals.latency:
         values = dataclasses.asdict(totals.latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Totals:
         mean_batch_size: images in the batches that the answers came from.
         cards: answered requests by their first card.
         versions: answered requests by version.
+        images_in_time: of `images_in_span`, those whose answer came before its deadline: divided
+            by the span's seconds, the goodput.
     """
 
     requests: int
@@ -59,17 +62,24 @@ class Totals:
     mean_batch_size: float
     cards: Mapping[int, int]
     versions: Mapping[int, int]
+    images_in_time: int = 0
 
 
 class Tally:
     """Counts; everything that grows with time is in buckets."""
 
-    def __init__(self, span: Span) -> None:
-        """Measures requests that are due within a span."""
+    def __init__(self, span: Span, deadline: float | None = None) -> None:
+        """Measures requests that are due within a span.
+
+        Args:
+            span: see there.
+            deadline: seconds from the moment when a request is due; None: it has none.
+        """
         self._span = span
+        self._deadline = math.inf if deadline is None else deadline
         self._lock = threading.Lock()
         self._all, self._new = Latencies(), Latencies()
-        self._requests = self._images = self._images_in_span = 0
+        self._requests = self._images = self._images_in_span = self._images_in_time = 0
         self._new_images = self._new_errors = 0
         self._errors: Counter[str] = Counter()
         self._cards: Counter[int] = Counter()
@@ -83,6 +93,7 @@ class Tally:
             self._new.add(now - due)
             if self._span.holds(now):
                 self._images_in_span += images
+                self._images_in_time += images if now - due <= self._deadline else 0
             if not self._span.holds(due):
                 return
             self._all.add(now - due)
@@ -117,6 +128,7 @@ class Tally:
                 requests=self._requests,
                 images=self._images,
                 images_in_span=self._images_in_span,
+                images_in_time=self._images_in_time,
                 errors=dict(self._errors),
                 latency=self._all.percentiles(),
                 mean_queue_ms=self._queue / requests * 1e3,

@@ -119,6 +119,13 @@ def test_a_request_waits_for_company_half_of_its_time_at_most(
 
 
 @pytest.mark.parametrize(
+    ("needed", "due"), [(0.0, 102.0), (1.0, 102.0), (3.0, 101.0), (9.0, 100.0)]
+)
+def test_waiting_for_company_leaves_the_time_that_is_needed(needed: float, due: float) -> None:
+    assert due_at(100.0, 104.0, 5.0, needed) == due
+
+
+@pytest.mark.parametrize(
     ("images", "sizes", "size"),
     [(3, (1, 2, 4, 8), 4), (4, (8, 4), 4), (9, (1, 8), 9), (5, (), 5)],
 )

@@ -238,3 +238,50 @@ def test_the_interpreter_s_own_pauses_are_put_back(server: InferenceServer) -> N
     timer.join()
     assert seen == pytest.approx([bench_command._SWITCH_SECONDS])
     assert sys.getswitchinterval() == before
+
+
+def test_each_request_may_have_a_deadline_and_goodput_counts_those_in_time(
+    server: InferenceServer,
+) -> None:
+    server.publish()
+    done = bench(server, "--json", "--rate", "40", "--streams", "2", "--timeout", "20")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["timeout"], found["rate"]) == (20.0, 40.0)
+    assert found["requests"] in (20, 21)
+    assert 0 < found["goodput_images_per_second"] == found["images_per_second"]
+    done = bench(server, "--window", "2", "--timeout", "20")
+    assert done.exit_code == 0, done.stderr
+    assert "1 images a request, deadline 20 s" in done.stdout
+    assert "in time " in done.stdout
+
+
+def test_what_is_not_answered_by_its_deadline_has_expired(server: InferenceServer) -> None:
+    server.publish(cards=1)
+    server.engines[0].gate.clear()
+    done = bench(server, "--json", "--rate", "40", "--streams", "2", "--timeout", "0.1")
+    server.engines[0].gate.set()
+    assert done.exit_code == ExitCode.FAILED
+    found = json.loads(done.stdout)
+    assert sum(found["errors"].values()) in (20, 21)
+    assert set(found["errors"]) == {"DEADLINE_EXPIRED"}
+    assert found["goodput_images_per_second"] == 0
+
+
+def test_a_call_that_does_not_end_is_unanswered_in_bounded_time(server: InferenceServer) -> None:
+    server.publish(cards=1)
+    server.engines[0].gate.clear()
+    load = Load(
+        InferenceClient(server.address, retry=RetryPolicy(attempts=1)),
+        plan(window=3, seconds=0.2, drain_seconds=0.1, timeout=600.0),
+    )
+    run_to_the_end(load)
+    totals = load.tally.totals()
+    assert (totals.requests, totals.errors) == (0, {UNANSWERED: 6})
+    server.engines[0].gate.set()
+
+
+def test_calls_under_way_are_bounded() -> None:
+    assert plan(rate=100.0, timeout=1.0, streams=2).callers == 51
+    assert plan(rate=1e6, timeout=60.0, streams=2).callers == 256
+    assert plan(window=7, timeout=1.0).callers == 7

@@ -592,6 +592,115 @@ def test_images_that_run_for_nobody_are_load_though_they_have_no_place() -> None
     assert bench.card.load == 0
 
 
+def ran(bench: Bench, seconds: float, *values: float) -> None:
+    """Has the card run a few batches that take so many seconds."""
+    for _ in range(3):
+        bench.engine.gate.clear()
+        answer = bench.submit(*(values or (0.0,)))
+        assert bench.engine.started.acquire(timeout=WAIT)
+        bench.clock.now += seconds
+        bench.release()
+        answer.result(WAIT)
+        # The thread still has to take note that the run has ended.
+        while bench.card.load:
+            threading.Event().wait(0.001)
+    bench.engine.forget()
+
+
+def test_what_could_not_be_done_in_time_is_dropped_before_it_is_computed(bench: Bench) -> None:
+    ran(bench, 1.0)
+    bench.hold()
+    waiting = [bench.submit(1, deadline=bench.clock.now + left) for left in (2.5, 9.0)]
+    bench.clock.now += 2.0
+    bench.release()
+    with pytest.raises(errors.DeadlineExpired, match=r"would pass in 0\.500 s, after 2\.000 s"):
+        waiting[0].result(WAIT)
+    assert means(waiting[1]) == [1]
+    assert bench.card.counts.expired_requests == 1
+    assert bench.sizes() == [1, 1]
+
+
+def test_who_is_too_late_for_the_queue_is_refused_on_arrival() -> None:
+    bench = Bench(queue_images=100)
+    ran(bench, 1.0, *range(4))
+    bench.hold()
+    kept = [bench.submit(*range(4)) for _ in range(2)]
+    with pytest.raises(errors.QueueFull, match=r"passes in \d\.\d+ s, and card 0 needs") as caught:
+        bench.submit(1, deadline=bench.clock.now + 2.5)
+    # Who asked again within the same deadline would be too late again.
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > 2.5
+    in_time = bench.submit(2, deadline=bench.clock.now + 9.0)
+    without = bench.submit(3)
+    counts = bench.card.counts
+    assert (counts.refused_requests, counts.expired_requests) == (1, 0)
+    bench.release()
+    assert [means(one) for one in kept] == [[0, 1, 2, 3]] * 2
+    assert (means(in_time), means(without)) == ([2], [3])
+    bench.card.close()
+
+
+def test_who_has_less_time_than_an_idle_card_needs_is_told_at_once(bench: Bench) -> None:
+    ran(bench, 1.0)
+    with pytest.raises(errors.DeadlineExpired, match=r"card 0 takes about 1\.\d+ s for 1 images"):
+        bench.submit(1, deadline=bench.clock.now + 0.5)
+    assert bench.card.counts.expired_requests == 1
+    assert bench.sizes() == []
+
+
+def test_an_idle_card_lets_one_try_after_a_while(bench: Bench) -> None:
+    ran(bench, 1.0)
+    bench.clock.now += 1.1
+    assert means(bench.submit(1, deadline=bench.clock.now + 0.5)) == [1]
+
+
+def test_a_card_that_has_not_run_refuses_nobody(bench: Bench) -> None:
+    bench.hold()
+    assert bench.card.reaches(1, bench.clock.now + 0.001, Priority.INTERACTIVE)
+    bench.submit(1, deadline=bench.clock.now + 0.001)
+    bench.release()
+
+
+def test_images_that_are_being_decoded_are_in_the_queue_by_the_clock(bench: Bench) -> None:
+    ran(bench, 1.0, *range(4))
+    reserved = bench.card.reserve(9, 1000)
+    assert not bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+    reserved.answer.cancel()
+    assert bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+
+
+def test_what_is_split_counts_by_what_is_left_of_it(bench: Bench) -> None:
+    ran(bench, 1.0, *range(4))
+    bench.engine.gate.clear()
+    bench.submit(*range(8))
+    assert bench.engine.started.acquire(timeout=WAIT)
+    # One second of the batch that runs, one for the other half, one for this.
+    now = bench.clock.now
+    assert bench.card.reaches(4, now + 3.1, Priority.INTERACTIVE)
+    assert not bench.card.reaches(4, now + 2.9, Priority.INTERACTIVE)
+    bench.release()
+
+
+def test_nobody_waits_for_company_until_it_is_too_late() -> None:
+    bench = Bench(max_queue_delay=5.0)
+    for _ in range(3):
+        bench.engine.gate.clear()
+        full = bench.submit(1, 2, 3, 4)
+        assert bench.engine.started.acquire(timeout=WAIT)
+        bench.clock.now += 3.0
+        bench.release()
+        full.result(WAIT)
+        while bench.card.load:
+            threading.Event().wait(0.001)
+    # Half of its time would be 2 s, and leave 2 s for 3 s of work.
+    alone = bench.submit(7, deadline=bench.clock.now + 4.0)
+    bench.clock.now += 0.25
+    with bench.card._changed:
+        bench.card._changed.notify()
+    assert means(alone) == [7]
+    bench.card.close()
+
+
 def hang(bench: Bench, *values: float) -> Future[CardAnswer]:
     """Occupies the engine for longer than it may take."""
     bench.engine.gate.clear()

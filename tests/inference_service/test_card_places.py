@@ -112,3 +112,15 @@ def test_what_is_outstanding_is_bounded_and_interactive_requests_always_have_hal
         mine = [one for one in inside if one[0] is INTERACTIVE]
         if sum(n for _, n, _ in mine) < 50 and sum(n for _, _, n in mine) < 500:
             assert has_room(some, INTERACTIVE, 1, 1)
+
+
+def test_what_is_in_a_batch_does_not_wait_any_more() -> None:
+    bench = places()
+    bench.take(Priority.INTERACTIVE, 9, 0)
+    bench.take(Priority.BULK, 2, 0)
+    bench.begin(Priority.INTERACTIVE, 4)
+    assert bench.waiting == {Priority.INTERACTIVE: 5, Priority.BULK: 2}
+    bench.free(INTERACTIVE, 9, 0, 4)
+    # Moved here from another card, where half of it was done.
+    bench.take(Priority.INTERACTIVE, 8, 0, 4)
+    assert bench.waiting == {Priority.INTERACTIVE: 4, Priority.BULK: 2}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,3 +125,27 @@ def test_waiting_bulk_leads_every_fourth_batch_whatever_comes(
             contested = len(waits) == 2
             assert not contested or (one.priority is Priority.BULK) == (passed == 3)
             passed = passed + 1 if contested and one.priority is Priority.INTERACTIVE else 0
+
+
+def test_a_timely_batch_leaves_with_those_who_are_too_late() -> None:
+    queue = CardQueue()
+    late, kept, patient = pending(), pending(2), pending(priority=Priority.BULK)
+    late.deadline, kept.deadline = 10.5, 13.0
+    for one in (patient, late, kept):
+        queue.put(one)
+    batch, dropped = queue.take_timely(4, 10.0, lambda *_: 1.0, overloaded=False)
+    assert [(one, part.images) for one, part in batch] == [(kept, 2), (patient, 1)]
+    assert dropped == [late]
+    assert not queue
+
+
+def test_time_is_told_in_the_order_of_turns() -> None:
+    queue = CardQueue()
+    bulk, first = pending(priority=Priority.BULK), pending(3)
+    first.deadline, first.weight = 12.0, 4.0
+    queue.put(bulk)
+    queue.put(first)
+    assert queue.passed_over == 0
+    (one, _), (other, _) = queue.timed(10.0)
+    assert (one.left, one.rest, one.weight, one.fills) == (2.0, 3, 4.0, False)
+    assert (other.left, other.fills) == (math.inf, True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -187,3 +188,12 @@ def test_a_deadline_that_has_passed_says_how_far_it_came() -> None:
         "the deadline passed after 11.500 s on card 1, with 3 of 4 images computed"
     )
     assert pending().expired(1e9, card=0) is None
+
+
+def test_who_is_dropped_hears_how_much_time_was_left() -> None:
+    one = pending(images=2, deadline=13.0)
+    assert one.left(12.5) == 0.5
+    words = r"would pass in 0\.500 s, after 2\.500 s on card 3, .* with 0 of 2 images computed"
+    assert re.search(words, one.lateness(12.5, 3).message)
+    assert "the deadline passed after 4.000 s on card 3" in one.lateness(14.0, 3).message
+    assert pending().left(1e9) == float("inf")

@@ -191,3 +191,51 @@ def test_closing_answers_what_is_queued_and_frees_the_engine(engine: MeanEngine)
     assert engine.closed
     with pytest.raises(errors.ServerStopping):
         ask(servable, 1)
+
+
+def test_a_request_goes_to_a_card_that_reaches_it_and_is_refused_when_none_does(
+    engine: MeanEngine,
+) -> None:
+    now = [100.0]
+    servable = mean_servable(engine, cards=2, clock=lambda: now[0], limits=CardLimits(4, 100))
+
+    def run(card: int, seconds: float) -> None:
+        engine.gate.clear()
+        (answer,) = ask(servable, 0.0, card=card)
+        assert engine.started.acquire(timeout=WAIT)
+        now[0] += seconds
+        engine.gate.set()
+        answer.result(WAIT)
+        while servable.cards[card].load:
+            threading.Event().wait(0.001)
+
+    def book(left: float) -> int:
+        deadline = now[0] + left
+        booking = servable.book(1, 8, card=None, deadline=deadline, priority=Priority.INTERACTIVE)
+        booking.cancel()
+        return booking.shares[0].card.index
+
+    for _ in range(3):
+        run(0, 5.0)
+        run(1, 0.4)
+    run(0, 5.0)
+    run(1, 0.4)
+    # Card 0 takes 5 s and has nothing to do, card 1 has something.
+    engine.gate.clear()
+    engine.forget()
+    (waiting,) = ask(servable, 0.0, card=1)
+    assert engine.started.acquire(timeout=WAIT)
+    assert {book(1.5) for _ in range(4)} == {1}
+    assert {book(6.0) for _ in range(4)} == {0}
+    for _ in range(20):
+        ask(servable, 1.0, card=1)
+    with pytest.raises(errors.DeadlineExpired):
+        book(0.3)
+    with pytest.raises(errors.PbserveError):
+        book(1.5)
+    counts = [card.counts for card in servable.cards]
+    # One that is refused is counted once.
+    assert sum(one.refused_requests + one.expired_requests for one in counts) == 2
+    engine.gate.set()
+    waiting.result(WAIT)
+    servable.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -64,13 +65,32 @@ class MeanEngine:
         self.started = threading.Semaphore(0)
 
 
+class SleepingEngine(MeanEngine):
+    """Takes some seconds for each batch, and for each image in it."""
+
+    def __init__(
+        self,
+        graph: bytes = b"graph",
+        cards: Sequence[EngineCard] = (),
+        *,
+        batch: float = 0.0,
+        image: float = 0.0,
+    ) -> None:
+        super().__init__(graph, cards)
+        self._batch, self._image = batch, image
+
+    def run(self, card: int, inputs: Tensors) -> Tensors:
+        time.sleep(self._batch + self._image * len(inputs["input"]))
+        return super().run(card, inputs)
+
+
 class MeanEngines:
     """Makes such engines for lanes of the CPU, one by default, and keeps them.
 
     `gate` holds every load while it is cleared; `reached` is set when one has begun.
     """
 
-    def __init__(self, devices: int = 1, make: type[MeanEngine] = MeanEngine) -> None:
+    def __init__(self, devices: int = 1, make: Callable[..., MeanEngine] = MeanEngine) -> None:
         self.made: list[MeanEngine] = []
         self._make = make
         self.reached, self.gate = threading.Event(), threading.Event()

@@ -151,9 +151,11 @@ def inference_server(
     access: AccessRules | None = None,
     shared_memory: bool = True,
     server_options: Mapping[str, Any] | None = None,
+    engines: MeanEngines | None = None,
 ) -> Iterator[InferenceServer]:
     """Runs the server until the block ends; `server_options` are those of `Server`."""
     server = InferenceServer(store, folder)
+    server.made = engines or server.made
     server.access, server.shared_memory = access, shared_memory
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()

@@ -44,3 +44,19 @@ def test_an_interval_begins_where_the_one_before_ended() -> None:
 def test_nothing_measured_is_not_a_division_by_zero() -> None:
     totals = Tally(Span(0.0, 1.0)).totals()
     assert (totals.requests, totals.latency, totals.mean_batch_size) == (0, None, 0.0)
+
+
+def test_goodput_is_what_came_before_its_deadline() -> None:
+    tally = Tally(Span(10.0, 20.0), deadline=0.5)
+    tally.answered(9.8, 10.2, 2, prediction())
+    tally.answered(11.0, 11.5, 3, prediction())
+    tally.answered(11.0, 11.6, 5, prediction())
+    tally.answered(19.8, 20.1, 7, prediction())
+    assert tally.totals().images_in_span == 10
+    assert tally.totals().images_in_time == 5
+
+
+def test_without_deadlines_everything_is_in_time() -> None:
+    tally = Tally(Span(10.0, 20.0))
+    tally.answered(0.0, 19.0, 2, prediction())
+    assert tally.totals().images_in_time == 2

@@ -866,11 +866,11 @@ class CardCounts(_message.Message):
     failed_requests: _builtins.int
     """Requests that the engine failed on."""
     expired_requests: _builtins.int
-    """Requests that expired before they were computed."""
+    """Requests that expired before they were computed, or would have."""
     cancelled_requests: _builtins.int
     """Requests that were cancelled before they were computed."""
     refused_requests: _builtins.int
-    """Requests that found the queue full."""
+    """Requests that found the queue full, or too long for their deadline."""
     non_finite_inputs: _builtins.int
     """Images with a NaN or an infinity in an input."""
     non_finite_outputs: _builtins.int

@@ -1,0 +1,137 @@
+"""A card by a clock of its own: its queue, its decisions and an engine's times, without threads."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from inference_service.batch_limit import BatchTiming
+from inference_service.batching import Priority
+from inference_service.card_forecast import CardForecast
+from inference_service.card_places import CardPlaces
+from inference_service.card_queue import CardQueue
+from inference_service.devices import Device, Placement
+from inference_service.lane import CardLimits, Lane
+from inference_service.pending import Pending
+from inference_service.run_times import RunTimes
+from service_kit import errors
+from tests.support.engines import pixels
+from tests.support.manifests import tower
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that comes at a time, with so many seconds of patience."""
+
+    at: float
+    patience: float = math.inf
+    images: int = 1
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass
+class CardSimulation:
+    """Plays arrivals against a card.
+
+    `run_seconds` says what a batch of so many images takes that begins at a time; `way_back` what
+    its answers take then. `warmed` is what warming measured. Without `refuses`, all are queued.
+    """
+
+    limits: CardLimits
+    run_seconds: Callable[[int, float], float]
+    way_back: Callable[[], float] = lambda: 0.0
+    warmed: tuple[BatchTiming, ...] = ()
+    refuses: bool = True
+    outcomes: Counter[str] = field(default_factory=Counter)
+    # Of requests that were answered: when they came, when the answer was there, and in time.
+    answers: list[tuple[Arrival, float, bool]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        lane = Lane(
+            tower(),
+            Placement(0, 0, Device("cpu", 0), ()),
+            lambda inputs: inputs,
+            {"input": pixels(0)},
+            self.warmed,
+        )
+        self.queue, self.places = CardQueue(), CardPlaces(lane)
+        self.times = RunTimes(self.warmed)
+        self.forecast = CardForecast(lane, self.places, self.queue, self.times)
+        self._arrivals: dict[int, Arrival] = {}
+
+    def play(self, arrivals: Iterable[Arrival]) -> None:
+        """Plays them all, each to its one outcome."""
+        coming = sorted(arrivals, key=lambda one: one.at)
+        ends: list[tuple[float, int, list[tuple[Pending, int]]]] = []
+        returns: list[tuple[float, int, float]] = []
+        at = 0
+        while at < len(coming) or ends or self.queue:
+            # The earliest event: an answer that is on its way, the end of a run, an arrival.
+            now = min(
+                coming[at].at if at < len(coming) else math.inf,
+                ends[0][0] if ends else math.inf,
+                returns[0][0] if returns else math.inf,
+            )
+            if returns and returns[0][0] == now:
+                _, _, ended = heapq.heappop(returns)
+                self.times.returned(ended, now)
+            elif ends and ends[0][0] == now:
+                _, _, batch = ends.pop()
+                self.times.ended(now, ran=True)
+                back = now + self.way_back()
+                heapq.heappush(returns, (back, len(returns), now))
+                for pending, stop in batch:
+                    self._end(pending, stop, back)
+            else:
+                self._arrive(coming[at], now)
+                at += 1
+            while not ends and self.queue:
+                self._begin(now, ends)
+
+    def _arrive(self, arrival: Arrival, now: float) -> None:
+        deadline = None if math.isinf(arrival.patience) else now + arrival.patience
+        images, priority = arrival.images, arrival.priority
+        refusal = self.forecast.refusal(priority, images, deadline, now, self.limits)
+        if refusal and self.refuses:
+            full = isinstance(refusal, errors.QueueFull)
+            assert full or isinstance(refusal, errors.DeadlineExpired)
+            self.outcomes["refused" if full else "impossible"] += 1
+            return
+        pending = Pending({}, images, "a", priority, now, deadline, pinned=True)
+        self._arrivals[id(pending)] = arrival
+        self.places.take(priority, images, 0)
+        self.queue.put(pending)
+
+    def _begin(self, now: float, ends: list[tuple[float, int, list[tuple[Pending, int]]]]) -> None:
+        batch, late = self.forecast.take(now, self.limits)
+        for pending in late:
+            self._leave(pending)
+            self.outcomes["dropped"] += 1
+        if batch:
+            images = sum(part.images for _, part in batch)
+            self.batches.append(images)
+            self.times.began(now, images, 1.0)
+            seconds = self.run_seconds(images, now)
+            ends.append((now + seconds, 0, [(pending, part.stop) for pending, part in batch]))
+
+    def _end(self, pending: Pending, stop: int, back: float) -> None:
+        if stop < pending.images:
+            return
+        in_time = pending.deadline is None or back <= pending.deadline
+        self.outcomes["answered" if in_time else "too late"] += 1
+        self.answers.append((self._arrivals[id(pending)], back, in_time))
+        self._leave(pending)
+
+    def _leave(self, pending: Pending) -> None:
+        self.places.free(pending.priority, pending.images, 0, pending.done)
+        del self._arrivals[id(pending)]
+
+    def in_time(self, begins: float, ends: float) -> float:
+        """Returns the images a second that were there in time, within some seconds."""
+        return sum(
+            arrival.images for arrival, at, good in self.answers if good and begins <= at < ends
+        ) / (ends - begins)
