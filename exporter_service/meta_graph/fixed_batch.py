@@ -58,6 +58,40 @@ def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) ->
     return changed
 
 
+def repeat_rows(
+    graph: NodeGraph, name: str, row: np.ndarray[Any, Any], axis: int, cut: Port
+) -> None:
+    """Turns a constant, in place, into one row repeated for as many examples as the input has.
+
+    Args:
+        graph: the graph.
+        name: the constant.
+        row: what each example gets, with a size of 1 along `axis`.
+        axis: where the examples lie.
+        cut: an input, whose first dimension is the batch.
+    """
+    node = graph.nodes[name]
+    dtype = node.attr["dtype"].type
+    one = graph.add("Const", f"{name}/row")
+    one.attr["dtype"].type = dtype
+    one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(row, dtype=tf.as_dtype(dtype)))
+    before, after = list(row.shape[:axis]), list(row.shape[axis + 1 :])
+    sizes = [_constant(graph, f"{name}/sizes", part) for part in (before, after) if part]
+    sizes.insert(1 if before else 0, _batch_of(graph, cut))
+    place = _constant(graph, f"{name}/axis", 0)
+    dimensions = graph.add("ConcatV2", f"{name}/any_batch", [*sizes, place])
+    dimensions.attr["N"].i = len(sizes)
+    dimensions.attr["T"].type = dimensions.attr["Tidx"].type = _INT32
+    if len(sizes) == 1:
+        graph.become_identity(dimensions.name, sizes[0], _INT32)
+    node.op = "BroadcastTo"
+    node.attr.clear()
+    node.attr["T"].type = dtype
+    node.attr["Tidx"].type = _INT32
+    del node.input[:]
+    node.input.extend([str(Port(one.name)), str(Port(dimensions.name))])
+
+
 def _dimensions(graph: NodeGraph, name: str, batch: int) -> list[int] | None:
     """Returns what follows the batch in a node's written dimensions; None: it has no batch."""
     node = graph.nodes[name]
