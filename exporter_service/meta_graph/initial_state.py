@@ -165,7 +165,10 @@ def follow_batch(
     for name, value in values.items():
         axis = decisions[name].content.axis
         if axis is None and batch > 1 and batch in value.shape:
-            axis = value.shape.index(batch)
+            raise errors.Unconvertible(
+                f"use --keep-stored {name}, or choose outputs before it: it may have a place for "
+                f"each example of training's batch of {batch}, and along which axis is not known"
+            )
         if axis is None or axis >= value.ndim:
             continue
         row = value.take([0], axis)

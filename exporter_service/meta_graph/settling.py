@@ -73,7 +73,7 @@ def settle(
     wanted = set(graph.of_op(*REFERENCE, *RESOURCE)) & forward
     decisions = decide(NodeGraph(meta.graph_def), wanted, trainable_names(meta), cut)
     state = [name for name, one in decisions.items() if one.role is Role.STATE]
-    kept = _kept(parameters.keep_stored, state, decisions)
+    kept = _kept(graph, parameters.keep_stored, state, decisions)
     anew = [name for name in state if name not in kept] if parameters.initial_state else []
     settled = Settled(decisions, kept, tuple(anew))
     for name, changes in assignments(graph, forward).items():
@@ -114,17 +114,26 @@ def refuse_state(settled: Settled, forward: AbstractSet[str], statistics: Abstra
 
 
 def _kept(
-    names: Sequence[str], state: Sequence[str], decisions: Mapping[str, Decision]
+    graph: NodeGraph,
+    names: Sequence[str],
+    state: Sequence[str],
+    decisions: Mapping[str, Decision],
 ) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(parse_name(name)[1].node for name in names))
     for name in found:
-        if name in state:
-            continue
-        known = decisions[name].role.value if name in decisions else "nothing that is assigned"
-        raise errors.Unconvertible(
-            f"leave out keep_stored for {name}, which is no state that the outputs read ("
-            f"{known}); " + (f"what is: {_few(state)}" if state else "they read none")
-        )
+        if name not in state:
+            known = decisions[name].role.value if name in decisions else "nothing that is assigned"
+            raise errors.Unconvertible(
+                f"leave out --keep-stored {name}: it is no state that the outputs read, but "
+                f"{known}; " + (f"they read {_few(state)}" if state else "they read none")
+            )
+        axis, shape = decisions[name].content.axis, graph_variable(graph, name).shape
+        if axis is not None and shape is not None and axis < len(shape) and shape[axis] > 1:
+            raise errors.Unconvertible(
+                f"choose --initial-state, and leave out --keep-stored {name}: it holds something "
+                f"else for each of the {shape[axis]} places in training's batch, and a request "
+                "may have any number"
+            )
     return found
 
 

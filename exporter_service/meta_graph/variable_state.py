@@ -32,7 +32,7 @@ class Role(Enum):
     TRAINED = "trained by gradient"
     SLOT = "an optimizer's slot"
     SHADOW = "a moving average of a trained variable"
-    INDEPENDENT = "assigned from what does not depend on the input"
+    INDEPENDENT = "assigned from nothing that depends on the input"
     AVERAGE = "a moving average over training's batches"
     EXTREMUM = "an extremum over training's batches"
     DERIVED = "computed from averages over training's batches"
@@ -161,7 +161,10 @@ class _Judge:
         # As the best weights so far are kept, or averages while the loss is finite.
         if content.origin <= Origin.AVERAGED and self._origins.read(one.values) & self._trainable:
             return self._unfed(one, content)
-        return Decision(Role.STATE, max(content, Content(Origin.REDUCED), key=_key), one.node)
+        content = max(content, Content(Origin.REDUCED), key=_key)
+        # What is put into places of a variable lies along other axes than the variable's.
+        whole = content if self._arithmetic(one) else Content(content.origin)
+        return Decision(Role.STATE, whole, one.node)
 
     def _unfed(self, one: Assignment, content: Content) -> Decision:
         if content.origin is Origin.AVERAGED:

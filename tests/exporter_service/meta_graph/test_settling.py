@@ -15,6 +15,7 @@ from service_kit.manifest import Conversion
 from tests.support import stateful_graphs as nets
 from tests.support.meta_graph_conversions import CLOSE, answered, converted
 from tests.support.stateful_graphs import STATE, STORED, Build
+from tests.support.training_graphs import control_flow
 
 RESOURCES = pytest.mark.parametrize("resource", [False, True], ids=["reference", "resource"])
 ROWS = np.random.default_rng(4).normal(size=(4, 6)).astype(np.float32)
@@ -35,8 +36,7 @@ class Trained:
             self.session.run(tf.global_variables_initializer())
             for _ in range(3):
                 rows = random.normal(size=(batch or 4, 6))
-                if not tf.get_default_graph().get_collection("set by hand"):
-                    self.session.run("answer:0", {"x:0": rows})
+                self.session.run("answer:0", {"x:0": rows})
             saver = tf.train.Saver(tf.global_variables())
             self.prefix = Path(saver.save(self.session, str(folder / "model.ckpt")))
 
@@ -65,12 +65,11 @@ def answer_of(done: Conversion, folder: Path, rows: Any = ROWS) -> Any:
 @pytest.mark.parametrize(
     "case",
     ["unfused batch norm", "zero-debiased average", "spectral norm", "codebook", "by hand",
-     "momentum by hand", "not listed, optimizer", "counter", "trainable by mistake"],
+     "momentum by hand", "not listed, optimizer", "counter"],
 )  # fmt: skip
 def test_the_stored_value_answers(tmp_path: Path, case: str, *, resource: bool) -> None:
     build, _ = STORED[case]
-    batch = 2 if case == "trainable by mistake" else None
-    net = trained(tmp_path, build, resource=resource, batch=batch)
+    net = trained(tmp_path, build, resource=resource, batch=None)
     done = net.convert(tmp_path / "out")
     rows = ROWS[:2]
     plain = "answer:0" if case == "not listed, optimizer" else "plain:0"
@@ -104,9 +103,12 @@ def test_the_result_of_an_assignment_becomes_the_stored_value(
 
 
 @RESOURCES
-@pytest.mark.parametrize("case", ["recurrent", "leaky integrator", "two cells", "under a condition"])
+@pytest.mark.parametrize(
+    "case", ["recurrent", "leaky integrator", "two cells", "under a condition"]
+)
 def test_state_is_refused_by_its_name(tmp_path: Path, case: str, *, resource: bool) -> None:
-    words = trained(tmp_path, STATE[case], resource=resource).refusal(tmp_path / "out")
+    with control_flow(1):
+        words = trained(tmp_path, STATE[case], resource=resource).refusal(tmp_path / "out")
     assert "s (assigned by " in words or "(of s)" in words
     assert "--keep-stored" in words
 
@@ -124,18 +126,18 @@ def test_every_request_begins_with_the_initial_state(tmp_path: Path, *, resource
     np.testing.assert_allclose(one, wanted[3:], atol=CLOSE)
     assert done.meta_graph is not None
     assert done.meta_graph.initial_states == ("s",)
-    assert done.moving_averages.reasons == {"the checkpoint has no shadow of it": 2}
+    assert done.moving_average.own_key_reasons == {"the checkpoint has no shadow of it": 2}
 
 
 @RESOURCES
 def test_the_stored_state_is_kept_on_the_users_word(tmp_path: Path, *, resource: bool) -> None:
-    net = trained(tmp_path, nets.leaky_of_one, resource=resource, batch=1)
-    wanted = net.value("plain:0", ROWS[:1])
+    net = trained(tmp_path, nets.accumulated, resource=resource, batch=None)
+    wanted = net.value("plain:0")
     done = net.convert(tmp_path / "out", keep_stored=["s:0"])
-    np.testing.assert_allclose(answer_of(done, tmp_path / "out", ROWS[:1]), wanted, atol=CLOSE)
+    np.testing.assert_allclose(answer_of(done, tmp_path / "out"), wanted, atol=CLOSE)
     assert done.meta_graph is not None
     assert done.meta_graph.kept_stored == ("s",)
-    assert done.moving_averages.reasons["state, kept as stored on the user's word"] == 1
+    assert done.moving_average.own_key_reasons["state, kept as stored on the user's word"] == 1
 
 
 @RESOURCES
@@ -143,8 +145,9 @@ def test_what_is_kept_may_stand_beside_what_begins_anew(tmp_path: Path, *, resou
     def two(x: Any) -> Any:
         h = nets.features(x, resource)
         kept, s = nets.made("kept", [5], resource), nets.made("s", [2, 5], resource, value=0.5)
-        with tf.control_dependencies([tf.assign_add(kept, tf.reduce_sum(h, 0))]):
-            return nets.after(tf.assign(s, tf.tanh(h + s)), h * kept + s)
+        value = h * kept + s
+        update = tf.group(tf.assign_add(kept, tf.reduce_sum(h, 0)), tf.assign(s, tf.tanh(h + s)))
+        return nets.after(update, value)
 
     net = Trained(tmp_path, two)
     net.session.run(net.graph.get_operation_by_name("s/Assign"))
@@ -173,7 +176,7 @@ def test_what_is_assigned_to_an_initial_state_is_seen_by_what_waits_for_it(
     np.testing.assert_allclose(answer_of(done, tmp_path / "out")[:2], wanted, atol=CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["random", "rows"])
+@pytest.mark.parametrize("kind", ["random", "rows", "places"])
 def test_an_initial_state_that_is_not_one_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
     def net(x: Any) -> Any:
         initial = (
@@ -183,33 +186,44 @@ def test_an_initial_state_that_is_not_one_is_refused_by_its_name(tmp_path: Path,
         )
         s = tf.get_variable("s", [2, 5], trainable=False, initializer=initial, use_resource=False)
         h = nets.features(x, resource=False)
+        if kind == "places":
+            return nets.after(tf.scatter_update(s, [0, 1], h), h + s)
         return nets.after(tf.assign(s, h), h + s)
 
     words = Trained(tmp_path, net).refusal(tmp_path / "out", initial_state=True)
     assert "use --keep-stored s" in words
-    assert {"random": "is no constant", "rows": "each of the 2 places in a batch"}[kind] in words
+    part = {
+        "random": "is no constant",
+        "rows": "each of the 2 places in a batch",
+        "places": "along which axis is not known",
+    }[kind]
+    assert part in words
 
 
 def test_a_name_to_keep_that_is_no_state_comes_with_at_most_three_that_are(tmp_path: Path) -> None:
     def many(x: Any) -> Any:
         h = nets.features(x, resource=False)
         states = [nets.made(f"s{number}", [2, 5], resource=False) for number in range(4)]
-        with tf.control_dependencies([tf.assign(one, h) for one in states]):
-            return h + tf.add_n(states)
+        value = h + tf.add_n(states)
+        return nets.after(tf.group(*[tf.assign(one, h) for one in states]), value)
 
     net = Trained(tmp_path, many)
     words = net.refusal(tmp_path / "out", keep_stored=["w"])
-    assert "leave out --keep-stored w: it is no state that the outputs read, but nothing" in words
+    assert (
+        "leave out --keep-stored w: it is no state that the outputs read, but trained by" in words
+    )
     assert "they read s0, s1, s2 and 1 more" in words
     words = net.refusal(tmp_path / "out", keep_stored=["nowhere"])
     assert "leave out --keep-stored nowhere" in words
+    words = net.refusal(tmp_path / "out", keep_stored=["s0", "s1", "s2", "s3"])
+    assert "something else for each of the 2 places in training's batch" in words
     assert "s0 (assigned by Assign), s1 (assigned by Assign_1)" in net.refusal(tmp_path / "out")
 
 
 def test_the_report_names_each_kind_of_variable(tmp_path: Path) -> None:
     net = trained(tmp_path, nets.codebook, resource=False, batch=None)
     done = net.convert(tmp_path / "out")
-    assert done.moving_averages.reasons == {
+    assert done.moving_average.own_key_reasons == {
         "the checkpoint has no shadow of it": 1,
         "computed from averages over training's batches": 1,
     }

@@ -12,7 +12,9 @@ from tests.support.stateful_graphs import STATE, STORED, UNDER_A_CONDITION, Buil
 from tests.support.training_graphs import control_flow
 
 
-def decided(build: Build, *, resource: bool, flow: int = 1, batch: int | None = 2) -> dict[str, Any]:
+def decided(
+    build: Build, *, resource: bool, flow: int = 1, batch: int | None = 2
+) -> dict[str, Any]:
     """Returns the decisions on the variables that a net's answer reads."""
     with tf.Graph().as_default(), control_flow(flow):
         x = tf.placeholder(tf.float32, [batch, 6], name="x")
