@@ -6,39 +6,14 @@ What a mean over the batch leaves is a statistic; a mean over time, or of one ex
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
-from typing import NamedTuple
 
 from exporter_service.meta_graph.constants import constant_value
+from exporter_service.meta_graph.content import REDUCED, SOMEWHERE, Content, Origin
 from exporter_service.meta_graph.fused_norm import FUSED
 from exporter_service.meta_graph.mixture import ARITHMETIC
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import stated_shape
 
-
-class Origin(IntEnum):
-    """What a value says of the input, from nothing to everything.
-
-    AVERAGED: no more than averages over training's batches; REDUCED: a statistic of one batch;
-    EXAMPLE: its examples.
-    """
-
-    FIXED = 0
-    AVERAGED = 1
-    REDUCED = 2
-    EXAMPLE = 3
-
-
-class Content(NamedTuple):
-    """An origin, and for EXAMPLE the axis of the examples; None: not known."""
-
-    origin: Origin
-    axis: int | None = None
-
-
-FIXED, AVERAGED = Content(Origin.FIXED), Content(Origin.AVERAGED)
-REDUCED = Content(Origin.REDUCED)
-SOMEWHERE = Content(Origin.EXAMPLE)
 EXTREMA = frozenset(["Max", "Min"])
 _REDUCTIONS = frozenset(["Mean", "Sum", "Prod", "All", "Any", "ArgMax", "ArgMin"]) | EXTREMA
 # Gradients of what all examples share are sums over them.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from exporter_service.meta_graph.constants import constant_value
+from exporter_service.meta_graph.feeds import Feed
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import output_types, stated_shape
 
@@ -20,6 +21,18 @@ _REORDERING = frozenset(
     ["Transpose", "Pack", "Unpack", "Enter", "TensorArrayV3", "TensorArrayScatterV3",
      "TensorArrayWriteV3", "TensorArrayGatherV3", "SpaceToBatchND", "BatchToSpaceND"]
 )  # fmt: skip
+
+
+def free_batch_of(graph: NodeGraph, outputs: Iterable[Port], feeds: Sequence[Feed]) -> list[str]:
+    """Frees, in place, a net from the size of batch of its first input, as `free_batch` does."""
+    names = graph.ancestors(outputs, stop={feed.port for feed in feeds}.__contains__)
+    # One image at a time is what any graph can be served with: nothing to be freed from.
+    return [
+        name
+        for feed in feeds[:1]
+        if feed.shape and feed.shape[0] > 1
+        for name in free_batch(graph, names, feed.port, feed.shape[0])
+    ]
 
 
 def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) -> list[str]:

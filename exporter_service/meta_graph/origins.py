@@ -6,14 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from exporter_service.meta_graph.assignments import SWITCHES
-from exporter_service.meta_graph.batch_axis import (
-    AVERAGED,
-    FIXED,
-    SOMEWHERE,
-    Content,
-    Origin,
-    combined,
-)
+from exporter_service.meta_graph.batch_axis import combined
+from exporter_service.meta_graph.content import AVERAGED, FIXED, SOMEWHERE, Content, Origin
 from exporter_service.meta_graph.feeds import FEEDS
 from exporter_service.meta_graph.mixture import ARITHMETIC
 from exporter_service.meta_graph.node_graph import Consumers, NodeGraph, Port

@@ -15,6 +15,7 @@ from exporter_service.meta_graph.assignments import assignments
 from exporter_service.meta_graph.batch_norm import training_forward
 from exporter_service.meta_graph.initial_state import see_assigned
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
+from exporter_service.meta_graph.op_defs import takes_reference
 from exporter_service.meta_graph.parameters import MetaGraphParameters
 from exporter_service.meta_graph.tensor_names import parse_name
 from exporter_service.meta_graph.variable_state import Decision, Role, decide
@@ -79,7 +80,7 @@ def settle(
     for name, changes in assignments(graph, forward).items():
         # A counter that counts requests is none that training has counted to.
         if name in settled.stored and not decisions[name].counts:
-            for one in changes:
+            for one in (one for one in changes if takes_reference(graph.nodes[one.node].op)):
                 source = graph.inputs(one.node)[0]
                 graph.become_identity(one.node, source, graph_variable(graph, name).dtype)
     for name in anew:

@@ -11,16 +11,12 @@ from typing import Any
 
 from exporter_service.key_list import counted
 from exporter_service.meta_graph import bindings
-from exporter_service.meta_graph.batch_norm import (
-    Switched,
-    switch_batch_norms,
-    training_forward,
-)
+from exporter_service.meta_graph.batch_norm import Switched, switch_batch_norms, training_forward
 from exporter_service.meta_graph.batch_statistics import batch_statistics
 from exporter_service.meta_graph.conditions import fold_conditions
 from exporter_service.meta_graph.dropout import remove_dropouts
 from exporter_service.meta_graph.feeds import FEEDS, Feed, find_feeds
-from exporter_service.meta_graph.fixed_batch import free_batch
+from exporter_service.meta_graph.fixed_batch import free_batch_of
 from exporter_service.meta_graph.heads import find_heads, obvious_head
 from exporter_service.meta_graph.hidden_flow import refuse_hidden_flow
 from exporter_service.meta_graph.initial_state import begin_anew, follow_batch
@@ -127,7 +123,7 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
     if not parameters.keep_batch_statistics:
         _refuse_batch_statistics(graph, forward, feeds, switched)
     follow_batch(graph, initial, settled.decisions, feeds[0])
-    freed = _free_batch(graph, graph.ancestors(outputs, stop=cut.__contains__), feeds)
+    freed = free_batch_of(graph, outputs, feeds)
     small = pruned(graph, outputs, cut)
     refuse_leftovers(small)
     return InferenceGraph(
@@ -242,15 +238,6 @@ def _refuse_batch_statistics(
         + "".join(f"{one}. " for one in switched.ambiguous)
         + "Choose outputs before, or keep_batch_statistics if the model is meant so"
     )
-
-
-def _free_batch(graph: NodeGraph, forward: set[str], feeds: Sequence[Feed]) -> list[str]:
-    freed: list[str] = []
-    for feed in feeds[:1]:
-        # One image at a time is what any graph can be served with: nothing to be freed from.
-        if feed.shape and feed.shape[0] > 1:
-            freed += free_batch(graph, forward, feed.port, feed.shape[0])
-    return freed
 
 
 def _warnings(parameters: MetaGraphParameters, freed: Sequence[str]) -> tuple[str, ...]:

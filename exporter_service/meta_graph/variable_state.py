@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from exporter_service.meta_graph.assignments import Assignment, assignments, with_bodies
-from exporter_service.meta_graph.batch_axis import AVERAGED, EXTREMA, FIXED, Content, Origin
+from exporter_service.meta_graph.batch_axis import EXTREMA
+from exporter_service.meta_graph.content import AVERAGED, FIXED, Content, Origin
 from exporter_service.meta_graph.mixture import ASSIGNS, is_average, manners
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.origins import Origins
@@ -23,6 +24,7 @@ from exporter_service.meta_graph.quantization import sets_a_range
 from exporter_service.meta_graph.variables import graph_variable
 from exporter_service.meta_graph.weight_gradients import WeightGradients, is_own, is_slot
 
+_ADDING = ("AssignAdd", "AssignSub", "CountUpTo", "ResourceCountUpTo")
 _ACCEPTED = frozenset(["average", "extremum", "same", "copy"])
 
 

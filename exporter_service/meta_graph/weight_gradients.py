@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from exporter_service.meta_graph.batch_axis import Content, Origin
+from exporter_service.meta_graph.content import Content, Origin
 from exporter_service.meta_graph.mixture import ARITHMETIC
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import dtype_name, output_types, stated_shape
