@@ -23,6 +23,8 @@ SWITCHES = frozenset(["Switch", "RefSwitch"])
 _CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
 _CONDITIONS = frozenset(["If", "StatelessIf"])
 _LOOPS = frozenset(["While", "StatelessWhile", "Case", "StatelessCase"])
+# DT_RESOURCE of tensorflow/core/framework/types.proto.
+_RESOURCE_TYPE = 20
 _MOST_ROUNDS = 64
 
 
@@ -99,7 +101,7 @@ def _changed_arguments(graph: NodeGraph, name: str, above: frozenset[str]) -> se
     if definition is None or name in above:
         return set()
     places = {arg.name: place for place, arg in enumerate(definition.signature.input_arg)}
-    handles = {arg.name for arg in definition.signature.input_arg if arg.type == _resource_type()}
+    handles = {arg.name for arg in definition.signature.input_arg if arg.type == _RESOURCE_TYPE}
     found = set()
     for node in definition.node_def:
         inner = [text.partition(":")[0] for text in node.input if not text.startswith("^")]
@@ -112,10 +114,6 @@ def _changed_arguments(graph: NodeGraph, name: str, above: frozenset[str]) -> se
             if text in handles and node.op not in READS and (not nested or skipped in changed):
                 found.add(places[text])
     return found
-
-
-def _resource_type() -> int:
-    return 20
 
 
 def _functions(node: Any) -> Iterator[str]:

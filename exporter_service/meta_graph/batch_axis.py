@@ -26,6 +26,7 @@ _GATHERS = frozenset(["Gather", "GatherV2", "GatherNd", "ResourceGather", "Resou
 # A loop may do anything with an axis.
 _LOOPS = frozenset(["Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration",
                     "LoopCond", "While", "StatelessWhile"])  # fmt: skip
+_PASSING = frozenset(["Cast", "Identity", "StopGradient", "Reshape", "Transpose"])
 _IMAGE_RANK = 3
 
 
@@ -105,29 +106,35 @@ def _leaves_no_example(shape: Sequence[int] | None, over: set[int]) -> bool:
 
 
 def _product(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
-    """A matrix product sums over the columns of its left side and the rows of its right one."""
+    """A matrix product sums over the columns of its left side and the rows of its right one.
+
+    Over the batch that is a statistic if one side says in which cluster each example is. With any
+    other weights an example may be left as it is, or be written to a place of a memory.
+    """
     matrices = graph.nodes[name].op == "MatMul"
     flags = ("transpose_a", "transpose_b") if matrices else ("adj_x", "adj_y")
-    sizes = [_shape(graph, port) for port in graph.inputs(name)]
     found: set[int | None] = set()
     for side, (one, flag) in enumerate(zip(contents, flags, strict=False)):
         if one.origin is not Origin.EXAMPLE:
             continue
-        shape = sizes[side]
-        rank = len(shape) if shape is not None else 2
+        shape = _shape(graph, graph.inputs(name)[side])
+        first = len(shape) - 2 if shape is not None else 0
         if one.axis is None:
             return SOMEWHERE
-        if one.axis < rank - 2:
+        if one.axis < first:
             found.add(one.axis)
             continue
-        axis = one.axis - (rank - 2)
+        axis = one.axis - first
         axis = 1 - axis if _flag(graph, name, flag) else axis
-        if axis != 1 - side:
-            found.add(rank - 2 + axis)
+        if axis == side:
+            found.add(first + axis)
         elif shape is not None and shape[one.axis] == 1:
             return SOMEWHERE
     if not found:
-        return REDUCED
+        chosen = any(
+            graph.op(graph.through(port, _PASSING)) == "OneHot" for port in graph.inputs(name)
+        )
+        return REDUCED if chosen else SOMEWHERE
     return Content(Origin.EXAMPLE, found.pop() if len(found) == 1 else None)
 
 

@@ -286,6 +286,18 @@ def fast_weights(x: Any, resource: bool) -> Any:  # noqa: FBT001
     return after(update, h + tf.matmul(h, s))
 
 
+def attended(x: Any, resource: bool) -> Any:  # noqa: FBT001
+    h, s = features(x, resource), made("s", [7, UNITS], resource)
+    weights = tf.nn.softmax(tf.matmul(h, s, transpose_b=True))
+    written = tf.matmul(weights, h, transpose_a=True)
+    return after(tf.assign(s, 0.9 * s + 0.1 * written), h + tf.matmul(weights, s))
+
+
+def mixed_by_a_matrix(x: Any, resource: bool) -> Any:  # noqa: FBT001
+    h, s = features(x, resource), made("s", [2, UNITS], resource)
+    return after(tf.assign(s, 0.9 * s + 0.1 * tf.matmul(tf.eye(2), h)), h + s)
+
+
 def under_a_condition(x: Any, resource: bool) -> Any:  # noqa: FBT001
     h, s = features(x, resource), made("s", [2, UNITS], resource)
     flag = tf.placeholder_with_default(True, [], name="keep")
@@ -366,6 +378,8 @@ STATE: dict[str, Build] = {
     "scattered": scattered,
     "scattered to places": memory,
     "fast weights": fast_weights,
+    "attended memory": attended,
+    "mixed by a matrix": mixed_by_a_matrix,
     "under a condition": under_a_condition,
     "flag by the input": flag_by_the_input,
     "flag set under a condition": flag_set_under_a_condition,
