@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.meta_graph.node_graph import NodeGraph
+from exporter_service.meta_graph.node_graph import NodeGraph, port_of
 from exporter_service.meta_graph.variable_state import Decision, Role, decide
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE, trainable_names
 from tests.support.stateful_graphs import STATE, STORED, UNDER_A_CONDITION, Build, slot
@@ -20,7 +20,7 @@ def decided(
         x = tf.placeholder(tf.float32, [batch, 6], name="x")
         answer = tf.identity(build(x, resource), name="answer")
         meta = tf.train.export_meta_graph()
-        names = NodeGraph(meta.graph_def).ancestors([_port(answer)])
+        names = NodeGraph(meta.graph_def).ancestors([port_of(answer.name)])
     graph = NodeGraph(meta.graph_def)
     variables = {name for name in names if graph.nodes[name].op in REFERENCE | RESOURCE}
     trainable = trainable_names(meta)
@@ -32,12 +32,6 @@ def decided(
 
 def size_of(case: str) -> int:
     return 1 if "of one" in case else 2
-
-
-def _port(tensor: Any) -> Any:
-    from exporter_service.meta_graph.node_graph import port_of
-
-    return port_of(tensor.name.removesuffix(":0"))
 
 
 RESOURCES = pytest.mark.parametrize("resource", [False, True], ids=["reference", "resource"])
