@@ -156,6 +156,21 @@ def convert(
             rich_help_panel=META_PANEL,
         ),
     ] = False,
+    initial_state: Annotated[
+        bool,
+        typer.Option(
+            "--initial-state",
+            help="Begin every request with the initializer's value of variables that carry state.",
+            rich_help_panel=META_PANEL,
+        ),
+    ] = False,
+    keep_stored: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Take the stored value of a variable that carries state; may be repeated.",
+            rich_help_panel=META_PANEL,
+        ),
+    ] = None,
     compare_twin: Annotated[
         bool,
         typer.Option(
@@ -222,6 +237,8 @@ def convert(
         "shapes": shapes_of(shape or ()) or None,
         "bindings": settings_of("bind", bind or ()) or None,
         "keep_batch_statistics": keep_batch_statistics or None,
+        "initial_state": initial_state or None,
+        "keep_stored": keep_stored,
         "compare_twin": None if compare_twin else False,
         **settings_of("set", set_ or ()),
     }

@@ -13,8 +13,9 @@ from service_kit.manifest import MovingAverageMode, MovingAverageReport
 # The slot name of tf.train.ExponentialMovingAverage.
 SHADOW_SUFFIX = "/ExponentialMovingAverage"
 
+# Why a variable's own value was taken, in the words of the report.
+STATISTIC = "a moving statistic of batch norm, kept without a shadow"
 _OFF = "moving averages are off"
-_STATISTIC = "a moving statistic of batch norm, kept without a shadow"
 _ABSENT = "the checkpoint has no shadow of it"
 
 
@@ -26,11 +27,13 @@ class VariableKeys:
         own: the key of the variable itself.
         shadow: the key of its moving average; None: it has none.
         trainable: whether training changes it by gradient.
+        kind: what it is otherwise, in the words of the report.
     """
 
     own: str
     shadow: str | None
     trainable: bool
+    kind: str = STATISTIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def plan_keys(
             key_of[name] = where.shadow
         else:
             key_of[name] = where.own
-            reasons[_ABSENT if where.trainable else _STATISTIC] += 1
+            reasons[_ABSENT if where.trainable else where.kind] += 1
     own = sum(reasons.values())
     report = MovingAverageReport(mode, len(key_of) - own, own, dict(sorted(reasons.items())))
     partly = mode is MovingAverageMode.AUTO and 0 < len(without) < count

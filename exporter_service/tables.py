@@ -198,6 +198,8 @@ def _surgery(report: MetaGraphReport | None) -> list[tuple[str, str]]:
     norms = f"{report.batch_norms_switched} batch norms or statistics"
     rows.append(("switched", f"{norms}, {report.dropouts_removed} dropouts taken out"))
     rows += [("bound", f"{name} = {value}") for name, value in report.bound.items()]
+    rows += [("state", f"{name}: each request begins anew") for name in report.initial_states]
+    rows += [("state", f"{name}: as stored, as asked") for name in report.kept_stored]
     if report.twin:
         rows.append(("compared with", f"the evaluation copy {report.twin}"))
     return rows

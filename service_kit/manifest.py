@@ -119,13 +119,20 @@ class CutInput:
 
 @dataclass(frozen=True, slots=True)
 class MetaGraphReport:
-    """What turned a training graph into an inference graph; `twin` is empty for none."""
+    """What turned a training graph into an inference graph; `twin` is empty for none.
+
+    Variables that carry state between calls of the training graph are in `initial_states` when
+    every request begins with their initializer's value, and in `kept_stored` when the user wanted
+    their value in the checkpoint.
+    """
 
     inputs: tuple[CutInput, ...]
     batch_norms_switched: int
     dropouts_removed: int
     bound: Mapping[str, str]
     twin: str = ""
+    initial_states: tuple[str, ...] = ()
+    kept_stored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

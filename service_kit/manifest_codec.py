@@ -224,6 +224,8 @@ def _surgery_to_proto(report: manifest.MetaGraphReport | None) -> pb.MetaGraphRe
         dropouts_removed=report.dropouts_removed,
         bound=report.bound,
         twin=report.twin,
+        initial_states=report.initial_states,
+        kept_stored=report.kept_stored,
     )
 
 
@@ -237,6 +239,8 @@ def _surgery_from_proto(message: pb.MetaGraphReport) -> manifest.MetaGraphReport
         dropouts_removed=message.dropouts_removed,
         bound=dict(message.bound),
         twin=message.twin,
+        initial_states=tuple(message.initial_states),
+        kept_stored=tuple(message.kept_stored),
     )
 
 

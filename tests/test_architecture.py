@@ -34,6 +34,7 @@ WITH_TENSORFLOW = {
     "exporter_service.meta_graph.mixture",
     "exporter_service.meta_graph.conditions",
     "exporter_service.meta_graph.fixed_batch",
+    "exporter_service.meta_graph.initial_state",
     "exporter_service.meta_graph.inlining",
     "exporter_service.meta_graph.meta_file",
     "exporter_service.meta_graph.op_allowance",

@@ -100,6 +100,8 @@ def _towers(
             batch_norms_switched=net.batch_norms,
             dropouts_removed=net.dropouts,
             bound=net.bound,
+            initial_states=net.initial_states,
+            kept_stored=net.kept_stored,
         ),
         batch_matters=parameters.keep_batch_statistics,
         warnings=(*restoring.plan.warnings, *net.warnings, *followers(net)),

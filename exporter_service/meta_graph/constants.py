@@ -20,7 +20,10 @@ _MOST_NODES = 100
 
 
 def constant_value(
-    graph: NodeGraph, port: Port, given: dict[str, Any] | None = None
+    graph: NodeGraph,
+    port: Port,
+    given: dict[str, Any] | None = None,
+    also: frozenset[str] = frozenset(),
 ) -> np.ndarray[Any, Any] | None:
     """Returns the value of a port that depends on constants alone; None for any other.
 
@@ -28,13 +31,14 @@ def constant_value(
         graph: holds the port.
         port: of a node that is computed from few, pure ops.
         given: values to assume for some nodes, by name.
+        also: pure ops to run beside those that predicates and rates are made of.
     """
     given = given or {}
     if port.node in given:
         return np.asarray(given[port.node])
     if graph.op(port) == "Const" and port.node not in given:
         return np.asarray(tf.make_ndarray(graph.node(port).attr["value"].tensor))
-    names = _pure_cone(graph, port, given)
+    names = _pure_cone(graph, port, given, _PURE | also)
     if names is None:
         return None
     needed = {name: value for name, value in given.items() if name in graph.nodes}
@@ -62,7 +66,9 @@ def constant_value(
             return None
 
 
-def _pure_cone(graph: NodeGraph, port: Port, given: dict[str, Any]) -> set[str] | None:
+def _pure_cone(
+    graph: NodeGraph, port: Port, given: dict[str, Any], pure: frozenset[str]
+) -> set[str] | None:
     """Returns the nodes that a port is computed from; None as soon as they are many or not pure."""
     found: set[str] = set()
     waiting = [port.node] if port.node not in given else []
@@ -71,7 +77,7 @@ def _pure_cone(graph: NodeGraph, port: Port, given: dict[str, Any]) -> set[str] 
         if name in found:
             continue
         node = graph.nodes.get(name)
-        if node is None or node.op not in _PURE or len(found) >= _MOST_NODES:
+        if node is None or node.op not in pure or len(found) >= _MOST_NODES:
             return None
         found.add(name)
         waiting.extend(one.node for one in graph.inputs(name) if one.node not in given)

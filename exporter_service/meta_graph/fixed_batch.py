@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from exporter_service.meta_graph.constants import constant_value
+from exporter_service.meta_graph.feeds import Feed
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.op_defs import output_types, stated_shape
 
@@ -20,6 +21,18 @@ _REORDERING = frozenset(
     ["Transpose", "Pack", "Unpack", "Enter", "TensorArrayV3", "TensorArrayScatterV3",
      "TensorArrayWriteV3", "TensorArrayGatherV3", "SpaceToBatchND", "BatchToSpaceND"]
 )  # fmt: skip
+
+
+def free_batch_of(graph: NodeGraph, outputs: Iterable[Port], feeds: Sequence[Feed]) -> list[str]:
+    """Frees, in place, a net from the size of batch of its first input, as `free_batch` does."""
+    names = graph.ancestors(outputs, stop={feed.port for feed in feeds}.__contains__)
+    # One image at a time is what any graph can be served with: nothing to be freed from.
+    return [
+        name
+        for feed in feeds[:1]
+        if feed.shape and feed.shape[0] > 1
+        for name in free_batch(graph, names, feed.port, feed.shape[0])
+    ]
 
 
 def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) -> list[str]:
@@ -56,6 +69,40 @@ def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) ->
                 node.attr["index_type"].type = _INT32
         changed.append(name)
     return changed
+
+
+def repeat_rows(
+    graph: NodeGraph, name: str, row: np.ndarray[Any, Any], axis: int, cut: Port
+) -> None:
+    """Turns a constant, in place, into one row repeated for as many examples as the input has.
+
+    Args:
+        graph: the graph.
+        name: the constant.
+        row: what each example gets, with a size of 1 along `axis`.
+        axis: where the examples lie.
+        cut: an input, whose first dimension is the batch.
+    """
+    node = graph.nodes[name]
+    dtype = node.attr["dtype"].type
+    one = graph.add("Const", f"{name}/row")
+    one.attr["dtype"].type = dtype
+    one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(row, dtype=tf.as_dtype(dtype)))
+    before, after = list(row.shape[:axis]), list(row.shape[axis + 1 :])
+    sizes = [_constant(graph, f"{name}/sizes", part) for part in (before, after) if part]
+    sizes.insert(1 if before else 0, _batch_of(graph, cut))
+    place = _constant(graph, f"{name}/axis", 0)
+    dimensions = graph.add("ConcatV2", f"{name}/any_batch", [*sizes, place])
+    dimensions.attr["N"].i = len(sizes)
+    dimensions.attr["T"].type = dimensions.attr["Tidx"].type = _INT32
+    if len(sizes) == 1:
+        graph.become_identity(dimensions.name, sizes[0], _INT32)
+    node.op = "BroadcastTo"
+    node.attr.clear()
+    node.attr["T"].type = dtype
+    node.attr["Tidx"].type = _INT32
+    del node.input[:]
+    node.input.extend([str(Port(one.name)), str(Port(dimensions.name))])
 
 
 def _dimensions(graph: NodeGraph, name: str, batch: int) -> list[int] | None:

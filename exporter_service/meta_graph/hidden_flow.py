@@ -56,7 +56,7 @@ def refuse_hidden_flow(
         raise errors.Unconvertible(
             f"values pass from the input through a variable: {counted(found)} must see what was "
             "assigned just before, and a frozen graph assigns nothing; choose inputs after them, "
-            "or outputs before them"
+            "outputs before them, or --keep-stored NAME to take the value in the checkpoint"
         )
 
 

@@ -60,12 +60,14 @@ _FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "AssignAdd": lambda a, b: a + b,
     "Assign": lambda _, b: b,
 }
+_CHOICES = frozenset(["Merge", "RefMerge", "Select", "SelectV2"])
 # What an op that changes a variable makes of its value and the input.
 _NEW_VALUE = {
     "AssignSub": "AssignSub", "AssignSubVariableOp": "AssignSub",
     "AssignAdd": "AssignAdd", "AssignAddVariableOp": "AssignAdd",
     "Assign": "Assign", "AssignVariableOp": "Assign",
 }  # fmt: skip
+ASSIGNS = frozenset(_NEW_VALUE)
 ARITHMETIC = frozenset(_FUNCTIONS) | _FIRST
 _DEEPEST = 200
 
@@ -88,18 +90,41 @@ def is_average(graph: NodeGraph, update: str, variable: str, source: Port) -> bo
         variable: S.
         source: V; a port, or the variable whose value it is.
     """
+    return _manner(graph, update, variable, source, last=False) == "average"
+
+
+def manners(graph: NodeGraph, update: str, variable: str, source: Port) -> frozenset[str]:
+    """Returns what an update makes of a variable S and a tensor V, as one word or two.
+
+    `average`: as `is_average` says; `extremum`: the greater or the smaller one; `same`: S;
+    `copy`: V; `other`: anything else. Where the graph chooses between values, its first choices
+    are tried, and its last.
+    """
+    return frozenset(_manner(graph, update, variable, source, last=one) for one in (False, True))
+
+
+def _manner(graph: NodeGraph, update: str, variable: str, source: Port, *, last: bool) -> str:
     points = [(1.0, 1.0), (2.5, 2.5), (1.0, 2.0), (1.0, 4.0), (3.0, 1.5)]
     try:
-        values = [_new_value(graph, update, {variable: s}, source, v) for s, v in points]
+        values = [_new_value(graph, update, {variable: s}, source, v, last=last) for s, v in points]
     except (_Undefined, ArithmeticError, ValueError, OverflowError):
-        return False
+        return "other"
     share = values[2] - 1.0
-    expected = [s + share * (v - s) for s, v in points]
-    near = all(
-        abs(value - wanted) < _CLOSE * max(1.0, abs(wanted))
-        for value, wanted in zip(values, expected, strict=True)
+    wanted = {
+        "same": [s for s, _ in points],
+        "copy": [v for _, v in points],
+        "extremum": [(max if share else min)(point) for point in points],
+    }
+    if 0 < share < 1:
+        wanted["average"] = [s + share * (v - s) for s, v in points]
+    return next((word for word, those in wanted.items() if _near(values, those)), "other")
+
+
+def _near(values: list[float], wanted: list[float]) -> bool:
+    return all(
+        abs(value - one) < _CLOSE * max(1.0, abs(one))
+        for value, one in zip(values, wanted, strict=True)
     )
-    return near and 0 < share < 1
 
 
 def is_corrected(graph: NodeGraph, update: str, biased: str, source: Port) -> bool:
@@ -134,11 +159,17 @@ def _inner_update(graph: NodeGraph, update: str, biased: str) -> str | None:
 
 
 def _new_value(
-    graph: NodeGraph, update: str, variables: Mapping[str, float], source: Port, value: float
+    graph: NodeGraph,
+    update: str,
+    variables: Mapping[str, float],
+    source: Port,
+    value: float,
+    *,
+    last: bool = False,
 ) -> float:
     target, assigned = graph.inputs(update)[:2]
     name = variable_of(graph, target) or target.node
-    trial = _Trial(graph, variables, source, value)
+    trial = _Trial(graph, variables, source, value, last=last)
     function = _FUNCTIONS[_NEW_VALUE[graph.nodes[update].op]]
     return float(function(trial.variable(name), trial.of(assigned)))
 
@@ -147,12 +178,20 @@ class _Trial:
     """One evaluation, with a number for each leaf."""
 
     def __init__(
-        self, graph: NodeGraph, variables: Mapping[str, float], source: Port, value: float
+        self,
+        graph: NodeGraph,
+        variables: Mapping[str, float],
+        source: Port,
+        value: float,
+        *,
+        last: bool = False,
     ) -> None:
+        """Takes what is known; `last`: choices are for their last value, not for their first."""
         self._graph = graph
         self._variables = variables
         self._source = source
         self._value = value
+        self._last = last
         self._known: dict[Port, float] = {}
         self._depth = 0
 
@@ -192,6 +231,8 @@ class _Trial:
 
     def _applied(self, op: str, port: Port) -> float:
         inputs = self._graph.inputs(port.node)
+        if op in _CHOICES and self._last:
+            return self.of(inputs[-1])
         if op in _FIRST:
             return self.of(inputs[0])
         if op in _NEW_VALUE:

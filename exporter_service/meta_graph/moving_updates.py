@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from exporter_service.meta_graph.mixture import ARITHMETIC, is_average, is_corrected, is_size
+from exporter_service.meta_graph.mixture import (
+    ARITHMETIC,
+    ASSIGNS,
+    is_average,
+    is_corrected,
+    is_size,
+)
 from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.variables import REFERENCE, RESOURCE, variable_of
 
-_ASSIGNS = (
-    "Assign", "AssignAdd", "AssignSub",
-    "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp",
-)  # fmt: skip
 # Their values are settings, not statistics.
 _SETTINGS = frozenset(["Const", "Placeholder", "PlaceholderWithDefault", "ZerosLike", "OnesLike"])
 # Of these only the first input is a value that is passed on.
@@ -58,7 +60,7 @@ def moving_updates(graph: NodeGraph, forward: AbstractSet[str]) -> list[MovingUp
     found: list[MovingUpdate] = []
     derived: list[tuple[str, str, _Cone]] = []
     tainted = graph.dependents_of_nodes(forward) | forward
-    for name in graph.of_op(*_ASSIGNS):
+    for name in graph.of_op(*ASSIGNS):
         target, value = graph.inputs(name)[:2]
         variable = variable_of(graph, target)
         # What the forward computation reads is a weight, and its updates are training's.
@@ -124,7 +126,7 @@ def _before(
         cone.sources.add(port)
         return []
     inputs = graph.inputs(port.node) if port.node in graph.nodes else []
-    if op in _ASSIGNS:
+    if op in ASSIGNS:
         other = variable_of(graph, inputs[0])
         if other is not None:
             cone.chained.add(other)

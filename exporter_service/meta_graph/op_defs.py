@@ -25,6 +25,14 @@ def takes_reference(op: str) -> bool:
     return definition is not None and any(one.is_ref for one in definition.input_arg)
 
 
+def reference_inputs(op: str) -> frozenset[int]:
+    """Returns the positions at which the op takes a variable itself and not its value."""
+    definition = op_def_registry.get(op)
+    if definition is None:
+        return frozenset()
+    return frozenset(place for place, one in enumerate(definition.input_arg) if one.is_ref)
+
+
 def output_types(node: Any) -> list[int] | None:
     """Returns the type enum of each output of a node; None for an op that is not registered."""
     definition = op_def_registry.get(node.op)

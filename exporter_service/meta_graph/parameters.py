@@ -51,6 +51,18 @@ class MetaGraphParameters(BaseModel):
         False,
         description="Leave batch norms that normalise by the batch as they are.",
     )
+    initial_state: bool = Field(
+        False,
+        description="Begin every request with the initializer's value of each variable that "
+        "carries state from one call to the next.",
+    )
+    keep_stored: tuple[TensorName, ...] = Field(
+        (),
+        max_length=64,
+        strict=False,
+        description="Variables that carry state, whose value in the checkpoint is to be taken "
+        "all the same.",
+    )
     compare_twin: bool = Field(
         True,
         description="Compare with an evaluation copy of the net in the same graph, if there is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from exporter_service.checkpoint_contents import StoredTensor
 from exporter_service.checkpoint_match import mismatch
 from exporter_service.conversion_order import ConversionOrder
 from exporter_service.key_list import counted
+from exporter_service.meta_graph.fused_norm import normalising_variables
 from exporter_service.meta_graph.node_graph import NodeGraph
 from exporter_service.meta_graph.op_defs import dtype_name
 from exporter_service.meta_graph.saver_keys import SavedAs, saver_keys
 from exporter_service.meta_graph.surgery import InferenceGraph
+from exporter_service.meta_graph.variable_state import Role
 from exporter_service.meta_graph.variables import (
     REFERENCE,
     RESOURCE,
@@ -23,7 +26,13 @@ from exporter_service.meta_graph.variables import (
     graph_variable,
     trainable_names,
 )
-from exporter_service.moving_average import SHADOW_SUFFIX, RestorePlan, VariableKeys, plan_keys
+from exporter_service.moving_average import (
+    SHADOW_SUFFIX,
+    STATISTIC,
+    RestorePlan,
+    VariableKeys,
+    plan_keys,
+)
 
 _OUTPUT = ":0"
 
@@ -66,11 +75,13 @@ def plan_variables(
         name: graph_variable(net.graph, name)
         for name in sorted(net.graph.of_op(*REFERENCE, *RESOURCE))
     }
+    normalising = normalising_variables(net.graph)
     keys = {
         name: VariableKeys(
             own=_own_key(name, saved, tensors),
             shadow=_shadow_key(name, net.averages_of.get(name, ()), saved, tensors),
-            trainable=name in trainable if trainable else variable.dtype_is_float,
+            trainable=_is_trained(variable, trainable, net.roles),
+            kind=_kind_of(name, net, normalising),
         )
         for name, variable in variables.items()
     }
@@ -86,6 +97,23 @@ def plan_variables(
         },
         saved=parts,
     )
+
+
+def _is_trained(
+    variable: GraphVariable, trainable: AbstractSet[str], roles: Mapping[str, str]
+) -> bool:
+    if roles.get(variable.name) == Role.TRAINED.value:
+        return True
+    return variable.name in trainable if trainable else variable.dtype_is_float
+
+
+def _kind_of(name: str, net: InferenceGraph, normalising: AbstractSet[str]) -> str:
+    """Returns what a variable is that no shadow is looked for, in the report's words."""
+    if name in net.kept_stored:
+        return "state, kept as stored on the user's word"
+    if name in net.statistics or name in normalising:
+        return STATISTIC
+    return net.roles.get(name, "nothing in the graph assigns it")
 
 
 def _own_key(name: str, saved: Mapping[str, SavedAs], tensors: Mapping[str, StoredTensor]) -> str:

@@ -11,18 +11,15 @@ from typing import Any
 
 from exporter_service.key_list import counted
 from exporter_service.meta_graph import bindings
-from exporter_service.meta_graph.batch_norm import (
-    Switched,
-    switch_batch_norms,
-    training_forward,
-)
+from exporter_service.meta_graph.batch_norm import Switched, switch_batch_norms, training_forward
 from exporter_service.meta_graph.batch_statistics import batch_statistics
 from exporter_service.meta_graph.conditions import fold_conditions
 from exporter_service.meta_graph.dropout import remove_dropouts
 from exporter_service.meta_graph.feeds import FEEDS, Feed, find_feeds
-from exporter_service.meta_graph.fixed_batch import free_batch
+from exporter_service.meta_graph.fixed_batch import free_batch_of
 from exporter_service.meta_graph.heads import find_heads, obvious_head
 from exporter_service.meta_graph.hidden_flow import refuse_hidden_flow
+from exporter_service.meta_graph.initial_state import begin_anew, follow_batch
 from exporter_service.meta_graph.inlining import inline_calls
 from exporter_service.meta_graph.leftovers import refuse_leftovers
 from exporter_service.meta_graph.moving_updates import moving_updates, shadows
@@ -30,6 +27,7 @@ from exporter_service.meta_graph.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.parameters import MetaGraphParameters
 from exporter_service.meta_graph.phases import bind_defaults, bind_phases
 from exporter_service.meta_graph.pruning import needed, pruned
+from exporter_service.meta_graph.settling import refuse_state, settle
 from exporter_service.meta_graph.tensor_names import find_port, parse_name, semantic_names
 from exporter_service.meta_graph.variables import trainable_names
 from service_kit import errors
@@ -49,6 +47,9 @@ class InferenceGraph:
         output_names: their names in requests.
         averages_of: variable -> the variables that are moving averages of it.
         statistics: variables that batch norms take since they were switched.
+        roles: variable -> what it is, in words, for those that training assigns.
+        initial_states: state that begins every request with its initializer's value.
+        kept_stored: state whose stored value was kept on the user's word.
         batch_norms: number of batch norms (fused) and batch statistics (unfused) switched.
         dropouts: number of dropouts removed.
         bound: placeholder or flag -> value that it has for good.
@@ -62,6 +63,9 @@ class InferenceGraph:
     output_names: tuple[str, ...]
     averages_of: Mapping[str, Sequence[str]]
     statistics: frozenset[str]
+    roles: Mapping[str, str]
+    initial_states: tuple[str, ...]
+    kept_stored: tuple[str, ...]
     batch_norms: int
     dropouts: int
     bound: Mapping[str, str]
@@ -97,11 +101,13 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
     bound = bindings.bind(graph, parameters.bindings)
     bound |= _resolve(graph, outputs, cut)
 
+    settled = settle(graph, meta, outputs, cut, parameters)
     forward = training_forward(graph, outputs, cut)
     updates = moving_updates(graph, forward)
     fed = graph.dependents_of_nodes(graph.of_op(*FEEDS)) | graph.dependents(cut)
-    trained = {update.variable for update in updates} | trainable_names(meta)
+    trained = {update.variable for update in updates} | trainable_names(meta) | settled.stored
     refuse_hidden_flow(graph, forward, fed, trained)
+    initial = begin_anew(graph, meta, forward.intersection(settled.anew))
     switched = Switched()
     if not parameters.keep_batch_statistics:
         switched = switch_batch_norms(graph, forward, fed, updates)
@@ -109,13 +115,15 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     bound |= bindings.bind_rates(graph, forward, dropouts)
     bound |= bind_defaults(graph, forward, {port.node for port in cut})
+    refuse_state(settled, forward, switched.statistics)
 
     feeds = _inputs(graph, outputs, chosen)
     cut = {feed.port for feed in feeds}
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     if not parameters.keep_batch_statistics:
         _refuse_batch_statistics(graph, forward, feeds, switched)
-    freed = _free_batch(graph, forward, feeds)
+    follow_batch(graph, initial, settled.decisions, feeds[0])
+    freed = free_batch_of(graph, outputs, feeds)
     small = pruned(graph, outputs, cut)
     refuse_leftovers(small)
     return InferenceGraph(
@@ -130,6 +138,9 @@ def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> 
         ),
         averages_of=shadows(graph, updates),
         statistics=frozenset(switched.statistics),
+        roles={name: one.role.value for name, one in settled.decisions.items()},
+        initial_states=tuple(sorted(initial)),
+        kept_stored=settled.kept,
         batch_norms=len(switched.fused) + len(switched.unfused),
         dropouts=len(dropouts),
         bound=bound,
@@ -227,15 +238,6 @@ def _refuse_batch_statistics(
         + "".join(f"{one}. " for one in switched.ambiguous)
         + "Choose outputs before, or keep_batch_statistics if the model is meant so"
     )
-
-
-def _free_batch(graph: NodeGraph, forward: set[str], feeds: Sequence[Feed]) -> list[str]:
-    freed: list[str] = []
-    for feed in feeds[:1]:
-        # One image at a time is what any graph can be served with: nothing to be freed from.
-        if feed.shape and feed.shape[0] > 1:
-            freed += free_batch(graph, forward, feed.port, feed.shape[0])
-    return freed
 
 
 def _warnings(parameters: MetaGraphParameters, freed: Sequence[str]) -> tuple[str, ...]:

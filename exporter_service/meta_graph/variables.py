@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,16 +77,30 @@ def trainable_names(meta: Any) -> frozenset[str]:
     return frozenset(_listed(meta, tf.GraphKeys.TRAINABLE_VARIABLES))
 
 
+def initial_values(meta: Any) -> dict[str, str]:
+    """Returns variable -> the tensor that it is initialised with, of any collection that says it.
+
+    A variable of no checkpoint stands among the local ones.
+    """
+    return {
+        one.variable_name.partition(":")[0]: one.initial_value_name
+        for collection in meta.collection_def
+        for one in _definitions(meta, collection)
+        if one.initial_value_name
+    }
+
+
 def _listed(meta: Any, collection: str) -> list[str]:
-    names = []
+    return [one.variable_name.partition(":")[0] for one in _definitions(meta, collection)]
+
+
+def _definitions(meta: Any, collection: str) -> Iterator[Any]:
     for content in meta.collection_def[collection].bytes_list.value:
         try:
-            definition = VariableDef.FromString(content)
+            yield VariableDef.FromString(content)
         # protobuf's DecodeError is no ValueError in all of its implementations.
         except Exception:  # noqa: S112
             continue
-        names.append(definition.variable_name.partition(":")[0])
-    return names
 
 
 def _own_shape(node: Any) -> list[int] | None:

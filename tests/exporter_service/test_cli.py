@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from exporter_service import tables
 from exporter_service.cli import app
 from service_kit.artifact_store import ArtifactStore
+from service_kit.console import results
 from service_kit.exit_codes import ExitCode
+from service_kit.manifest import MetaGraphReport, published_as
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN
 from tests.support.manifests import conversion, graph_file
@@ -155,6 +160,20 @@ def test_a_training_graph_is_converted_as_its_options_say(exporter: RunningExpor
     table = meta(exporter, "cli-meta")
     assert "input takes the place of IteratorGetNext:0" in " ".join(table.stdout.split())
     assert "24 batch norms or statistics, 0 dropouts taken out" in " ".join(table.stdout.split())
+
+
+def test_what_becomes_of_state_is_an_option_and_a_row(exporter: RunningExporter) -> None:
+    refused = meta(exporter, "cli-state", "--initial-state", "--keep-stored", "nowhere")
+    assert refused.exit_code != 0
+    assert "leave out --keep-stored nowhere" in " ".join(refused.output.split())
+    report = MetaGraphReport((), 0, 0, {}, initial_states=("h",), kept_stored=("memory",))
+    manifest = published_as(
+        replace(conversion(), meta_graph=report), "cli-state", 1, datetime.now(timezone.utc)
+    )
+    with results.capture() as shown:
+        results.print(tables.manifest_table(manifest))
+    assert "h: each request begins anew" in shown.get()
+    assert "memory: as stored, as asked" in shown.get()
 
 
 def test_adopt_and_verify_speak_both_languages(exporter: RunningExporter) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service_kit import errors, manifest_codec
-from service_kit.manifest import Manifest, published_as
+from service_kit.manifest import Manifest, MetaGraphReport, published_as
 from tests.support.manifests import conversion
 
 
@@ -34,6 +34,13 @@ def _tower_with(**changes: object) -> dict[str, object]:
 def test_a_manifest_comes_back_from_its_json(cards: int) -> None:
     original = document(cards)
     assert manifest_codec.from_json(manifest_codec.to_json(original), "x") == original
+
+
+def test_what_became_of_state_comes_back_from_its_json() -> None:
+    report = MetaGraphReport((), 1, 2, {}, initial_states=("h", "c"), kept_stored=("memory",))
+    original = replace(document(), meta_graph=report)
+    found = manifest_codec.from_json(manifest_codec.to_json(original), "x")
+    assert found.meta_graph == report
 
 
 def test_the_json_has_the_names_of_the_contract() -> None:

@@ -560,6 +560,8 @@ class MetaGraphReport(_message.Message):
     DROPOUTS_REMOVED_FIELD_NUMBER: _builtins.int
     BOUND_FIELD_NUMBER: _builtins.int
     TWIN_FIELD_NUMBER: _builtins.int
+    INITIAL_STATES_FIELD_NUMBER: _builtins.int
+    KEPT_STORED_FIELD_NUMBER: _builtins.int
     batch_norms_switched: _builtins.int
     """Number of batch norms (fused) and batch statistics (unfused) that were switched."""
     dropouts_removed: _builtins.int
@@ -574,6 +576,18 @@ class MetaGraphReport(_message.Message):
     def bound(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Placeholder or flag -> value that it has for good."""
 
+    @_builtins.property
+    def initial_states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Variables that carry state from one call of the training graph to the next, and that begin
+        every request with the value of their initializer.
+        """
+
+    @_builtins.property
+    def kept_stored(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Variables that carry state, whose value in the checkpoint every request begins with, because
+        the conversion was told so.
+        """
+
     def __init__(
         self,
         *,
@@ -582,10 +596,12 @@ class MetaGraphReport(_message.Message):
         dropouts_removed: _builtins.int = ...,
         bound: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         twin: _builtins.str = ...,
+        initial_states: _abc.Iterable[_builtins.str] | None = ...,
+        kept_stored: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_norms_switched", b"batch_norms_switched", "bound", b"bound", "dropouts_removed", b"dropouts_removed", "inputs", b"inputs", "twin", b"twin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_norms_switched", b"batch_norms_switched", "bound", b"bound", "dropouts_removed", b"dropouts_removed", "initial_states", b"initial_states", "inputs", b"inputs", "kept_stored", b"kept_stored", "twin", b"twin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
