@@ -51,9 +51,9 @@ def prove_served(conversion: Conversion, graph: Any, probes: Sequence[Probe]) ->
     try:
         leaders = _different(conversion.towers, towers)
         imported, ports = import_towers(towers, [PinnedTower(one, _DEVICE) for one in leaders])
-        rows = () if conversion.unbatched else infer_rows(graph, leaders[0])
     except (errors.EngineFailed, errors.GraphRefused) as error:
         raise errors.Unconvertible(f"the inference service could not load it: {error}") from error
+    rows = () if conversion.unbatched else _inferred(graph, leaders[0])
     _refuse_others(rows)
     unknown = [one.name for one in rows if one.rows is Rows.NOT_KNOWN]
     with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
@@ -72,6 +72,16 @@ def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
         if not any(graph.are_equal(one, tower) for one in found):
             found.append(tower)
     return found
+
+
+def _inferred(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+    try:
+        return infer_rows(graph, tower)
+    except errors.EngineFailed as error:
+        raise errors.Unconvertible(
+            "choose outputs before the node that is named; a graph that is made for one size of "
+            f"batch or of image fails so: {error}"
+        ) from error
 
 
 def _refuse_others(rows: Sequence[OutputRows]) -> None:

@@ -51,6 +51,7 @@ WITH_TENSORFLOW = {
     "inference_service.engine.session",
     "inference_service.engine.tensorflow",
     "service_kit.frozen_graph.graph_import",
+    "service_kit.frozen_graph.row_branches",
     "service_kit.frozen_graph.row_origin",
     "service_kit.frozen_graph.rows",
     "service_kit.frozen_graph.served_graph",

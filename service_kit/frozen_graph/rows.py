@@ -21,6 +21,7 @@ from service_kit.manifest import Tower
 BATCHES = (2, 3)
 # Constants of so many elements are weights; what they hold says nothing about shapes.
 _WEIGHT_ELEMENTS = 1024
+_SCOPE = "rows"
 
 
 class Rows(enum.Enum):
@@ -99,13 +100,14 @@ def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[
         try:
             outputs = tf.import_graph_def(
                 shapes_alone,
-                name="rows",
+                name=_SCOPE,
                 input_map=inputs,
                 return_elements=[spec.tensor_name for spec in tower.outputs],
             )
         except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+            words = str(error).replace(f"{_SCOPE}/", "")
             raise errors.EngineFailed(
-                f"TensorFlow cannot import the graph for {batch} images: {error}"
+                f"TensorFlow cannot import the graph for {batch} images: {words}"
             ) from error
     return list(outputs), fed
 

@@ -11,6 +11,7 @@ from exporter_service.architectures.densenet import densenet, inference_logits
 from exporter_service.architectures.densenet_plan import DenseNetParameters
 from exporter_service.architectures.registry import find_architecture
 from exporter_service.conversion import convert
+from exporter_service.session import session_config
 from service_kit.manifest import ArchitectureSpec, MovingAverageMode
 from tests.support.digits import digits_order
 
@@ -44,14 +45,15 @@ def test_the_layouts_give_the_same_answers() -> None:
     answers = {}
     for layout in ("NHWC", "NCHW"):
         parameters = SMALL.model_copy(update={"data_format": layout})
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default() as graph:
             tf.set_random_seed(1)
             logits = inference_logits(tf.constant(images), parameters)
             values = np.random.default_rng(1)
-            for variable in tf.global_variables():
-                value = values.uniform(0.5, 1.5, variable.shape.as_list())
-                session.run(variable.initializer, {variable.initializer.inputs[1]: value})
-            answers[layout] = session.run(logits)
+            with tf.Session(config=session_config(as_written=graph)) as session:
+                for variable in tf.global_variables():
+                    value = values.uniform(0.5, 1.5, variable.shape.as_list())
+                    session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+                answers[layout] = session.run(logits)
     np.testing.assert_allclose(answers["NCHW"], answers["NHWC"], rtol=1e-4)
 
 

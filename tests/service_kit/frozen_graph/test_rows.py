@@ -166,8 +166,11 @@ def test_loops_are_left_to_runs(output: int, shape: tuple[int, ...]) -> None:
         lambda x: tf.map_fn(lambda row: row * 2, x),
         lambda x: tf.map_fn(tf.reduce_sum, x),
         lambda x: tf.transpose(decoded(x), [1, 0, 2]),
+        lambda x: tf.reduce_mean(decoded(x), 0),
+        lambda x: tf.argmax(decoded(x), 0),
+        lambda x: tf.reduce_sum(tf.map_fn(lambda row: row * 2, x), [-1], keepdims=True),
     ],
-    ids=["map", "map to numbers", "decoder by image"],
+    ids=["map", "map to numbers", "decoder by image", "mean of steps", "best step", "sum"],
 )
 def test_what_a_loop_makes_for_each_image_is_left_to_runs(build: Build) -> None:
     assert rows_of(build).rows is Rows.NOT_KNOWN
