@@ -22,8 +22,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from inference_service import client_codec as codec
-from inference_service.client import AsyncInferenceClient, InferenceClient, Tls
+from inference_service.client import AsyncInferenceClient, InferenceClient, Tls, codec
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import ConversionRequest, TowerOptions
-from service_kit.manifest import (
+from exporter_service.specs.conversion import ConversionRequest, TowerOptions
+from service_kit.artifacts.manifest import (
     ArchitectureSpec,
     Manifest,
     MovingAverageMode,

@@ -26,7 +26,7 @@ import numpy as np
 from densenet169 import ROOT, SIDE, convert_random, server
 
 if TYPE_CHECKING:
-    from inference_service.aio_client import AsyncInferenceClient
+    from inference_service.client import AsyncInferenceClient
     from inference_service.engine import EngineCard
 
 FACTORS = (1.3, 2.0, 5.0)
@@ -99,8 +99,8 @@ class Load:
 
 async def measure(address: str, model: str, images: np.ndarray, seconds: float) -> None:
     """Prints a line for each deadline and factor."""
-    from inference_service.aio_client import AsyncInferenceClient
-    from service_kit.retry import RetryPolicy
+    from inference_service.client import AsyncInferenceClient
+    from service_kit.client.retry import RetryPolicy
 
     async with AsyncInferenceClient(address, retry=RetryPolicy(attempts=1)) as client:
         await client.wait_until_ready(model, timeout=120)
@@ -129,8 +129,8 @@ async def measure(address: str, model: str, images: np.ndarray, seconds: float) 
 
 def serve_sleeping(folder: Path) -> None:
     """Serves an engine that sleeps until standard input ends; prints the address."""
-    from inference_service.model_rules import ModelDefaults
-    from service_kit.artifact_store import ArtifactStore
+    from inference_service.loading.rules import ModelDefaults
+    from service_kit.store.artifact_store import ArtifactStore
     from tests.support.engines import MeanEngines, SleepingEngine
     from tests.support.inference_server import inference_server
 
@@ -167,7 +167,7 @@ def sleeping_server(folder: Path) -> Iterator[str]:
 
 def run(folder: Path, seconds: float, models: list[str]) -> None:
     """Measures the models, one after the other."""
-    from service_kit.artifact_store import ArtifactStore
+    from service_kit.store.artifact_store import ArtifactStore
     from tests.support.digits import convert_and_prove, digits_order, expected
 
     if "sleep" in models:

@@ -62,7 +62,7 @@ for card in range(4):
 
 def main() -> None:
     """Prints both tables."""
-    from service_kit.artifact_store import ArtifactStore
+    from service_kit.store.artifact_store import ArtifactStore
 
     with tempfile.TemporaryDirectory() as folder:
         graphs = {}

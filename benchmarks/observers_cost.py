@@ -20,12 +20,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from inference_service.decoders import Decoders
-from inference_service.metrics.request_metrics import RequestMetrics
-from inference_service.predictor import Predictor
-from inference_service.question import Question
-from inference_service.registry import Loaded, Registry
-from inference_service.request_trace import RequestTraces
+from inference_service.images.decoders import Decoders
+from inference_service.models.registry import Loaded, Registry
+from inference_service.prediction.predictor import Predictor
+from inference_service.prediction.request import Question
+from inference_service.telemetry.request_metrics import RequestMetrics
+from inference_service.telemetry.request_trace import RequestTraces
 from tests.support.engines import pixels
 from tests.support.servables import mean_servable
 

@@ -158,11 +158,11 @@ def allocated(client: Client, address: str) -> tuple[int, int]:
 
 def null_servable() -> Any:
     """Returns a loaded model with one card, which takes uint8 as it comes."""
-    from inference_service.batch_limit import BatchTiming
-    from inference_service.devices import Device, Placement
-    from inference_service.lane import CardLimits, Lane
-    from inference_service.servable import Lanes, Servable
-    from service_kit.manifest import TensorSpec, published_as
+    from inference_service.cards.batch_limit import BatchTiming
+    from inference_service.cards.card_spec import CardLimits, Lane
+    from inference_service.engine.devices import Device, Placement
+    from inference_service.models.servable import Lanes, Servable
+    from service_kit.artifacts.manifest import TensorSpec, published_as
     from tests.support.manifests import conversion, tower
 
     spec = TensorSpec("input", "input:0", "uint8", (-1, SIDE, SIDE, 3))
@@ -182,12 +182,12 @@ def null_servable() -> Any:
 
 async def run(rounds: int) -> None:
     """Serves both, and measures."""
-    from inference_service.core import Core
-    from inference_service.open_inference.servicer import OpenInferenceServicer
-    from inference_service.predictor import Predictor
-    from inference_service.registry import Loaded, Registry
+    from inference_service.models.registry import Loaded, Registry
+    from inference_service.prediction.predictor import Predictor
+    from inference_service.protocols.core import Core
+    from inference_service.protocols.open_inference.servicer import OpenInferenceServicer
     from service_kit.address import Address
-    from service_kit.server import Server
+    from service_kit.server.server import Server
 
     servable = null_servable()
     registry = Registry()

@@ -73,7 +73,7 @@ def answered_by(address: str) -> int:
 def run(folder: Path, seconds: float) -> None:
     """Prints a line for each number of processes, and one for the death."""
     from inference_service.client import InferenceClient
-    from service_kit.artifact_store import ArtifactStore
+    from service_kit.store.artifact_store import ArtifactStore
     from tests.support.digits import convert_and_prove, digits_order, expected
 
     store = ArtifactStore(f"{folder}/models")

@@ -32,7 +32,7 @@ def start(store: Path) -> tuple[float, float, float]:
 def main(starts: int) -> None:
     """Prints the median and the extremes."""
     with tempfile.TemporaryDirectory() as folder:
-        from service_kit.artifact_store import ArtifactStore
+        from service_kit.store.artifact_store import ArtifactStore
 
         graph = convert_random(Path(folder), 2)
         store = ArtifactStore(str(Path(folder) / "models"))

@@ -64,7 +64,7 @@ def digits() -> tuple[Graph, np.ndarray]:
 def run(folder: Path, swaps: int) -> None:
     """Prints the percentiles."""
     from inference_service.client import InferenceClient
-    from service_kit.artifact_store import ArtifactStore
+    from service_kit.store.artifact_store import ArtifactStore
 
     store = ArtifactStore(f"{folder}/models")
     store.create()

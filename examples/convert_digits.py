@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import ConversionRequest, TowerOptions
-from service_kit.manifest import ArchitectureSpec, Manifest, Preprocessing
+from exporter_service.specs.conversion import ConversionRequest, TowerOptions
+from service_kit.artifacts.manifest import ArchitectureSpec, Manifest, Preprocessing
 
 # --8<-- [start:request]
 REQUEST = ConversionRequest(

@@ -26,10 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import ConversionRequest, TowerOptions
+from exporter_service.specs.conversion import ConversionRequest, TowerOptions
 from inference_service.client import InferenceClient
-from inference_service.results import StreamAnswer
-from service_kit.manifest import ArchitectureSpec, Manifest, MovingAverageMode, Preprocessing
+from inference_service.client.results import StreamAnswer
+from service_kit.artifacts.manifest import (
+    ArchitectureSpec,
+    Manifest,
+    MovingAverageMode,
+    Preprocessing,
+)
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "digits"
 MODEL = "digits"

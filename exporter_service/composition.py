@@ -8,39 +8,39 @@ from functools import partial
 
 import structlog
 
-from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_metrics import ConversionMetrics
-from exporter_service.conversion_process import ConversionProcesses
-from exporter_service.conversion_watch import ConversionWatch, Observer
-from exporter_service.exporter import Exporter
-from exporter_service.options import DEFAULT_METRICS_ADDRESS
-from exporter_service.rpc_roles import RPC_ROLES
-from exporter_service.scratch import sweep_scratch
-from exporter_service.servicer import SERVICE_NAME, ExporterServicer
+from exporter_service.addresses import DEFAULT_METRICS_ADDRESS
+from exporter_service.checkpoints.roots import CheckpointRoots
+from exporter_service.service.exporter import Exporter
+from exporter_service.service.rpc_roles import RPC_ROLES
+from exporter_service.service.servicer import SERVICE_NAME, ExporterServicer
 from exporter_service.settings import ExporterSettings
-from exporter_service.spare_processes import SpareProcesses
-from exporter_service.task_watch import TaskLimits
+from exporter_service.telemetry.metrics import ConversionMetrics
+from exporter_service.telemetry.timing import ConversionWatch, Observer
+from exporter_service.workers.limits import TaskLimits
+from exporter_service.workers.pool import ConversionProcesses
+from exporter_service.workers.scratch import sweep_scratch
+from exporter_service.workers.spares import SpareProcesses
 from pbserve.exporter.v1 import exporter_pb2_grpc
-from service_kit.access_log import AccessLog
-from service_kit.artifact_store import ArtifactStore
-from service_kit.call_counts import CallCounts
-from service_kit.health import OVERALL
-from service_kit.http_port import HttpPort
-from service_kit.listener import Listener
-from service_kit.logs import configure_logs
-from service_kit.metrics_page import METRICS_PATH, MetricsPage
-from service_kit.process_end import stop_signal
-from service_kit.roles import ALWAYS_OPEN, REFLECTION
-from service_kit.tracing import Tracing, tracing_by
+from service_kit.auth.roles import ALWAYS_OPEN, REFLECTION
+from service_kit.http.http_port import HttpPort
+from service_kit.http.metrics_page import METRICS_PATH, MetricsPage
+from service_kit.server.access_log import AccessLog
+from service_kit.server.call_counts import CallCounts
+from service_kit.server.health import OVERALL
+from service_kit.server.listener import Listener
+from service_kit.server.process_end import stop_signal
+from service_kit.store.artifact_store import ArtifactStore
+from service_kit.telemetry.logs import configure_logs
+from service_kit.telemetry.tracing import Tracing, tracing_by
 
 _log = structlog.get_logger(__name__)
 
 # What the tasks of all kinds need, so that a spare fits each.
 _IMPORTED_AHEAD = (
-    "exporter_service.adoption",
-    "exporter_service.conversion",
-    "exporter_service.inspection",
-    "exporter_service.proof",
+    "exporter_service.conversion.adopt",
+    "exporter_service.conversion.convert",
+    "exporter_service.conversion.inspect",
+    "exporter_service.parity.proof",
 )
 
 
@@ -152,10 +152,19 @@ async def serve(settings: ExporterSettings) -> None:
             tracing.close()
 
 
+def run(settings: ExporterSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        PbserveError: the service cannot start: address, store or checkpoint root.
+    """
+    asyncio.run(serve(settings))
+
+
 def _conversion_traces(tracing: Tracing | None) -> list[Observer]:
     if tracing is None:
         return []
     # It needs the extra `otel`.
-    from exporter_service.conversion_trace import ConversionTraces
+    from exporter_service.telemetry.trace import ConversionTraces
 
     return [ConversionTraces(tracing.tracer)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from service_kit.serving_settings import Serving
+from service_kit.server.serving_settings import Serving
 
 
 @dataclass(frozen=True, slots=True)

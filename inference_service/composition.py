@@ -7,38 +7,38 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from inference_service.core import Core
-from inference_service.cores import usable_cores
-from inference_service.decoders import Decoders
+from inference_service.engine.cpu_quota import usable_cores
 from inference_service.engine.lazy import LazyEngines
-from inference_service.hot_load import HotLoader
-from inference_service.http_port import HttpPort
-from inference_service.loader import Loader
-from inference_service.metrics.server_metrics import ServerMetrics
-from inference_service.model_health import ModelHealth
-from inference_service.model_rules import ModelRules
-from inference_service.models_file import EMPTY, ModelsFile, parse_models_file
-from inference_service.operations import Operations
-from inference_service.predictor import Predictor
-from inference_service.protocols import add_protocols, load_descriptors
-from inference_service.registry import Registry
-from inference_service.rpc_roles import RPC_ROLES
-from inference_service.run_watch import watch_runs
+from inference_service.images.decoders import Decoders
+from inference_service.loading.hot_load import HotLoader
+from inference_service.loading.loader import Loader
+from inference_service.loading.models_file import EMPTY, ModelsFile, parse_models_file
+from inference_service.loading.operations import Operations
+from inference_service.loading.rules import ModelRules
+from inference_service.loading.store_watch import StoreWatch
+from inference_service.models.health import ModelHealth
+from inference_service.models.registry import Registry
+from inference_service.models.watchdog import watch_runs
+from inference_service.prediction.predictor import Predictor
+from inference_service.protocols.core import Core
+from inference_service.protocols.registration import add_protocols, load_descriptors
+from inference_service.protocols.rpc_roles import RPC_ROLES
 from inference_service.settings import InferenceSettings
-from inference_service.store_watch import StoreWatch
-from service_kit.access_log import AccessLog
-from service_kit.artifact_store import ArtifactStore
-from service_kit.health import OVERALL
-from service_kit.listener import Listener
-from service_kit.logs import configure_logs
-from service_kit.process_end import end_at_last, stop_signal
-from service_kit.store_cache import StoreCache, default_cache_folder
-from service_kit.store_connection import is_object_store
-from service_kit.tracing import Tracing, tracing_by
-from service_kit.watched_file import WatchedFile
+from inference_service.status_page.port import HttpPort
+from inference_service.telemetry.server_metrics import ServerMetrics
+from service_kit.files.watched_file import WatchedFile
+from service_kit.server.access_log import AccessLog
+from service_kit.server.health import OVERALL
+from service_kit.server.listener import Listener
+from service_kit.server.process_end import end_at_last, stop_signal
+from service_kit.store.artifact_store import ArtifactStore
+from service_kit.store.cache import StoreCache, default_cache_folder
+from service_kit.store.connection import is_object_store
+from service_kit.telemetry.logs import configure_logs
+from service_kit.telemetry.tracing import Tracing, tracing_by
 
 if TYPE_CHECKING:
-    from inference_service.request_trace import RequestTraces
+    from inference_service.telemetry.request_trace import RequestTraces
 
 # Seconds after which Python lets another thread run. A request changes threads several times, and
 # each time it would wait for as long as Python's own 0.005 while a graph is being imported.
@@ -177,6 +177,15 @@ async def serve(settings: InferenceSettings) -> None:
         await watching
 
 
+def run(settings: InferenceSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        PbserveError: the service cannot start: address, files, store or devices.
+    """
+    asyncio.run(serve(settings))
+
+
 def _models_file(settings: InferenceSettings) -> WatchedFile[ModelsFile] | None:
     if settings.models_file is None:
         return None
@@ -187,7 +196,7 @@ def _request_traces(tracing: Tracing | None) -> RequestTraces | None:
     if tracing is None:
         return None
     # It needs the extra `otel`.
-    from inference_service.request_trace import RequestTraces
+    from inference_service.telemetry.request_trace import RequestTraces
 
     return RequestTraces(tracing.tracer)
 

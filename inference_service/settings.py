@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inference_service.devices import DeviceRequest, parse_devices
-from inference_service.model_rules import ModelDefaults
-from service_kit.serving_settings import Serving
+from inference_service.engine.devices import DeviceRequest, parse_devices
+from inference_service.loading.rules import ModelDefaults
+from service_kit.server.serving_settings import Serving
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Conversion, MovingAverageMode
+from service_kit.artifacts.manifest import Conversion, MovingAverageMode
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.digits import GOLDEN, convert_and_prove, digits_order
 from tests.support.services import Service, running
 

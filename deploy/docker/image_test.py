@@ -28,7 +28,7 @@ from deploy.docker.lock import HERE
 from exporter_service.client import ExporterClient
 from inference_service.client import InferenceClient
 from service_kit import __version__
-from service_kit.manifest import Manifest, MovingAverageMode
+from service_kit.artifacts.manifest import Manifest, MovingAverageMode
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 
 ROOT = HERE.parent.parent

@@ -7,8 +7,8 @@ import sys
 import uuid
 
 from exporter_service.client import AsyncExporterClient
-from exporter_service.conversion_order import ConversionRequest, TowerOptions
-from service_kit.manifest import ArchitectureSpec, Manifest, Preprocessing
+from exporter_service.specs.conversion import ConversionRequest, TowerOptions
+from service_kit.artifacts.manifest import ArchitectureSpec, Manifest, Preprocessing
 
 DIGITS = {
     "scope": "densenet_digits",

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter_service.architectures.plugin import Plugin
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 
 
 # --8<-- [start:function]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from service_kit import errors
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 
 ImageSize = tuple[int, int]
 Shapes = Mapping[str, tuple[int, ...]]

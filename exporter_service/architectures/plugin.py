@@ -20,7 +20,7 @@ from exporter_service.architectures.architecture import (
     PROBS,
     ImageSize,
 )
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 
 _CHANNELS = 3
 # What TensorFlow takes as the name of an op, without scopes.

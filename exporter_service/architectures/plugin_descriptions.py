@@ -6,7 +6,7 @@ from exporter_service.architectures.description import ArchitectureDescription, 
 from exporter_service.architectures.entry_points import plugin_names
 from exporter_service.architectures.plugin_loading import load_plugin
 from exporter_service.architectures.registry import is_reserved
-from exporter_service.progress import Report
+from exporter_service.specs.progress import Report
 from service_kit import errors
 
 

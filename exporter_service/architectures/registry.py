@@ -30,9 +30,9 @@ from exporter_service.architectures.slim_nets import (
     SLIM_ARCHITECTURES,
     slim_is_installed,
 )
-from exporter_service.meta_graph.parameters import META_GRAPH
+from exporter_service.specs.names import META_GRAPH
 from service_kit import errors
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 
 
 def _densenet(images: Any, parameters: DenseNetParameters) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from exporter_service.architectures.legacy_keras import provide_legacy_keras
-from exporter_service.architectures.slim_nets import SlimNet, SlimParameters
+from exporter_service.architectures.slim_net import SlimNet, SlimParameters
 from exporter_service.architectures.tracing import TracedBuilder
 
 

@@ -7,11 +7,10 @@ come with the extra `slim`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from exporter_service.architectures.architecture import (
     Architecture,
@@ -19,48 +18,18 @@ from exporter_service.architectures.architecture import (
     Shapes,
     Variable,
 )
-from service_kit.manifest import Preprocessing
+from exporter_service.architectures.slim_net import (
+    SlimNet,
+    SlimParameters,
+    SlimParametersWithBackground,
+)
+from service_kit.artifacts.manifest import Preprocessing
 
 PREFIX = "slim/"
 INSTALLATION = "pip install 'pbserve[slim]'"
 # Mean colour of ImageNet, as VGG and ResNet v1 subtract it, and -1 to 1 for the others.
 _MEAN_COLOUR = Preprocessing(mean=(123.68, 116.78, 103.94))
 _SYMMETRIC = Preprocessing(mean=(127.5,) * 3, scale=(1 / 127.5,) * 3)
-
-
-class SlimParameters(BaseModel):
-    """Parameters of a net whose published checkpoint has ImageNet's classes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    classes: int = Field(1000, ge=1, le=1_000_000, description="Number of classes.")
-
-
-class SlimParametersWithBackground(SlimParameters):
-    """Parameters of a net whose published checkpoint has a background class before those."""
-
-    classes: int = Field(
-        1001, ge=1, le=1_000_000, description="Number of classes, a background class included."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SlimNet:
-    """A net of tf_slim.
-
-    Attributes:
-        name: of its function.
-        module: which has the function, in `tf_slim.nets`.
-        arg_scope: the function, in the same module, that has the settings of its layers.
-        biases: the variable that has one element a class.
-        options: further arguments of the function.
-    """
-
-    name: str
-    module: str
-    arg_scope: str
-    biases: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _architecture(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import tensorflow.compat.v1 as tf
 
 from exporter_service.architectures.architecture import ImageSize, Variable
-from exporter_service.key_list import counted
+from exporter_service.checkpoints.key_list import counted
 from service_kit import errors
 
 _CHANNELS = 3

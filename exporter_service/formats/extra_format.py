@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from service_kit import errors
-from service_kit.manifest import Tower
+from service_kit.artifacts.manifest import Tower
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 Answers = list[dict[str, npt.NDArray[Any]]]

@@ -8,13 +8,13 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from exporter_service.checkpoints.key_list import counted
 from exporter_service.formats.converter_log import failures_logged
 from exporter_service.formats.extra_format import Answers, ExtraFormat, Feeds
 from exporter_service.formats.model_file import write_message
 from exporter_service.formats.tensor_type import data_type
-from exporter_service.key_list import counted
 from service_kit import errors
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 
 # What tf2onnx prefers as of 1.17, said here so that its next release changes no bytes.
 _OPSET = 15

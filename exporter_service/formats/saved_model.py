@@ -20,7 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from exporter_service.formats.extra_format import Answers, ExtraFormat, Feeds
 from exporter_service.formats.model_file import write_message
 from exporter_service.formats.tensor_type import data_type
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 
 _TAG = "serve"
 _METHOD = "tensorflow/serving/predict"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from service_kit.manifest import TensorSpec
+from service_kit.artifacts.manifest import TensorSpec
 
 
 def data_type(spec: TensorSpec) -> int:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from inference_service.devices import Device
-from service_kit.manifest import Tower
+from inference_service.engine.devices import Device
+from service_kit.artifacts.manifest import Tower
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 

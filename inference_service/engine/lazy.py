@@ -6,8 +6,8 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from inference_service.devices import Device, DeviceRequest
 from inference_service.engine import Engine, EngineCard
+from inference_service.engine.devices import Device, DeviceRequest
 from inference_service.engine.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from inference_service.devices import Device
+from inference_service.engine.devices import Device
 
 
 def device_name(device: Device, devices: Sequence[Device]) -> str:

@@ -10,8 +10,13 @@ from inference_service.engine.session import device_name, session_config  # sets
 import tensorflow.compat.v1 as tf  # isort: skip
 from tensorflow.core.protobuf import config_pb2
 
-from inference_service.devices import Device, DeviceRequest, intra_op_threads, resolve_devices
 from inference_service.engine import EngineCard, Tensors
+from inference_service.engine.devices import (
+    Device,
+    DeviceRequest,
+    intra_op_threads,
+    resolve_devices,
+)
 from service_kit import errors
 from service_kit.frozen_graph.channels import has_channels_first
 from service_kit.frozen_graph.served_graph import import_towers, parse_graph

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service_kit.manifest import Manifest, ParityReport, TensorSpec
+from service_kit.artifacts.manifest import Manifest, ParityReport, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_service.scored_class import ScoredClass
+from inference_service.wire.scored_class import ScoredClass
 
 
 @dataclass(frozen=True, slots=True)

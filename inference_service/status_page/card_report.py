@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference_service.card import Card
+from inference_service.cards.card import Card
 from inference_service.status_page.rates import CardRates
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_service.batch_limit import BatchTiming
+from inference_service.cards.batch_limit import BatchTiming
 from inference_service.status_page.number_text import rate_text
 
 # Units of the drawing, which the page scales.

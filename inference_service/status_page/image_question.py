@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from inference_service.core import Core
-from inference_service.images import Fit
-from inference_service.question import Question
+from inference_service.images.decoding import Fit
+from inference_service.prediction.request import Question
+from inference_service.protocols.core import Core
 from inference_service.status_page.bars import bars
 from inference_service.status_page.rendering import Asked, Shown
 from inference_service.status_page.target import Target, parse_target

@@ -15,17 +15,17 @@ from typing import TypeVar
 import structlog
 from aiohttp import web
 
-from inference_service.card import Card
-from inference_service.core import Core
-from inference_service.model_status import ModelStatus
+from inference_service.cards.card import Card
+from inference_service.models.status import ModelStatus
+from inference_service.protocols.core import Core
 from inference_service.status_page.image_question import ImageQuestions
 from inference_service.status_page.places import Places
 from inference_service.status_page.rates import LOOK_SECONDS, Rates
 from inference_service.status_page.rendering import Asked, Renderer, Shown, as_json, assets
 from inference_service.status_page.report import ServerFacts, StatusReport, status_report
-from service_kit.health import OVERALL
-from service_kit.http_status import http_status, retry_headers
-from service_kit.incidents import described_error
+from service_kit.http.http_status import http_status, retry_headers
+from service_kit.server.health import OVERALL
+from service_kit.server.incidents import described_error
 
 _log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class StatusPage:
         self._rendering = ThreadPoolExecutor(1, thread_name_prefix="status-page")
 
     def add_to(self, application: web.Application) -> None:
-        """See `service_kit.http_server.Pages`."""
+        """See `service_kit.http.http_server.Pages`."""
         application.router.add_get("/", self._show)
         application.router.add_get("/status.json", self._json)
         application.router.add_get("/static/{name}", self._asset)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from inference_service.card import Card
+from inference_service.cards.card import Card
 
 # Seconds between two looks, and between the two whose difference is the rate.
 LOOK_SECONDS = 1.0

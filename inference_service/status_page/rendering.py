@@ -11,14 +11,14 @@ from typing import Any
 
 import jinja2
 
-from inference_service.batch_limit import BatchTiming
+from inference_service.cards.batch_limit import BatchTiming
 from inference_service.status_page import number_text
 from inference_service.status_page.bars import Bar
 from inference_service.status_page.card_report import CardReport
 from inference_service.status_page.charts import Curve, batch_curve, sparkline
 from inference_service.status_page.report import StatusReport
 from inference_service.status_page.target import choices, most_cards
-from service_kit.console import plain, size_text
+from service_kit.cli.console import plain, size_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from inference_service.card import Card
-from inference_service.model_status import ModelStatus, State, VersionStatus
+from inference_service.cards.card import Card
+from inference_service.loading.store_watch import Problems
+from inference_service.models.status import ModelStatus, State, VersionStatus
 from inference_service.status_page.artifact_report import ArtifactReport, artifact_report
 from inference_service.status_page.card_report import CardReport, card_report
 from inference_service.status_page.rates import CardRates
-from inference_service.store_watch import Problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service_kit import errors
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 # Stands for dimensions that the graph leaves open.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from service_kit import errors
+from service_kit.artifacts.manifest import Tower
 from service_kit.frozen_graph.row_origin import data_behind_rows
-from service_kit.manifest import Tower
 
 # One size could be met by accident: by the number of classes, for example.
 BATCHES = (2, 3)

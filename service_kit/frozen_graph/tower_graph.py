@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service_kit import errors
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 
 Node = Any
 # Says nothing about what a node computes.

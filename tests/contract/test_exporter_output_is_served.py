@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter_service.conversion_order import TowerOptions
-from inference_service.devices import parse_devices
+from exporter_service.specs.conversion import TowerOptions
+from inference_service.cards.card_spec import CardLimits
+from inference_service.engine.devices import parse_devices
 from inference_service.engine.tensorflow import TensorFlowEngines
-from inference_service.lane import CardLimits
-from inference_service.loader import Loader
-from inference_service.model_rules import LoadOptions
-from inference_service.servable import Servable
-from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import ArchitectureSpec, MovingAverageMode
+from inference_service.loading.loader import Loader
+from inference_service.loading.rules import LoadOptions
+from inference_service.models.servable import Servable
+from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
 

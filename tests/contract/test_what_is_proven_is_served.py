@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.adoption import adopt
-from exporter_service.conversion_order import AdoptionOrder, AdoptionRequest
-from exporter_service.proof import prove
-from inference_service.devices import parse_devices
+from exporter_service.conversion.adopt import adopt
+from exporter_service.parity.proof import prove
+from exporter_service.specs.conversion import AdoptionOrder, AdoptionRequest
+from inference_service.cards.card_spec import CardLimits
+from inference_service.engine.devices import parse_devices
 from inference_service.engine.tensorflow import TensorFlowEngines
-from inference_service.lane import CardLimits
-from inference_service.loader import Loader
-from inference_service.model_rules import LoadOptions
-from inference_service.servable import Servable
+from inference_service.loading.loader import Loader
+from inference_service.loading.rules import LoadOptions
+from inference_service.models.servable import Servable
 from service_kit import errors
-from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Conversion
+from service_kit.artifacts.manifest import Conversion
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.meta_graph_conversions import converted
 from tests.support.training_graphs import dense, save
 

@@ -19,8 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inference_service.client import InferenceClient
 from service_kit import errors
-from service_kit.artifact_store import ArtifactStore
-from service_kit.retry import RetryPolicy
+from service_kit.client.retry import RetryPolicy
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import PARITY, expected
 from tests.support.overlays import containers, overlay

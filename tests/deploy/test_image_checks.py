@@ -17,7 +17,7 @@ def a_root(folder: Path) -> Path:
     (package / "core.cpython-312.pyc").touch()
     record = package.parent.parent / "pbserve-0.1.0.dist-info" / "RECORD"
     record.parent.mkdir()
-    record.write_text("inference_service/core.py,,\n../../../bin/pbserve,,\n")
+    record.write_text("inference_service/protocols/core.py,,\n../../../bin/pbserve,,\n")
     for name in ("usr/bin", "opt/pbserve/bin", "tmp"):
         (folder / name).mkdir(parents=True)
     (folder / "tmp").chmod(0o1777)

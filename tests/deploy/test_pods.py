@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service_kit.health import LIVE, OVERALL
+from service_kit.server.health import LIVE, OVERALL
 from tests.support.overlays import Built, Container, Manifest, containers, kserve, overlay
 
 USER = 10001

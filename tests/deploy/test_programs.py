@@ -22,9 +22,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-import exporter_service.cli
-import inference_service.cli
-from service_kit.health import LIVE
+import exporter_service.cli.app
+import inference_service.cli.app
+from service_kit.server.health import LIVE
 from tests.support.overlays import (
     COMBINATIONS,
     KSERVE,
@@ -41,8 +41,8 @@ from tests.support.pods import Pod, running_pod
 pytestmark = pytest.mark.slow
 
 APPS: dict[str, typer.Typer] = {
-    "pbserve": inference_service.cli.app,
-    "pbexport": exporter_service.cli.app,
+    "pbserve": inference_service.cli.app.app,
+    "pbexport": exporter_service.cli.app.app,
 }
 # Of libraries: botocore's, for the object store, and OpenTelemetry's.
 OTHERS = {

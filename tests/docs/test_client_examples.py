@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.docs.conftest import Services
 from tests.support.digits import PARITY, expected
 from tests.support.inference_server import inference_server

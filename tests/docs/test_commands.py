@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from exporter_service.cli import app as pbexport
-from inference_service.cli import app as pbserve
+from exporter_service.cli.app import app as pbexport
+from inference_service.cli.app import app as pbserve
 from tests.support.markdown import ROOT, SHELL, blocks, code_in_lines, commands, pages, readmes
 
 APPS: dict[str, Any] = {

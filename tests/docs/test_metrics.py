@@ -12,8 +12,8 @@ from prometheus_client.core import Metric
 from exporter_service.composition import ExporterService
 from exporter_service.settings import ExporterSettings
 from service_kit.address import Address
-from service_kit.artifact_store import ArtifactStore
-from service_kit.serving_settings import Listening, Serving
+from service_kit.server.serving_settings import Listening, Serving
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.inference_server import InferenceServer, inference_server
 from tests.support.markdown import ROOT
 

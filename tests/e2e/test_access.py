@@ -12,8 +12,8 @@ import pytest
 from exporter_service.client import ExporterClient
 from inference_service.client import InferenceClient
 from service_kit import errors
-from service_kit.manifest import Manifest
-from service_kit.tls import Tls
+from service_kit.artifacts.manifest import Manifest
+from service_kit.client.tls import Tls
 from tests.support.certificates import Authority
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 from tests.support.services import running

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import TowerOptions
+from exporter_service.specs.conversion import TowerOptions
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Manifest, MovingAverageMode
+from service_kit.artifacts.manifest import Manifest, MovingAverageMode
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.densenet169 import SIDE, convert_densenet169
 from tests.support.digits import digits_request
 from tests.support.random_checkpoint import STEP, write_random_checkpoint

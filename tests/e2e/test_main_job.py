@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from exporter_service.client import ExporterClient
-from exporter_service.progress import Step
+from exporter_service.specs.progress import Step
 from inference_service.client import InferenceClient
 from service_kit import errors
-from service_kit.manifest import MovingAverageMode
-from service_kit.retry import RetryPolicy
-from service_kit.store_mark import MARK
+from service_kit.artifacts.manifest import MovingAverageMode
+from service_kit.client.retry import RetryPolicy
+from service_kit.store.local_mark import MARK
 from tests.conftest import RunningExporter
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 from tests.support.services import Service, conversion_process, running

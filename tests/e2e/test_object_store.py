@@ -21,11 +21,11 @@ import pytest
 from exporter_service.client import ExporterClient
 from inference_service.client import InferenceClient
 from service_kit import errors
-from service_kit.artifact_store import ArtifactStore
-from service_kit.manifest import Manifest
-from service_kit.object_publisher import ObjectPublisher
-from service_kit.store_cache import StoreCache
-from service_kit.store_connection import StoreConnection
+from service_kit.artifacts.manifest import Manifest
+from service_kit.store.artifact_store import ArtifactStore
+from service_kit.store.cache import StoreCache
+from service_kit.store.connection import StoreConnection
+from service_kit.store.object_publisher import ObjectPublisher
 from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 from tests.support.engines import pixels
 from tests.support.inference_server import InferenceServer, inference_server

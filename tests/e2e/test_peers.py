@@ -17,7 +17,7 @@ import tritonclient.grpc.aio as triton_aio
 import tritonclient.utils.shared_memory as shm
 
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import GOLDEN, PARITY, expected
 from tests.support.services import Service, running

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import PARITY, expected
 from tests.support.services import Service, running

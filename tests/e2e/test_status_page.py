@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.browser import chromium, needs_chromium
 from tests.support.digits import expected

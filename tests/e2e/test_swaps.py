@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.digits import PARITY, expected
 from tests.support.services import resident_bytes, running

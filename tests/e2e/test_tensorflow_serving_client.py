@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from inference_service.client import InferenceClient
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
 from tests.support.services import running
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.inference_server import InferenceServer, inference_server
 
 

@@ -41,8 +41,8 @@ def test_the_gencode_runs_on_protobuf_6_and_7() -> None:
 
 
 def test_every_rpc_is_answered_by_its_servicer() -> None:
-    from exporter_service.servicer import ExporterServicer
-    from inference_service.servicer import InferenceServicer
+    from exporter_service.service.servicer import ExporterServicer
+    from inference_service.protocols.native.servicer import InferenceServicer
     from pbserve.exporter.v1 import exporter_pb2, exporter_pb2_grpc
     from pbserve.inference.v1 import inference_pb2, inference_pb2_grpc
 

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from inference_service.batch_limit import BatchTiming
-from inference_service.batching import Priority
-from inference_service.card_forecast import CardForecast
-from inference_service.card_places import CardPlaces
-from inference_service.card_queue import CardQueue
-from inference_service.devices import Device, Placement
-from inference_service.lane import CardLimits, Lane
-from inference_service.pending import Pending
-from inference_service.run_times import RunTimes
+from inference_service.cards.admission import CardPlaces
+from inference_service.cards.batch_limit import BatchTiming
+from inference_service.cards.batching import Priority
+from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.forecast import CardForecast
+from inference_service.cards.queue import CardQueue
+from inference_service.cards.queued_request import Pending
+from inference_service.cards.run_times import RunTimes
+from inference_service.engine.devices import Device, Placement
 from service_kit import errors
 from tests.support.engines import pixels
 from tests.support.manifests import tower

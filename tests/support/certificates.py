@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import trustme
 
-from service_kit.serving_settings import TlsFiles
+from service_kit.server.serving_settings import TlsFiles
 
 
 class Authority:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, TowerOptions
-from service_kit.manifest import Conversion, MovingAverageMode
+from exporter_service.checkpoints.roots import CheckpointRoots
+from exporter_service.specs.conversion import ConversionOrder, TowerOptions
+from service_kit.artifacts.manifest import Conversion, MovingAverageMode
 from tests.support.digits import convert_and_prove
 from tests.support.random_checkpoint import write_random_checkpoint
 

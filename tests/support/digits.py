@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, ConversionRequest, TowerOptions
-from service_kit.manifest import ArchitectureSpec, Conversion, MovingAverageMode, Preprocessing
+from exporter_service.checkpoints.roots import CheckpointRoots
+from exporter_service.specs.conversion import ConversionOrder, ConversionRequest, TowerOptions
+from service_kit.artifacts.manifest import (
+    ArchitectureSpec,
+    Conversion,
+    MovingAverageMode,
+    Preprocessing,
+)
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "digits"
 SPEC = ArchitectureSpec(
@@ -71,8 +76,8 @@ def digits_request(cards: int = 2, **changes: Any) -> ConversionRequest:
 
 def convert_and_prove(order: ConversionOrder, folder: Path) -> Conversion:
     """Converts and proves in this process, as the service does in two others."""
-    from exporter_service.conversion import convert
-    from exporter_service.proof import prove
+    from exporter_service.conversion.convert import convert
+    from exporter_service.parity.proof import prove
 
     done = convert(order, folder, lambda _: None)
     return replace(done, parity=prove(done, folder, lambda _: None))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference_service.devices import Device
 from inference_service.engine import EngineCard
+from inference_service.engine.devices import Device
 from service_kit import errors
 
 Tensors = Mapping[str, npt.NDArray[Any]]

@@ -9,25 +9,25 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from inference_service.core import Core
-from inference_service.decoders import Decoders
-from inference_service.hot_load import HotLoader
-from inference_service.loader import Loader
-from inference_service.metrics.server_metrics import ServerMetrics
-from inference_service.model_health import ModelHealth
-from inference_service.model_rules import ModelDefaults, ModelRules
-from inference_service.operations import Operations
-from inference_service.predictor import Predictor
-from inference_service.protocols import add_protocols, load_descriptors
-from inference_service.registry import Registry
-from inference_service.rpc_roles import RPC_ROLES
-from inference_service.store_watch import Problems
-from service_kit.access import Access, AccessRules
+from inference_service.images.decoders import Decoders
+from inference_service.loading.hot_load import HotLoader
+from inference_service.loading.loader import Loader
+from inference_service.loading.operations import Operations
+from inference_service.loading.rules import ModelDefaults, ModelRules
+from inference_service.loading.store_watch import Problems
+from inference_service.models.health import ModelHealth
+from inference_service.models.registry import Registry
+from inference_service.prediction.predictor import Predictor
+from inference_service.protocols.core import Core
+from inference_service.protocols.registration import add_protocols, load_descriptors
+from inference_service.protocols.rpc_roles import RPC_ROLES
+from inference_service.telemetry.server_metrics import ServerMetrics
 from service_kit.address import Address
-from service_kit.artifact_store import ArtifactStore
-from service_kit.health import OVERALL
-from service_kit.roles import ALWAYS_OPEN, REFLECTION
-from service_kit.server import Server
+from service_kit.auth.access import Access, AccessRules
+from service_kit.auth.roles import ALWAYS_OPEN, REFLECTION
+from service_kit.server.health import OVERALL
+from service_kit.server.server import Server
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.engines import MeanEngine, MeanEngines, one_second_a_run
 from tests.support.manifests import conversion, graph_file
 

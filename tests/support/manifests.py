@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from service_kit.manifest import (
+from service_kit.artifacts.manifest import (
     ArchitectureSpec,
     CheckpointFormat,
     CheckpointOrigin,

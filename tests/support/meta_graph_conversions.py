@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from exporter_service.checkpoint_roots import CheckpointRoots
-from exporter_service.conversion_order import ConversionOrder, TowerOptions
-from exporter_service.session import session_config
-from service_kit.manifest import ArchitectureSpec, Conversion, MovingAverageMode
+from exporter_service.checkpoints.roots import CheckpointRoots
+from exporter_service.graphs.session import session_config
+from exporter_service.specs.conversion import ConversionOrder, TowerOptions
+from service_kit.artifacts.manifest import ArchitectureSpec, Conversion, MovingAverageMode
 from tests.support.digits import convert_and_prove
 from tests.support.training_graphs import Feeds, Saved
 

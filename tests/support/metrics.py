@@ -9,10 +9,10 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference_service.http_port import HttpPort
 from inference_service.settings import InferenceSettings
+from inference_service.status_page.port import HttpPort
 from service_kit.address import Address
-from service_kit.serving_settings import Listening, Serving
+from service_kit.server.serving_settings import Listening, Serving
 from tests.support.http_calls import call
 from tests.support.inference_server import InferenceServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from exporter_service.architectures.registry import find_architecture
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 
 STEP = 1000
 

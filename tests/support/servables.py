@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 
-from inference_service.batch_limit import BatchTiming
-from inference_service.devices import Device, place_cards
-from inference_service.lane import CardLimits, Lane
-from inference_service.servable import Lanes, Servable
-from service_kit.manifest import published_as
+from inference_service.cards.batch_limit import BatchTiming
+from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.engine.devices import Device, place_cards
+from inference_service.models.servable import Lanes, Servable
+from service_kit.artifacts.manifest import published_as
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import conversion
 

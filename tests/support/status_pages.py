@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from inference_service.status_page.pages import StatusPage
 from inference_service.status_page.report import ServerFacts
 from service_kit.address import Address
-from service_kit.http_server import HttpServer
+from service_kit.http.http_server import HttpServer
 from tests.support.inference_server import InferenceServer
 
 MOST_BYTES = 2**20

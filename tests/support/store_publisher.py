@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from service_kit import errors
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.manifests import conversion
 
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from exporter_service.progress import Progress, Report, Step
+from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 
 

@@ -10,7 +10,7 @@ import grpc
 import trustme
 from grpc_health.v1 import health_pb2_grpc
 
-from inference_service.servicer import InferenceServicer
+from inference_service.protocols.native.servicer import InferenceServicer
 from pbserve.inference.v1 import inference_pb2_grpc
 from tests.support.inference_server import InferenceServer
 

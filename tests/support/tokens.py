@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from service_kit.access import AccessRules, Token
-from service_kit.roles import Role
+from service_kit.auth.access import AccessRules, Token
+from service_kit.auth.roles import Role
 
 # Role -> a token that has it and no other.
 TOKENS = {role: f"token-of-{role.value}" for role in Role}

@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 from exporter_service.client import ExporterClient
-from exporter_service.conversion_order import AdoptionRequest
+from exporter_service.specs.conversion import AdoptionRequest
 from inference_service.client import InferenceClient
 from service_kit import errors
-from service_kit.artifact_store import ArtifactStore
+from service_kit.store.artifact_store import ArtifactStore
 from tests.support.engines import pixels
 from tests.support.http_calls import call
 from tests.support.inference_server import InferenceServer, inference_server

@@ -10,9 +10,9 @@ import tensorflow.compat.v1 as tf
 from exporter_service.architectures.densenet import densenet, inference_logits
 from exporter_service.architectures.densenet_plan import DenseNetParameters
 from exporter_service.architectures.registry import find_architecture
-from exporter_service.conversion import convert
-from exporter_service.session import session_config
-from service_kit.manifest import ArchitectureSpec, MovingAverageMode
+from exporter_service.conversion.convert import convert
+from exporter_service.graphs.session import session_config
+from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
 from tests.support.digits import digits_order
 
 SMALL = DenseNetParameters(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exporter_service.architectures.plugin import Plugin
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 
 
 def net(images: Any) -> Any: ...

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from exporter_service.architectures.registry import check_spec, find_architecture
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 
 SPEC = ArchitectureSpec("tiny", {"classes": 4, "width": 6, "blocks": [1, 3]})
 assert check_spec(SPEC) is None

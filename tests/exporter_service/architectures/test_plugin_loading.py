@@ -7,7 +7,7 @@ from exporter_service.architectures.plugin_descriptions import describe_plugins
 from exporter_service.architectures.plugin_loading import load_plugin
 from exporter_service.architectures.registry import find_architecture
 from service_kit import errors
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 from tests.exporter_service.architectures.conftest import Install
 
 FUNCTION = '''
@@ -30,7 +30,7 @@ PLUGIN = (
     + """
 from pydantic import BaseModel
 from exporter_service.architectures.plugin import Plugin
-from service_kit.manifest import Preprocessing
+from service_kit.artifacts.manifest import Preprocessing
 
 class Parameters(BaseModel):
     labels: tuple[str, ...]

@@ -13,7 +13,7 @@ from exporter_service.architectures.registry import (
     fitting_architectures,
 )
 from service_kit import errors
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 from tests.exporter_service.architectures.conftest import Install
 
 
@@ -66,7 +66,7 @@ import sys
 sys.path.insert(0, {sys.path[0]!r})
 from exporter_service.architectures.registry import architecture_names, check_spec
 from service_kit import errors
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 
 assert check_spec(ArchitectureSpec("densenet121", {{"classes": 3}})).image_size == (224, 224)
 assert check_spec(ArchitectureSpec("slim/inception_v3", {{}})).image_size == (299, 299)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.conversion_order import TowerOptions
-from exporter_service.session import session_config
+from exporter_service.graphs.session import session_config
+from exporter_service.specs.conversion import TowerOptions
 from tests.support.digits import convert_and_prove, digits_order
 from tests.support.random_checkpoint import write_random_checkpoint
 

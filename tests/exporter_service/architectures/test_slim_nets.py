@@ -19,7 +19,7 @@ from exporter_service.architectures.registry import (
 )
 from exporter_service.architectures.slim_nets import SLIM_ARCHITECTURES
 from service_kit import errors
-from service_kit.manifest import ArchitectureSpec
+from service_kit.artifacts.manifest import ArchitectureSpec
 
 # Numbers of model variables and of those that are trained, and some of the names and shapes
 # that the published checkpoints have.

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from exporter_service.formats.extra_format import Answers, Feeds
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 from tests.support.digits import GOLDEN
 
 Tensors = Mapping[str, Any]

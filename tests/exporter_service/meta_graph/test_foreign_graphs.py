@@ -14,7 +14,7 @@ from tensorflow.python.ops import control_flow_ops
 from tensorflow.python.training import moving_averages
 
 from service_kit import errors
-from service_kit.manifest import Conversion
+from service_kit.artifacts.manifest import Conversion
 from tests.support import training_graphs as zoo
 from tests.support.meta_graph_conversions import (
     FLAT,

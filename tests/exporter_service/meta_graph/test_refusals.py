@@ -216,7 +216,7 @@ def test_variables_that_are_not_in_the_checkpoint_are_named_with_a_rewrite(tmp_p
     words = refused(moved / "model.ckpt-7", tmp_path / "out")
     assert "missing 2: out/b, out/w" in words
     assert "--key-map '^tower_0/='" in words
-    from exporter_service.key_rewrites import KeyRewrite
+    from exporter_service.checkpoints.key_rewrites import KeyRewrite
 
     done = converted(
         moved / "model.ckpt-7", tmp_path / "out", order={"key_map": (KeyRewrite("^tower_0/", ""),)}

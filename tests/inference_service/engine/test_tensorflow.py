@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from inference_service.devices import Device, parse_devices, place_cards
 from inference_service.engine import EngineCard
+from inference_service.engine.devices import Device, parse_devices, place_cards
 from inference_service.engine.session import device_name, session_config
 from inference_service.engine.tensorflow import TensorFlowEngine, TensorFlowEngines
 from service_kit import errors
-from service_kit.manifest import TensorSpec, Tower
+from service_kit.artifacts.manifest import TensorSpec, Tower
 from tests.conftest import Converted
 from tests.support.digits import GOLDEN, PARITY, expected
 from tests.support.engines import pixels

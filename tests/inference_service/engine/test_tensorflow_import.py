@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TOGETHER = """
 import gc, os, sys, threading
 
-from inference_service.devices import parse_devices
+from inference_service.engine.devices import parse_devices
 from inference_service.engine.lazy import LazyEngines
 from inference_service.engine.tensorflow_import import import_tensorflow
 

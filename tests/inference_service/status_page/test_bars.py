@@ -5,8 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.scored_class import ScoredClass
 from inference_service.status_page.bars import Bar, bars
+from inference_service.wire.scored_class import ScoredClass
 
 
 def test_probabilities_fill_their_share_and_have_their_labels() -> None:

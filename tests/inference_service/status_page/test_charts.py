@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.batch_limit import BatchTiming
+from inference_service.cards.batch_limit import BatchTiming
 from inference_service.status_page.charts import HEIGHT, WIDTH, batch_curve, sparkline
 
 TIMINGS = (BatchTiming(1, 0.1), BatchTiming(2, 0.1), BatchTiming(4, 0.16), BatchTiming(8, 0.4))

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from inference_service.card import Card
-from inference_service.lane import CardLimits
-from inference_service.model_status import ModelStatus, State, VersionStatus
-from inference_service.servable import Servable
+from inference_service.cards.card import Card
+from inference_service.cards.card_spec import CardLimits
+from inference_service.loading.store_watch import Problems
+from inference_service.models.servable import Servable
+from inference_service.models.status import ModelStatus, State, VersionStatus
 from inference_service.status_page.artifact_report import parity
 from inference_service.status_page.rates import CardRates, Rate
 from inference_service.status_page.rendering import as_json
@@ -20,9 +21,8 @@ from inference_service.status_page.report import (
     StatusReport,
     status_report,
 )
-from inference_service.store_watch import Problems
 from service_kit import errors
-from service_kit.manifest import ParityComparison, ParityReport
+from service_kit.artifacts.manifest import ParityComparison, ParityReport
 from tests.support.engines import MeanEngine, pixels
 from tests.support.servables import mean_servable
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec, Tower
 from service_kit.frozen_graph.rows import OutputRows, Rows, infer_rows
-from service_kit.manifest import TensorSpec, Tower
 
 Build = Callable[[Any], Any]
 FEATURES = (-1, 6)

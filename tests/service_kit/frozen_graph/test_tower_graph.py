@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 from tensorflow import function as tf_function
 
 from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec, Tower
 from service_kit.frozen_graph.tower_graph import PinnedTower, Ports, TowerGraph
-from service_kit.manifest import TensorSpec, Tower
 from tests.support.training_graphs import control_flow
 
 Build = Callable[[Any, int], Any]

@@ -1,0 +1,6 @@
+"""Where the exporter service listens unless it is told otherwise."""
+
+from __future__ import annotations
+
+DEFAULT_ADDRESS = "127.0.0.1:8600"
+DEFAULT_METRICS_ADDRESS = "127.0.0.1:9600"

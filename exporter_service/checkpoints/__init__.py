@@ -1,0 +1,1 @@
+"""Checkpoints as files: their tensors, keys and averages, and what may be read."""

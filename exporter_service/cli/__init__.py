@@ -1,0 +1,1 @@
+"""The command line `pbexport`: options, commands, and what they print."""

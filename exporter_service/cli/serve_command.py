@@ -1,0 +1,105 @@
+"""`pbexport serve`: the service's settings as options and environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
+from exporter_service.settings import ExporterSettings
+from service_kit.cli.console import one_line_errors
+from service_kit.cli.serving_options import serving_options
+from service_kit.server.serving_settings import Serving
+
+# A request names files, it does not carry them; manifests of many cards stay far below.
+_MAX_MESSAGE_MB = 16
+
+
+@serving_options("PBEXPORT", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
+def serve(
+    serving: Serving,
+    store: Annotated[
+        str, typer.Option(envvar="PBEXPORT_STORE", help="Artifact store: a path or fsspec URL.")
+    ] = "./models",
+    checkpoint_root: Annotated[
+        list[Path],
+        typer.Option(
+            envvar="PBEXPORT_CHECKPOINT_ROOT",
+            help="Folder below which checkpoints may be read; may be repeated.",
+        ),
+    ] = [Path("./checkpoints")],  # noqa: B006 - typer copies it
+    workers: Annotated[
+        int,
+        typer.Option(envvar="PBEXPORT_WORKERS", min=1, max=64, help="Conversions at a time."),
+    ] = 1,
+    spare_workers: Annotated[
+        int,
+        typer.Option(
+            envvar="PBEXPORT_SPARE_WORKERS",
+            min=0,
+            max=64,
+            help="Processes that wait with TensorFlow loaded.",
+        ),
+    ] = 1,
+    queue_limit: Annotated[
+        int,
+        typer.Option(
+            envvar="PBEXPORT_QUEUE_LIMIT", min=0, help="Conversions that may wait for a worker."
+        ),
+    ] = 64,
+    conversion_timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="PBEXPORT_CONVERSION_TIMEOUT",
+            min=0,
+            help="Seconds that a conversion may run; 0: no limit.",
+        ),
+    ] = 600.0,
+    caller_conversions: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBEXPORT_CALLER_CONVERSIONS",
+            min=1,
+            help="Conversions that one caller may have running or waiting.",
+            show_default="no limit",
+        ),
+    ] = None,
+    max_checkpoint_mb: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBEXPORT_MAX_CHECKPOINT_MB",
+            min=1,
+            help="MiB of one checkpoint's files.",
+            show_default="no limit",
+        ),
+    ] = None,
+    worker_memory: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBEXPORT_WORKER_MEMORY",
+            min=1,
+            help="MiB that a conversion's process may have, TensorFlow included.",
+            show_default="no limit",
+        ),
+    ] = None,
+) -> None:
+    """Run the exporter service until SIGTERM or Ctrl-C."""
+    from exporter_service.composition import run  # the server's imports are not the client's
+
+    with one_line_errors():
+        run(
+            ExporterSettings(
+                serving=serving,
+                store=store,
+                checkpoint_roots=tuple(checkpoint_root),
+                workers=workers,
+                spare_workers=spare_workers,
+                queue_limit=queue_limit,
+                conversion_timeout_seconds=conversion_timeout or None,
+                caller_conversions=caller_conversions,
+                checkpoint_bytes=None if max_checkpoint_mb is None else max_checkpoint_mb * 2**20,
+                worker_memory_bytes=None if worker_memory is None else worker_memory * 2**20,
+            )
+        )

@@ -1,0 +1,1 @@
+"""TensorFlow graphs: towers built, restored and frozen."""

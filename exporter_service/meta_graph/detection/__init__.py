@@ -1,0 +1,1 @@
+"""What is found in a training graph: feeds, heads, averages, leftovers."""

@@ -1,0 +1,1 @@
+"""A training graph as it is read: nodes, ops, variables, constants, parameters."""

@@ -1,0 +1,1 @@
+"""Changes of a graph that make a training graph one for inference."""

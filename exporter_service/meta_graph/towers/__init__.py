@@ -1,0 +1,1 @@
+"""From a read `.meta` to restored towers, and the survey that describes it."""

@@ -1,0 +1,1 @@
+"""The proof that a frozen graph computes what the checkpoint does."""

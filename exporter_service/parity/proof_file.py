@@ -1,0 +1,120 @@
+"""Probes and reference answers, as they travel to a fresh process and stay with the artifact.
+
+NumPy's npz, without pickles. The same content always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter_service.parity.comparison import Answers
+from exporter_service.specs.probes import Probe
+from service_kit import errors
+from service_kit.artifacts.manifest import Tower
+
+PROOF_NAME = "parity.npz"
+_PROBE, _ANSWER, _TWIN, _BEHIND = "probe", "answer", "twin", "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the frozen graph has to answer.
+
+    Attributes:
+        probes: name -> batch by input.
+        answers: probe -> outputs by tower, as the restored session gave them.
+        twin: probe -> outputs of the evaluation copy in the training graph; empty: none.
+        behind: tower index -> tensor to feed in place of the input; empty: the input itself.
+    """
+
+    probes: Mapping[str, Probe]
+    answers: Mapping[str, Answers]
+    twin: Mapping[str, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    behind: Mapping[int, str] = field(default_factory=dict)
+
+
+def write_proof(proof: Proof, folder: Path) -> Path:
+    """Writes the file into `folder` and returns its path.
+
+    Raises:
+        ScratchUnavailable: it cannot be written.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, probe in proof.probes.items():
+        arrays |= {f"{_PROBE}/{name}/{one}": batch for one, batch in probe.items()}
+    for name, towers in proof.answers.items():
+        for index, outputs in enumerate(towers):
+            arrays |= {f"{_ANSWER}/{name}/{index}/{one}": value for one, value in outputs.items()}
+    for name, values in proof.twin.items():
+        arrays |= {f"{_TWIN}/{name}/{one}": value for one, value in values.items()}
+    for index, tensor in proof.behind.items():
+        arrays[f"{_BEHIND}/{index}"] = np.array(tensor)
+    path = folder / PROOF_NAME
+    try:
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise errors.ScratchUnavailable(
+            f"cannot write {PROOF_NAME} into the temporary folder: {error.strerror}"
+        ) from error
+    return path
+
+
+def read_proof(path: Path) -> Proof:
+    """Returns the content of the file.
+
+    Raises:
+        ArtifactCorrupt: it is not such a file.
+    """
+    probes: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    answers: dict[str, dict[int, dict[str, npt.NDArray[Any]]]] = {}
+    twin: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    behind: dict[int, str] = {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                kind, name, *rest = key.split("/", 2)
+                if kind == _PROBE:
+                    probes.setdefault(name, {})[rest[0]] = arrays[key]
+                elif kind == _ANSWER:
+                    index, _, output = rest[0].partition("/")
+                    towers = answers.setdefault(name, {})
+                    towers.setdefault(int(index), {})[output] = arrays[key]
+                elif kind == _TWIN:
+                    twin.setdefault(name, {})[rest[0]] = arrays[key]
+                elif kind == _BEHIND:
+                    behind[int(name)] = str(arrays[key])
+        listed = {
+            name: [towers[index] for index in range(len(towers))]
+            for name, towers in answers.items()
+        }
+    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise errors.ArtifactCorrupt(f"{path.name} is not a proof: {error!r}") from error
+    return Proof(probes, listed, twin, behind)
+
+
+def check_proof(proof: Proof, towers: Sequence[Tower]) -> None:
+    """Checks that a proof is one of these towers.
+
+    Raises:
+        ArtifactCorrupt: it has no probes, or other inputs, outputs or towers.
+    """
+    inputs = {spec.name for spec in towers[0].inputs}
+    outputs = [{spec.name for spec in tower.outputs} for tower in towers]
+    fits = (
+        bool(proof.probes)
+        and proof.answers.keys() == proof.probes.keys()
+        and proof.twin.keys() <= proof.probes.keys()
+        and all(probe.keys() == inputs for probe in proof.probes.values())
+        and all([set(one) for one in answers] == outputs for answers in proof.answers.values())
+        and all(set(values) == outputs[0] for values in proof.twin.values())
+        and (not proof.behind or proof.behind.keys() == set(range(len(towers))))
+    )
+    if not fits:
+        raise errors.ArtifactCorrupt(f"{PROOF_NAME} is the proof of another graph")

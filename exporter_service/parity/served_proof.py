@@ -1,0 +1,125 @@
+"""The proof that a graph file will be served: loaded as the inference service loads it, and run.
+
+What is compared with the session's numbers is in `proof`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from exporter_service.graphs.session import reason, session_config
+from exporter_service.specs.probes import Probe
+from service_kit import errors
+from service_kit.artifacts.manifest import Conversion, Tower
+from service_kit.frozen_graph.blank_run import blank, check_outputs_of
+from service_kit.frozen_graph.rows import OutputRows, Rows, infer_rows
+from service_kit.frozen_graph.served_graph import import_towers
+from service_kit.frozen_graph.tower_graph import PinnedTower, Ports, TowerGraph
+
+# As a service with one card has it. The device says nothing about what can be loaded.
+_DEVICE = "/device:CPU:0"
+# Images in the batches that are run: alone, and with company of an even and an odd number.
+_BATCHES = (1, 2, 3)
+_MAX_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ServedProof:
+    """Outputs that have one row an image, by how that was shown; see `ParityReport`."""
+
+    by_inference: tuple[str, ...] = ()
+    by_runs: tuple[str, ...] = ()
+
+
+def prove_served(conversion: Conversion, graph: Any, probes: Sequence[Probe]) -> ServedProof:
+    """Loads a graph, and runs the blank image and others in batches of 1, 2 and 3.
+
+    Args:
+        conversion: what the graph is.
+        graph: the `GraphDef` in its file.
+        probes: batches by input, to run where shape inference does not know an output's rows.
+
+    Raises:
+        Unconvertible: the inference service could not load it, or would hand out its rows wrongly.
+    """
+    towers = TowerGraph(graph)
+    try:
+        leaders = _different(conversion.towers, towers)
+        imported, ports = import_towers(towers, [PinnedTower(one, _DEVICE) for one in leaders])
+    except (errors.EngineFailed, errors.GraphRefused) as error:
+        raise errors.Unconvertible(f"the inference service could not load it: {error}") from error
+    rows = () if conversion.unbatched else _inferred(graph, leaders[0])
+    _refuse_others(rows)
+    unknown = [one.name for one in rows if one.rows is Rows.NOT_KNOWN]
+    with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
+        for tower, port in zip(leaders, ports, strict=True):
+            _run_blank(session, tower, port, whole=conversion.unbatched)
+            if unknown:
+                _run_probes(session, tower, port, probes)
+    known = [one.name for one in rows if one.rows is Rows.ONE_AN_IMAGE]
+    return ServedProof(tuple(known), tuple(unknown))
+
+
+def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
+    """Returns one of each set of equal towers: the service runs one for all, too."""
+    found: list[Tower] = []
+    for tower in towers:
+        if not any(graph.are_equal(one, tower) for one in found):
+            found.append(tower)
+    return found
+
+
+def _inferred(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+    try:
+        return infer_rows(graph, tower)
+    except errors.EngineFailed as error:
+        raise errors.Unconvertible(
+            "choose outputs before the node that is named; a graph that is made for one size of "
+            f"batch or of image fails so: {error}"
+        ) from error
+
+
+def _refuse_others(rows: Sequence[OutputRows]) -> None:
+    others = [f"{one.name}: {one.reason}" for one in rows if one.rows is Rows.OTHERS]
+    if others:
+        raise errors.Unconvertible(
+            "choose other outputs, or publish with --unbatched, which answers each request alone "
+            "and whole: every output must have one row an image, and these have not: "
+            + "; ".join(others[:_MAX_NAMED])
+        )
+
+
+def _run_blank(session: Any, tower: Tower, ports: Ports, *, whole: bool) -> None:
+    for images in _BATCHES:
+        inputs = blank(tower, images)
+        _check(session, tower, ports, inputs, images, whole=whole, what="blank")
+
+
+def _run_probes(session: Any, tower: Tower, ports: Ports, probes: Sequence[Probe]) -> None:
+    for probe in probes:
+        for images in _BATCHES:
+            # A probe of one image, or of two, is repeated.
+            inputs = {
+                name: np.resize(batch, (images, *batch.shape[1:])) for name, batch in probe.items()
+            }
+            _check(session, tower, ports, inputs, images, whole=False, what="probe")
+
+
+def _check(
+    session: Any, tower: Tower, ports: Ports, inputs: Probe, images: int, *, whole: bool, what: str
+) -> None:
+    feed = dict(zip(ports.feeds, (inputs[spec.name] for spec in tower.inputs), strict=True))
+    try:
+        found = session.run(list(ports.fetches), feed)
+        outputs = {spec.name: value for spec, value in zip(tower.outputs, found, strict=True)}
+        check_outputs_of(tower, outputs, images, whole=whole)
+    except (tf.errors.OpError, ValueError, TypeError, errors.EngineFailed) as error:
+        raise errors.Unconvertible(
+            f"choose other outputs: the inference service could not serve it; {images} {what} "
+            f"image(s): {reason(error)}"
+        ) from error

@@ -1,0 +1,1 @@
+"""The gRPC service: requests decoded, checked, queued and answered."""

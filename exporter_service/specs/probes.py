@@ -1,0 +1,97 @@
+"""Batches that the check compares on. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec
+
+Array = npt.NDArray[Any]
+# Semantic name of an input -> its batch; the same for every tower.
+Probe = Mapping[str, Array]
+
+CALLER = "caller"
+_NOISE_SEED = 20181220
+_NOISE_IMAGES = 2
+_PIXEL_MAXIMUM = 255.0
+# Stand for dimensions that the graph leaves open, by the number of dimensions.
+_OPEN_SIDE = {4: 64}
+_OPEN_SIZE = 8
+
+
+def standard_probes(
+    inputs: Sequence[TensorSpec], *, pixels: bool, open_size: tuple[int, int] | None = None
+) -> dict[str, Probe]:
+    """Returns probes by name: one batch of ones, and fixed noise in the inputs' range.
+
+    Args:
+        inputs: what a tower takes, batch first.
+        pixels: the inputs are images of 0..255. Otherwise the range is not known, and there is
+            a batch of noise in 0..1 as well.
+        open_size: height and width to use for images of any size.
+    """
+    shapes = {spec.name: _shape(spec, open_size) for spec in inputs}
+    probes: dict[str, Probe] = {
+        "ones": {
+            spec.name: np.ones((1, *shapes[spec.name]), np.dtype(spec.dtype)) for spec in inputs
+        },
+        "noise": {spec.name: _noise(spec, shapes[spec.name], _PIXEL_MAXIMUM) for spec in inputs},
+    }
+    if not pixels and any(np.dtype(spec.dtype).kind == "f" for spec in inputs):
+        probes["small noise"] = {spec.name: _noise(spec, shapes[spec.name], 1.0) for spec in inputs}
+    return probes
+
+
+def checked_probe(probe: Probe, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Returns the caller's probe by the inputs' names.
+
+    Raises:
+        InvalidRequest: an input is absent or unknown, or has another dtype or shape.
+    """
+    named = dict(probe)
+    if len(inputs) == 1 and "" in named:
+        named[inputs[0].name] = named.pop("")
+    wanted = [spec.name for spec in inputs]
+    if sorted(named) != sorted(wanted):
+        raise errors.InvalidRequest(
+            f"the probe has {', '.join(sorted(named))}: the graph takes {', '.join(wanted)}"
+        )
+    for spec in inputs:
+        value = named[spec.name]
+        fits = value.ndim == len(spec.shape) and all(
+            size in (-1, found) for size, found in zip(spec.shape[1:], value.shape[1:], strict=True)
+        )
+        if value.dtype != np.dtype(spec.dtype) or not fits or not value.shape[0]:
+            raise errors.InvalidRequest(
+                f"the probe's {spec.name} is {value.dtype} {list(value.shape)}: the graph takes "
+                f"{spec.dtype} {list(spec.shape)}, at least one of them"
+            )
+    if len({value.shape[0] for value in named.values()}) > 1:
+        raise errors.InvalidRequest("the probe's inputs have batches of different sizes")
+    return named
+
+
+def _shape(spec: TensorSpec, open_size: tuple[int, int] | None) -> tuple[int, ...]:
+    size = _OPEN_SIDE.get(len(spec.shape), _OPEN_SIZE)
+    sides = list(spec.shape[1:])
+    if open_size and len(spec.shape) == 4:
+        sides[:2] = [
+            given if side < 0 else side for side, given in zip(sides[:2], open_size, strict=True)
+        ]
+    return tuple(size if side < 0 else side for side in sides)
+
+
+def _noise(spec: TensorSpec, shape: tuple[int, ...], highest: float) -> Array:
+    random = np.random.default_rng(_NOISE_SEED)
+    dtype = np.dtype(spec.dtype)
+    whole = (_NOISE_IMAGES, *shape)
+    if dtype.kind == "f":
+        return random.uniform(0, highest, whole).astype(dtype)
+    # Other integers count, or name an entry of a table: 0 and 1 are in range of all.
+    top = int(_PIXEL_MAXIMUM) if dtype == np.uint8 else 1
+    return random.integers(0, top, whole, endpoint=True).astype(dtype)

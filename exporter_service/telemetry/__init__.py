@@ -1,0 +1,1 @@
+"""What the exporter counts and times, for Prometheus and traces."""

@@ -1,0 +1,1 @@
+"""Processes that run tasks: started ahead, limited, watched and ended."""

@@ -1,0 +1,1 @@
+"""Cards: admission, queue, batches and the thread that runs them."""

@@ -1,0 +1,89 @@
+"""Arrays of requests <-> arrays of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+
+
+def stacked(parts: Sequence[Tensors], specs: Sequence[TensorSpec], size: int) -> Tensors:
+    """Returns one batch of all parts, in the dtypes of `specs`.
+
+    A lone part that fits as it is, is not copied. What is missing to `size` images repeats the
+    last one, so that padding cannot bring values that no image has.
+    """
+    batch = {}
+    for spec in specs:
+        pieces = [part[spec.name] for part in parts]
+        images = sum(len(piece) for piece in pieces)
+        if len(pieces) == 1 and images == size:
+            batch[spec.name] = pieces[0].astype(spec.dtype, copy=False)
+            continue
+        whole = np.empty((size, *pieces[0].shape[1:]), spec.dtype)
+        np.concatenate(pieces, out=whole[:images], casting="safe")
+        whole[images:] = whole[images - 1]
+        batch[spec.name] = whole
+    return batch
+
+
+def check_outputs(outputs: Tensors, images: int) -> None:
+    """Checks that every output has one entry an image.
+
+    Raises:
+        EngineFailed: it has not.
+    """
+    for name, output in outputs.items():
+        if output.ndim == 0 or output.shape[0] != images:
+            raise errors.EngineFailed(
+                f"output {name!r} has shape {list(output.shape)} for {images} images: the "
+                "graph does not keep images apart"
+            )
+
+
+def part(tensors: Tensors, start: int, stop: int) -> Tensors:
+    """Returns views of images `start` to `stop`."""
+    return {name: array[start:stop] for name, array in tensors.items()}
+
+
+def joined(parts: Sequence[Tensors]) -> Tensors:
+    """Returns the images of all parts, in order; a lone part is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+
+
+def size_in_bytes(tensors: Tensors) -> int:
+    """Returns what the arrays hold."""
+    return sum(array.nbytes for array in tensors.values())
+
+
+def has_non_finite(tensors: Tensors) -> bool:
+    """Returns whether any element is a NaN or an infinity."""
+    return any(
+        np.issubdtype(array.dtype, np.inexact) and not bool(np.isfinite(array).all())
+        for array in tensors.values()
+    )
+
+
+def non_finite_images(tensors: Tensors, images: int) -> int:
+    """Returns how many of the first images have a NaN or an infinity."""
+    found = np.zeros(images, np.bool_)
+    for array in tensors.values():
+        if not np.issubdtype(array.dtype, np.inexact) or not array[:images].size:
+            continue
+        rows = array[:images].reshape(images, -1)
+        with np.errstate(all="ignore"):
+            # One pass without a temporary array; what is not finite shows in the sum.
+            suspects = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
+        # A sum of finite values may overflow.
+        found[suspects] |= ~np.isfinite(rows[suspects]).all(axis=1)
+    return int(found.sum())

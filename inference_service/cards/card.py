@@ -1,0 +1,369 @@
+"""One lane of an artifact: a queue of requests, and one thread that runs batches of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from inference_service.cards.admission import CardPlaces
+from inference_service.cards.batch_run import BatchTrace
+from inference_service.cards.batch_tensors import Tensors, size_in_bytes
+from inference_service.cards.batching import Priority
+from inference_service.cards.card_spec import CardCounts, CardLimits, Lane
+from inference_service.cards.engine import CardEngine
+from inference_service.cards.forecast import CardForecast
+from inference_service.cards.queue import CardQueue
+from inference_service.cards.queued_request import CardAnswer, Pending, is_expired
+from service_kit import errors
+
+# Finds another place for what a card that is out of order had queued.
+Mover = Callable[[Sequence[Pending], "Card"], None]
+
+
+class Card:
+    """A queue and the thread that empties it; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        limits: CardLimits,
+        move: Mover,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts the card's thread.
+
+        Args:
+            lane: what the card is made of.
+            limits: what it takes; may be replaced later.
+            move: called with what the card cannot answer any more, on any thread.
+            clock: seconds, as for the deadlines given to `submit`.
+        """
+        self.lane = lane
+        self.limits = limits
+        self.counts = CardCounts()
+        self._move = move
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._engine = CardEngine(lane, self.counts, self._changed, clock)
+        self._queue = CardQueue()
+        self._places = CardPlaces(lane)
+        self._forecast = CardForecast(lane, self._places, self._queue, self._engine.times)
+        # Left the queue for the batch of this moment, at least in part.
+        self._taken: Sequence[Pending] = ()
+        self._closed = self._ended = False
+        self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
+        self._thread.start()
+
+    @property
+    def index(self) -> int:
+        """The card's number in requests."""
+        return self.lane.placement.card
+
+    @property
+    def outstanding(self) -> int:
+        """Images that somebody waits for."""
+        return self._places.images
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """Bytes of their inputs."""
+        return self._places.size
+
+    @property
+    def waiting(self) -> int:
+        """Images in the queue."""
+        with self._changed:
+            return sum(pending.images - pending.done for pending in self._queue)
+
+    @property
+    def load(self) -> int:
+        """Images that wait or run, also those that run though nobody waits for them any more."""
+        return self._places.images + self._engine.abandoned
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the card takes requests."""
+        return self._engine.healthy
+
+    @property
+    def last_error(self) -> str:
+        """The engine's last error; empty: none."""
+        return self._engine.last_error
+
+    def submit(
+        self,
+        inputs: Tensors,
+        images: int,
+        deadline: float | None = None,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        pinned: bool = True,
+    ) -> Future[CardAnswer]:
+        """Queues a request and returns its future answer; see `reserve` and `fill`."""
+        pending = self.reserve(
+            images, size_in_bytes(inputs), deadline, priority=priority, pinned=pinned
+        )
+        self.fill(pending, inputs)
+        return pending.answer
+
+    def reserve(
+        self,
+        images: int,
+        size: int,
+        deadline: float | None = None,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        pinned: bool = True,
+        trace: BatchTrace | None = None,
+    ) -> Pending:
+        """Takes a place for a request whose inputs come later; cancelling its answer frees that.
+
+        Args:
+            images: at least 1.
+            size: bytes of its inputs, as far as they are known.
+            deadline: a time of the card's clock after which nobody waits for the answer.
+            priority: class of the request.
+            pinned: whether only this card may answer.
+            trace: has the batches written down; None: nobody traces the request.
+
+        Raises:
+            QueueFull: too many images or bytes are outstanding, or what waits takes until after the
+                deadline.
+            DeadlineExpired: the card would not be done before the deadline if it had nothing else.
+            CardOutOfOrder: the engine fails on this card, or does not come back from a run.
+            ServerStopping: the card is closed.
+        """
+        now = self._clock()
+        pending = Pending({}, images, None, priority, now, deadline, pinned, size, trace)
+        with self._changed:
+            self._check_open()
+            self._check_room(priority, images, size)
+            self._check_time(priority, images, deadline, now)
+            self._settle(pending)
+        return pending
+
+    def reaches(self, images: int, deadline: float | None, priority: Priority) -> bool:
+        """Whether a new request may be answered in time here; see `reserve`."""
+        if deadline is None:
+            return True
+        now = self._clock()
+        with self._changed:
+            refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
+        return refusal is None
+
+    def came_back(self, ended: float, now: float) -> None:
+        """Hears when an answer was on its way out, of a batch that had ended before."""
+        with self._changed:
+            self._engine.times.returned(ended, now)
+
+    def fill(self, pending: Pending, inputs: Tensors) -> None:
+        """Queues a request that has a place here; what becomes of it is in its answer.
+
+        That is an error if not outputs: QueueFull where the inputs are larger than what they were
+        announced with, and there is no room for the rest; CardOutOfOrder where the card has become
+        so and no other may answer; DeadlineExpired; EngineFailed.
+
+        Args:
+            pending: what `reserve` has returned.
+            inputs: arrays by semantic name, checked against the tower.
+        """
+        pending.inputs, pending.kind = inputs, self._kind(inputs)
+        pending.weight = self._forecast.weight(inputs)
+        pending.arrived = self._clock()
+        try:
+            with self._changed:
+                self._check_open()
+                self._grow(pending)
+                self._put(pending)
+        except errors.CardOutOfOrder:
+            self._give_away([pending])
+        except errors.PbserveError as error:
+            pending.refuse(error)
+
+    def take_over(self, pending: Pending) -> None:
+        """Queues a request that another card had accepted; raises as `reserve`, but QueueFull."""
+        with self._changed:
+            self._check_open()
+            self._settle(pending)
+            self._put(pending)
+
+    def count_expired(self) -> None:
+        """Counts a request that expired before it was computed."""
+        with self._changed:
+            self.counts.expired_requests += 1
+
+    def is_wanted(self, pending: Pending) -> bool:
+        """Whether somebody still waits; one that has expired is told so."""
+        if pending.answer.done():
+            return False
+        error = pending.expired(self._clock(), self.index)
+        if error:
+            pending.refuse(error, self.count_expired)
+        return error is None
+
+    def check_run(self) -> None:
+        """Takes the card out of order if its engine does not come back; to be called regularly.
+
+        Who waits for the run itself is told that it has failed, which is not tried again: it may
+        be their images that keep the engine. What waits behind it moves to other cards.
+        """
+        with self._changed:
+            running, taken = self._engine.suspend(), self._taken
+        if running is None:
+            return
+        words = f"no answer from card {self.index}: {self.last_error}"
+        for pending in running:
+            self._engine.fail(pending, errors.EngineFailed(words))
+        for pending in taken:
+            self._engine.fail(pending, self._engine.out_of_order())
+        self._give_away([])
+
+    def close(self) -> bool:
+        """Answers what is queued, then ends the thread. Blocks until that is done.
+
+        Returns False when it gave up on a run that takes too long (see `check_run`, which goes on
+        being called): the engine is in use then, and what was queued is given away.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while not self._ended and ((left := self._engine.overdue_in) is None or left >= 0):
+                self._changed.wait(left)
+        if self._ended:
+            self._thread.join()
+        else:
+            self.check_run()
+        return self._ended
+
+    def freed(self, pending: Pending) -> None:
+        """See `Place`."""
+        with self._changed:
+            self._places.free(pending.priority, pending.images, pending.size, pending.done)
+            if pending.done < pending.images:
+                # Else its inputs would stay, and count for nothing.
+                self._queue.discard(pending)
+            if not pending.answer.cancelled():
+                return
+            if is_expired(pending.deadline, self._clock()):
+                self.counts.expired_requests += 1
+            else:
+                self.counts.cancelled_requests += 1
+
+    def _kind(self, inputs: Tensors) -> Any:
+        if not self.lane.packs:
+            return object()
+        return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(inputs.items()))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.ServerStopping("the model's version is being unloaded: try again")
+        if not self._engine.healthy:
+            raise self._engine.out_of_order()
+
+    def _check_room(self, priority: Priority, images: int, size: int) -> None:
+        try:
+            self._places.check(priority, images, size, self.limits)
+        except errors.QueueFull:
+            self.counts.refused_requests += 1
+            raise
+
+    def _check_time(
+        self, priority: Priority, images: int, deadline: float | None, now: float
+    ) -> None:
+        refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
+        if refusal is None:
+            return
+        if isinstance(refusal, errors.DeadlineExpired):
+            self.counts.expired_requests += 1
+        else:
+            self.counts.refused_requests += 1
+        raise refusal
+
+    def _grow(self, pending: Pending) -> None:
+        """Takes the places of what is more than was announced."""
+        size = size_in_bytes(pending.inputs)
+        if size > pending.size and pending.has_place:
+            self._places.free(pending.priority, pending.images, pending.size)
+            try:
+                self._check_room(pending.priority, pending.images, size)
+                pending.size = size
+            finally:
+                self._places.take(pending.priority, pending.images, pending.size)
+
+    def _settle(self, pending: Pending) -> None:
+        if not pending.settle(self):
+            return
+        self._places.take(pending.priority, pending.images, pending.size, pending.done)
+        pending.answer.add_done_callback(
+            lambda answer: pending.leave() if answer.cancelled() else None
+        )
+
+    def _put(self, pending: Pending) -> None:
+        # One that is cancelled from here on leaves the queue with its place.
+        if pending.has_place:
+            self._queue.put(pending)
+            if pending.trace:
+                pending.trace.queued(self.index, self._clock())
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        # In a frame of its own, which does not keep the last batch until the next one comes.
+        while self._answer_next():
+            pass
+
+    def _answer_next(self) -> bool:
+        """Waits for a batch or a probe, and does it; False: the card is closed and has none."""
+        with self._changed:
+            self._wait_for_work()
+            if self._closed and not self._queue:
+                self._ended = True
+                self._changed.notify_all()
+                return False
+            now = self._clock()
+            batch, late = self._forecast.take(now, self.limits)
+            self._taken = [pending for pending, _ in batch]
+        for pending in late:
+            pending.refuse(pending.lateness(now, self.index), self.count_expired)
+        if not self._engine.healthy:
+            self._engine.probe()
+        wanted = [one for one in batch if self.is_wanted(one[0])]
+        padded_sizes = self.limits.padded_sizes
+        if wanted and not self._engine.answer(wanted, padded_sizes, self.is_wanted):
+            self._give_away([pending for pending, _ in wanted])
+        self._taken = ()
+        return True
+
+    def _wait_for_work(self) -> None:
+        """Returns when a batch is due, a probe is, or the card is closed."""
+        while not self._closed:
+            due = self._engine.probe_at
+            if self._queue:
+                delay = self.limits.max_queue_delay
+                if delay == 0 or self._queue.has_batch_of(self.limits.batch):
+                    return
+                needed = self._forecast.needed(self._clock(), self.limits)
+                due = min(pending.due_at(delay, needed) for pending in self._queue)
+            seconds = None if due is None else due - self._clock()
+            if seconds is not None and seconds <= 0:
+                return
+            self._changed.wait(seconds)
+
+    def _give_away(self, failed: Sequence[Pending]) -> None:
+        """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
+        with self._changed:
+            # Those of the batch may still be in the queue, with the rest of their images.
+            everything = dict.fromkeys([*failed, *self._queue.empty()])
+        kept = [pending for pending in everything if self.is_wanted(pending)]
+        for pending in kept:
+            if pending.trace:
+                pending.trace.unqueued(self.index, self._clock())
+            pending.leave()
+            pending.rewind()
+        self._move([pending for pending in kept if not pending.pinned], self)
+        for pending in kept:
+            if pending.pinned:
+                self._engine.fail(pending, self._engine.out_of_order())

@@ -1,0 +1,225 @@
+"""A card's engine under watch: what it runs, since when, and whether it can be trusted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+
+from inference_service.cards.batch_run import BatchRun, TracedPart
+from inference_service.cards.batch_tensors import (
+    Tensors,
+    check_outputs,
+    has_non_finite,
+    non_finite_images,
+    part,
+    size_in_bytes,
+    stacked,
+)
+from inference_service.cards.batching import Slice, padded_size
+from inference_service.cards.card_spec import CardCounts, Lane
+from inference_service.cards.health import CardHealth, run_allowance
+from inference_service.cards.queued_request import Pending
+from inference_service.cards.run_times import RunTimes
+from service_kit import errors
+
+_log = structlog.get_logger(__name__)
+Batch = Sequence[tuple[Pending, Slice]]
+
+
+class CardEngine:
+    """Runs batches on the card's thread; what it says of itself may be asked on any thread."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        counts: CardCounts,
+        changed: threading.Condition,
+        clock: Callable[[], float],
+    ) -> None:
+        """Runs nothing yet.
+
+        Args:
+            lane: what the card is made of.
+            counts: take what became of requests.
+            changed: the card's lock; told when the engine is out of order.
+            clock: seconds.
+        """
+        self._lane = lane
+        self._counts = counts
+        self._changed = changed
+        self._clock = clock
+        self.times = RunTimes(lane.timings)
+        self._health = CardHealth()
+        self._running: Batch = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can be trusted with requests."""
+        return self._health.is_healthy(self._clock())
+
+    @property
+    def last_error(self) -> str:
+        """What it failed with last; empty: it never did."""
+        return self._health.last_error
+
+    @property
+    def probe_at(self) -> float | None:
+        """When to probe an engine that is out of order; None: it is not, or still runs."""
+        return self._health.probe_at
+
+    @property
+    def overdue_in(self) -> float | None:
+        """Seconds until the run of this moment is overdue; negative: it is; None: nothing runs."""
+        at = self._health.overdue_at
+        return None if at is None else at - self._clock()
+
+    @property
+    def abandoned(self) -> int:
+        """Images that run though nobody waits for them any more."""
+        return sum(one.images for pending, one in self._running if not pending.has_place)
+
+    def out_of_order(self) -> errors.CardOutOfOrder:
+        """Returns what requests are told that cannot run here."""
+        index = self._lane.placement.card
+        return errors.CardOutOfOrder(
+            f"card {index} is out of order, and is being probed: leave the card out, or try again; "
+            f"its last error: {self.last_error or 'a run does not end'}",
+            retry_after=self._health.retry_after(self._clock()),
+        )
+
+    def suspend(self) -> list[Pending] | None:
+        """Gives up on a run that is overdue, and returns who waits for it; None: there is none.
+
+        The engine is out of order then, until the run ends and a probe succeeds.
+        """
+        with self._changed:
+            # One that is out of order already has nobody waiting.
+            if self.healthy or self._health.probe_at is not None:
+                return None
+            self._health.suspended(self._clock())
+            waiting = [pending for pending, _ in self._running]
+            self._changed.notify_all()
+        _log.warning("card_out_of_order", card=self._lane.placement.card, error=self.last_error)
+        return waiting
+
+    def answer(
+        self, batch: Batch, padded_sizes: Sequence[int], is_wanted: Callable[[Pending], bool]
+    ) -> bool:
+        """Answers a batch; one that fails is tried again request by request.
+
+        Returns False when the engine is out of order; then some may have no answer.
+        """
+        # Whatever happens costs these requests; the card's thread lives.
+        try:
+            self._compute(batch, padded_sizes)
+        except Exception as error:
+            failure = _as_failure(error)
+        else:
+            self._health.succeeded()
+            return True
+        suspicious = self._health.failed(str(failure))
+        if suspicious and not self.probe():
+            return False
+        if len(batch) > 1:
+            return all(
+                self.answer([one], padded_sizes, is_wanted) for one in batch if is_wanted(one[0])
+            )
+        self.fail(batch[0][0], failure)
+        return True
+
+    def fail(self, pending: Pending, error: errors.PbserveError) -> None:
+        """Answers a request with an error, and counts it."""
+
+        def count() -> None:
+            with self._changed:
+                self._counts.failed_requests += 1
+
+        pending.refuse(error, count)
+
+    def probe(self) -> bool:
+        """Runs the blank image that the card was warmed with; returns whether it is healthy."""
+        error = None
+        try:
+            self._run(self._lane.blank)
+        except Exception as failure:
+            error = str(_as_failure(failure))
+        with self._changed:
+            was_healthy = self.healthy
+            self._health.probed(self._clock(), error)
+        if was_healthy != self.healthy:
+            _log.warning(
+                "card_back" if self.healthy else "card_out_of_order",
+                card=self._lane.placement.card,
+                error=error,
+            )
+        return self.healthy
+
+    def _compute(self, batch: Batch, padded_sizes: Sequence[int]) -> None:
+        images = sum(one.images for _, one in batch)
+        size = padded_size(images, padded_sizes)
+        run = BatchRun(self._lane.placement.card, images, size, began=self._clock())
+        with self._changed:
+            self.times.began(run.began, size, batch[0][0].weight)
+        try:
+            parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
+            inputs = stacked(parts, self._lane.tower.inputs, size)
+            run.stacked = self._clock()
+            outputs = self._run(inputs, batch)
+            run.computed = self._clock()
+            counts = self._counts
+            counts.non_finite_inputs += non_finite_images(inputs, images)
+            if self._lane.whole:
+                counts.non_finite_outputs += has_non_finite(outputs) * images
+            else:
+                check_outputs(outputs, size)
+                counts.non_finite_outputs += non_finite_images(outputs, images)
+        except BaseException as error:
+            # Not the error itself, whose frames have the images.
+            run.error, run.error_type = str(error), errors.reason_of(error)
+            raise
+        finally:
+            run.ended = self._clock()
+            with self._changed:
+                self.times.ended(run.ended, ran=not run.error_type)
+            # Before the answers: who gets one finds its trace whole.
+            _write(run, batch)
+        counts.count_batch(run)
+        position = 0
+        for pending, one in batch:
+            # A request that gets its outputs whole is alone in its batch.
+            taken = outputs if self._lane.whole else part(outputs, position, position + one.images)
+            position += one.images
+            pending.deliver(taken, run, partial(counts.count_answered, pending.images))
+
+    def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
+        lane = self._lane
+        # In images of warming's size; others may be a multiple of them.
+        images = (
+            size_in_bytes(inputs) / max(1, size_in_bytes(lane.blank)) * max(1, lane.fixed_batch)
+        )
+        # Without the lock, which the event loop may hold: others see all of it or nothing.
+        self._running = batch
+        self._health.began(self._clock(), run_allowance(lane.timings, images))
+        try:
+            return lane.run(inputs)
+        finally:
+            self._running = ()
+            self._health.ended(self._clock())
+
+
+def _write(run: BatchRun, batch: Batch) -> None:
+    traced = [
+        TracedPart(pending.trace, one.images) for pending, one in batch if pending.trace is not None
+    ]
+    if traced:
+        traced[0].trace.write(run, traced)
+
+
+def _as_failure(error: Exception) -> errors.PbserveError:
+    if isinstance(error, errors.PbserveError):
+        return error
+    _log.error("engine_raised", exc_info=error)
+    return errors.EngineFailed(f"the engine failed: {type(error).__name__}: {error}")

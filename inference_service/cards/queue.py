@@ -1,0 +1,129 @@
+"""The requests that wait for one card, in two classes. Whoever uses it holds the card's lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from inference_service.cards.batching import Priority, Slice, Waiting, leader, next_batch
+from inference_service.cards.deadlines import BatchSeconds, Timed
+from inference_service.cards.queued_request import Pending
+from inference_service.cards.timely_batch import timely_batch
+
+_OTHER: Mapping[Priority, Priority] = {
+    Priority.INTERACTIVE: Priority.BULK,
+    Priority.BULK: Priority.INTERACTIVE,
+}
+
+
+class CardQueue:
+    """First come, first served, within each class."""
+
+    def __init__(self) -> None:
+        """Begins empty."""
+        self._waiting: dict[Priority, deque[Pending]] = {priority: deque() for priority in Priority}
+        self._passed_over = 0
+
+    def __len__(self) -> int:
+        """Number of requests of both classes."""
+        return sum(map(len, self._waiting.values()))
+
+    def __iter__(self) -> Iterator[Pending]:
+        """Yields all requests, in the order of their turns."""
+        first = self._leader()
+        return chain(self._waiting[first], self._waiting[_OTHER[first]])
+
+    def put(self, pending: Pending) -> None:
+        """Adds a request behind those of its class."""
+        if pending.priority is Priority.BULK and not self._waiting[Priority.BULK]:
+            self._passed_over = 0
+        self._waiting[pending.priority].append(pending)
+
+    def discard(self, pending: Pending) -> None:
+        """Drops a request, if it is there."""
+        with contextlib.suppress(ValueError):
+            self._waiting[pending.priority].remove(pending)
+
+    def has_batch_of(self, images: int) -> bool:
+        """Whether the next batch would have that many images."""
+        return sum(part.images for _, part in self._next(images)) >= images
+
+    def take(self, limit: int) -> list[tuple[Pending, Slice]]:
+        """Takes the next batch: requests that are complete with it leave the queue."""
+        batch = self._next(limit)
+        self._begin(batch)
+        return batch
+
+    def take_timely(
+        self, limit: int, now: float, seconds: BatchSeconds, *, overloaded: bool
+    ) -> tuple[list[tuple[Pending, Slice]], list[Pending]]:
+        """Takes the next batch, and those who are too late for it and for any other.
+
+        Args:
+            limit: images in a batch.
+            now: of the deadlines' clock, plus what answers take on their way back.
+            seconds: that a batch takes.
+            overloaded: see `timely_batch`.
+        """
+        seen: list[Pending] = []
+
+        def waiting() -> Iterator[Timed]:
+            for timed, pending in self.timed(now):
+                seen.append(pending)
+                yield timed
+
+        found = timely_batch(waiting(), limit, seconds, overloaded=overloaded)
+        batch = [(seen[part.position], part) for part in found.batch]
+        late = [seen[position] for position in found.late]
+        for pending in late:
+            self.discard(pending)
+        self._begin(batch)
+        return batch, late
+
+    def timed(self, now: float) -> Iterator[tuple[Timed, Pending]]:
+        """Yields all requests in the order of their turns, with the time that each has left."""
+        first = self._leader()
+        for pending in self:
+            fills = pending.priority is not first
+            yield Timed(pending.waiting, pending.left(now), fills, pending.weight), pending
+
+    @property
+    def passed_over(self) -> int:
+        """Batches that began with interactive requests since bulk waits."""
+        return self._passed_over if self._waiting[Priority.BULK] else 0
+
+    def empty(self) -> list[Pending]:
+        """Takes all requests."""
+        everything = list(self)
+        for queue in self._waiting.values():
+            queue.clear()
+        return everything
+
+    def _begin(self, batch: list[tuple[Pending, Slice]]) -> None:
+        for pending, part in batch:
+            pending.done = part.stop
+            if pending.done == pending.images:
+                self.discard(pending)
+        if batch:
+            leads = batch[0][0].priority is Priority.INTERACTIVE
+            self._passed_over = self._passed_over + 1 if leads else 0
+
+    def _next(self, limit: int) -> list[tuple[Pending, Slice]]:
+        # No more of the queue than the batch needs.
+        seen: list[Pending] = []
+
+        def waiting() -> Iterator[Waiting]:
+            for pending in self:
+                seen.append(pending)
+                yield pending.waiting
+
+        return [(seen[part.position], part) for part in next_batch(waiting(), limit)]
+
+    def _leader(self) -> Priority:
+        return leader(
+            interactive=bool(self._waiting[Priority.INTERACTIVE]),
+            bulk=bool(self._waiting[Priority.BULK]),
+            passed_over=self._passed_over,
+        )

@@ -1,0 +1,1 @@
+"""The command line `pbserve`: options, commands, and what they print."""

@@ -1,0 +1,1 @@
+"""Encoded images: JPEG and PNG become pixels of the model's size."""

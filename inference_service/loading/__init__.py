@@ -1,0 +1,1 @@
+"""Hot loading: what the store has, what to load or unload, and the loading itself."""

@@ -1,0 +1,70 @@
+"""The first runs of a card: they optimise its graph, and tell how large batches should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from inference_service.cards.batch_limit import BatchTiming, still_grows
+from inference_service.cards.batch_tensors import Tensors
+from service_kit.artifacts.manifest import Tower
+from service_kit.frozen_graph.blank_run import blank, check_outputs_of, fixed_batch
+
+# Runs of one size after the first, of which the fastest counts: some, and more of those that take
+# so little time that other work on the machine matters; one that takes long is steady by itself.
+_RUNS, _MOST_RUNS = 3, 20
+_ENOUGH_SECONDS = 0.05
+_LONG_SECONDS = 0.5
+
+
+def warm(
+    run: Callable[[Tensors], Tensors],
+    tower: Tower,
+    largest: int,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    whole: bool = False,
+) -> tuple[BatchTiming, ...]:
+    """Runs batches of 1, 2, 4, ... images until larger ones are not worth it.
+
+    Args:
+        run: computes a batch on one card.
+        tower: what the card feeds and fetches.
+        largest: batch to try at most.
+        clock: seconds.
+        whole: the outputs need not have one row an image.
+
+    Returns:
+        Sizes and times, smallest first; the last one may be past the best.
+
+    Raises:
+        EngineFailed: it cannot run, or its outputs are not those of the manifest.
+    """
+    timings: list[BatchTiming] = []
+    for size in _sizes(fixed_batch(tower), largest):
+        if not still_grows(timings):
+            break
+        inputs = blank(tower, size)
+        check_outputs_of(tower, run(inputs), size, whole=whole)
+        timings.append(BatchTiming(size, _fastest(run, inputs, clock)))
+    return tuple(timings)
+
+
+def _fastest(
+    run: Callable[[Tensors], Tensors], inputs: Tensors, clock: Callable[[], float]
+) -> float:
+    times: list[float] = []
+    while len(times) < _MOST_RUNS:
+        began = clock()
+        run(inputs)
+        times.append(clock() - began)
+        if times[-1] > _LONG_SECONDS or (len(times) >= _RUNS and sum(times) > _ENOUGH_SECONDS):
+            break
+    return min(times)
+
+
+def _sizes(fixed: int, largest: int) -> list[int]:
+    if fixed:
+        return [fixed]
+    sizes = [2**power for power in range(largest.bit_length()) if 2**power <= largest]
+    return sizes if sizes[-1] == largest else [*sizes, largest]

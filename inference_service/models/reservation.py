@@ -1,0 +1,65 @@
+"""The places of one request on cards, from before its inputs are there until it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from inference_service.cards.batch_tensors import Tensors, part
+from inference_service.cards.card import Card
+from inference_service.cards.queued_request import CardAnswer, Pending
+from inference_service.models.dispatch import Share
+from service_kit import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A share of a request's images, its card, and what waits there."""
+
+    card: Card
+    share: Share
+    pending: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """All shares, in the order of the images. Every method may be called from any thread."""
+
+    shares: Sequence[Booked]
+
+    @property
+    def answers(self) -> list[Future[CardAnswer]]:
+        """The answers to come, in order; see `Card.fill`."""
+        return [one.pending.answer for one in self.shares]
+
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits; when the deadline has passed, nobody does."""
+        return all(one.card.is_wanted(one.pending) for one in self.shares)
+
+    def fill(self, inputs: Tensors) -> None:
+        """Queues the request; `inputs` are arrays by semantic name, checked against the towers."""
+        for one in self.shares:
+            alone = len(self.shares) == 1
+            taken = inputs if alone else part(inputs, one.share.start, one.share.stop)
+            one.card.fill(one.pending, taken)
+
+    def came_back(self, answers: Sequence[CardAnswer], now: float) -> None:
+        """Hears of all answers, on the way out; the way of the last one tells how long it was."""
+        last = max(range(len(answers)), key=lambda at: answers[at].ended)
+        self.shares[last].card.came_back(answers[last].ended, now)
+
+    def expire(self, now: float) -> None:
+        """Answers that the deadline has passed, wherever the request has got to."""
+        for one in self.shares:
+            one.pending.refuse(one.pending.expiry(now, one.card.index), one.card.count_expired)
+
+    def refuse(self, error: errors.PbserveError) -> None:
+        """Answers with an error of the request's own; the cards do not count it."""
+        for one in self.shares:
+            one.pending.refuse(error)
+
+    def cancel(self) -> None:
+        """Gives up what has no answer yet."""
+        for one in self.shares:
+            one.pending.answer.cancel()

@@ -1,0 +1,216 @@
+"""A loaded artifact: cards that answer, and the engine behind them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from inference_service.cards.batch_run import BatchTrace
+from inference_service.cards.batching import Priority
+from inference_service.cards.card import Card
+from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.queued_request import Pending
+from inference_service.engine import Engine
+from inference_service.models.dispatch import Share, choose_card, spread
+from inference_service.models.request_counts import RequestCounts
+from inference_service.models.reservation import Booked, Booking
+from service_kit import errors
+from service_kit.artifacts.manifest import Manifest
+
+_log = structlog.get_logger(__name__)
+# What a caller is told to wait for a card, when all are out of order.
+_RETRY_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What loading a version has made: everything but threads."""
+
+    manifest: Manifest
+    engine: Engine
+    lanes: tuple[Lane, ...]
+    seconds: float
+
+
+class Servable:
+    """One version of one model, ready to answer."""
+
+    def __init__(
+        self,
+        loaded: Lanes,
+        limits: Callable[[Lane], CardLimits],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts the cards; they and the engine belong to it from now on.
+
+        Args:
+            loaded: what to serve.
+            limits: of each card.
+            clock: the cards' clock, in seconds.
+        """
+        self.manifest = loaded.manifest
+        self.load_seconds = loaded.seconds
+        self.requests = RequestCounts()
+        self._engine = loaded.engine
+        self._turn = 0
+        self.cards: tuple[Card, ...] = tuple(
+            Card(lane, limits(lane), self._move, clock=clock) for lane in loaded.lanes
+        )
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.manifest.model
+
+    @property
+    def version(self) -> int:
+        """Version of the model."""
+        return self.manifest.version
+
+    @property
+    def healthy(self) -> bool:
+        """Whether at least one card takes requests."""
+        return any(card.healthy for card in self.cards)
+
+    def card(self, index: int | None) -> Card:
+        """Returns the named card; the first one stands for all of them.
+
+        Raises:
+            CardNotFound: there is no such card; the message names those that exist.
+        """
+        if not 0 <= (index or 0) < len(self.cards):
+            known = ", ".join(str(one.index) for one in self.cards)
+            raise errors.CardNotFound(
+                f"model {self.model} version {self.version} has no card {index}; it has {known}"
+            )
+        return self.cards[index or 0]
+
+    def limit(self, limits: Callable[[Lane], CardLimits]) -> None:
+        """Gives the cards other limits, from their next batch on."""
+        for card in self.cards:
+            card.limits = limits(card.lane)
+
+    def book(
+        self,
+        images: int,
+        size: int,
+        *,
+        card: int | None,
+        deadline: float | None,
+        priority: Priority,
+        trace: BatchTrace | None = None,
+    ) -> Booking:
+        """Takes places on a card, or for a large request on several.
+
+        Args:
+            images: at least 1.
+            size: bytes of their inputs, as far as they are known.
+            card: to run on; None: the one with the fewest images that wait or run.
+            deadline: a time of the cards' clock after which nobody waits for the answer.
+            priority: class of the request.
+            trace: has its batches written down; None: nobody traces it.
+
+        Raises:
+            CardNotFound: there is no such card; the message names those that exist.
+            QueueFull, DeadlineExpired, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place
+                is taken.
+        """
+        booked: list[Booked] = []
+        try:
+            for share in self._shares(images, card, deadline, priority):
+                pending = self.cards[share.card].reserve(
+                    share.stop - share.start,
+                    size * (share.stop - share.start) // images,
+                    deadline,
+                    priority=priority,
+                    pinned=card is not None,
+                    trace=trace,
+                )
+                booked.append(Booked(self.cards[share.card], share, pending))
+        except errors.PbserveError:
+            for one in booked:
+                one.pending.leave()
+            raise
+        return Booking(booked)
+
+    def _shares(
+        self, images: int, card: int | None, deadline: float | None, priority: Priority
+    ) -> list[Share]:
+        if card is not None:
+            return [Share(self.card(card).index, 0, images)]
+        outstanding = {one.index: one.load for one in self._healthy_cards()}
+        self._turn += 1
+        found = first = self._spread(images, outstanding)
+        # The card with the fewest images need not be the one that is done first.
+        while late := [
+            share.card
+            for share in found
+            if not self.cards[share.card].reaches(share.stop - share.start, deadline, priority)
+        ]:
+            outstanding = {one: load for one, load in outstanding.items() if one not in late}
+            if not outstanding:
+                return first
+            found = self._spread(images, outstanding)
+        return found
+
+    def _spread(self, images: int, outstanding: Mapping[int, int]) -> list[Share]:
+        if not self.cards[0].lane.packs:
+            return [Share(choose_card(outstanding, self._turn), 0, images)]
+        limit = max(self.cards[index].limits.batch for index in outstanding)
+        return spread(images, limit, outstanding, self._turn)
+
+    def _healthy_cards(self) -> list[Card]:
+        cards = [card for card in self.cards if card.healthy]
+        if not cards:
+            raise errors.CardOutOfOrder(
+                f"all cards of model {self.model} version {self.version} are out of order; the "
+                f"last error of card 0: {self.cards[0].last_error}",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        return cards
+
+    def _move(self, requests: Sequence[Pending], source: Card) -> None:
+        """Gives what one card cannot answer to the others. Runs on any thread."""
+        others = [card for card in self.cards if card is not source]
+        for pending in requests:
+            if not any(_takes(card, pending) for card in sorted(others, key=_load)):
+                pending.refuse(
+                    errors.CardOutOfOrder(
+                        f"card {source.index} is out of order, and no other card of model "
+                        f"{self.model} version {self.version} is there: {source.last_error}",
+                        retry_after=_RETRY_AFTER_SECONDS,
+                    )
+                )
+
+    def check_runs(self) -> None:
+        """Takes cards out of order whose engines do not come back; to be called regularly."""
+        for card in self.cards:
+            card.check_run()
+
+    def close(self) -> None:
+        """Finishes what the cards have queued and frees the engine. Blocks.
+
+        A run that does not end keeps the engine, whose memory is lost then.
+        """
+        stuck = [card.index for card in self.cards if not card.close()]
+        if stuck:
+            _log.error("engine_kept", model=self.model, version=self.version, cards=stuck)
+        else:
+            self._engine.close()
+
+
+def _takes(card: Card, pending: Pending) -> bool:
+    try:
+        card.take_over(pending)
+    # It is out of order as well, or was closed meanwhile.
+    except errors.PbserveError:
+        return False
+    return True
+
+
+def _load(card: Card) -> int:
+    return card.load

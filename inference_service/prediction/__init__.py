@@ -1,0 +1,1 @@
+"""The core of every protocol: a request is checked, computed and answered."""

@@ -1,0 +1,58 @@
+"""Whether the tensors of a request are what a card takes. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec
+
+
+def check_inputs(inputs: Mapping[str, npt.NDArray[Any]], specs: Sequence[TensorSpec]) -> int:
+    """Returns the number of images in a request.
+
+    Args:
+        inputs: arrays by semantic name; the first dimension counts images.
+        specs: what the card takes.
+
+    Raises:
+        InvalidTensor: a name, rank, size or dtype is wrong; says what came and what is expected.
+    """
+    names = [spec.name for spec in specs]
+    if sorted(inputs) != sorted(names):
+        raise errors.InvalidTensor(f"inputs are {sorted(inputs)}; the model takes {sorted(names)}")
+    counts = {}
+    for spec in specs:
+        array = inputs[spec.name]
+        if not _shape_fits(array.shape, spec.shape):
+            raise errors.InvalidTensor(
+                f"input {spec.name!r} has shape {list(array.shape)}; the model takes "
+                f"{_shape_text(spec.shape)}"
+            )
+        if not np.can_cast(array.dtype, np.dtype(spec.dtype), "safe"):
+            raise errors.InvalidTensor(
+                f"input {spec.name!r} is {array.dtype.name}; the model takes {spec.dtype} or "
+                "what casts to it without loss"
+            )
+        counts[spec.name] = int(array.shape[0])
+    if len(set(counts.values())) != 1:
+        raise errors.InvalidTensor(f"inputs differ in their number of images: {counts}")
+    return next(iter(counts.values()))
+
+
+def _shape_fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Whether an array fits; a fixed number of images is the card's business, which pads."""
+    return (
+        len(shape) == len(expected)
+        and len(shape) > 0
+        and all(want in (-1, size) for size, want in zip(shape[1:], expected[1:], strict=True))
+    )
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    sizes = ["any" if size < 0 else str(size) for size in shape[1:]]
+    return f"[{', '.join(['images', *sizes])}]"

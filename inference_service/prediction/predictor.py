@@ -1,0 +1,255 @@
+"""From a question to an answer, without the wire: lease, check, book, decode, wait, select."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from inference_service.cards.batch_run import BatchTrace
+from inference_service.cards.batch_tensors import Tensors, size_in_bytes
+from inference_service.cards.batching import Priority
+from inference_service.cards.card import Card
+from inference_service.cards.queued_request import CardAnswer, is_expired
+from inference_service.images.decoders import Decoders
+from inference_service.images.decoding import ImageDecoding
+from inference_service.models.registry import Registry
+from inference_service.models.reservation import Booking
+from inference_service.models.servable import Servable
+from inference_service.prediction.input_check import check_inputs
+from inference_service.prediction.outcome import BeginTrace, Course, Observer
+from inference_service.prediction.outputs import made_answer, no_outputs, takes_long, wanted_outputs
+from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.top_classes import scored_output
+from service_kit import errors
+
+
+class Predictor:
+    """Answers questions from what a registry serves. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        decoders: Decoders,
+        *,
+        most_images: int | None = None,
+        observers: Sequence[Observer] = (),
+        begin_trace: BeginTrace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
+    ) -> None:
+        """Answers from `registry`.
+
+        Args:
+            registry: what is served.
+            decoders: decode images.
+            most_images: in one request; None: any number.
+            observers: are told of each request at its end; must not raise or block.
+            begin_trace: is asked for the trace of each request at its beginning, which its course
+                has from then on; None: nobody traces any.
+            clock: must be the cards' clock, in seconds.
+            calendar: seconds since 1970.
+        """
+        self._registry = registry
+        self._decoders = decoders
+        self._most_images = most_images
+        self._observers = observers
+        self._begin_trace = begin_trace
+        self._clock = clock
+        self._calendar = calendar
+
+    async def answer(self, question: Question, seconds_left: float | None) -> Answer:
+        """Returns the answer of a card, or of several for many images.
+
+        Args:
+            question: what is asked.
+            seconds_left: until nobody waits for the answer any more; None: no limit.
+
+        Raises:
+            NotFound: no such model, version, label or card.
+            ModelUnavailable: the model is not served at the moment.
+            InvalidRequest: there is no such output, or there are too many images.
+            InvalidTensor: the inputs are not what the card takes.
+            QueueFull, DeadlineExpired, CardOutOfOrder, EngineFailed: see `Card`.
+        """
+        began = self._clock()
+        deadline = None if seconds_left is None else began + seconds_left
+        course = Course(self._begin_trace() if self._begin_trace else None)
+        try:
+            return await self._answer(question, deadline, course)
+        except BaseException as error:
+            course.error = error
+            course.expired = is_expired(deadline, self._clock())
+            raise
+        finally:
+            course.seconds = self._clock() - began
+            for observe in self._observers:
+                observe(course)
+
+    async def _answer(self, question: Question, deadline: float | None, course: Course) -> Answer:
+        with self._registry.lease(question.model, question.version, question.label) as servable:
+            card = servable.card(question.card)
+            course.found(servable.model, servable.version, question.card)
+            specs = card.lane.tower.outputs
+            names = wanted_outputs(question, specs)
+            ranked = scored_output(specs) if question.top else ""
+            decodings = {
+                spec.name: ImageDecoding(question.encoded[spec.name], spec, question.fit)
+                for spec in card.lane.tower.inputs
+                if spec.name in question.encoded
+            }
+            images = check_inputs(_inputs(question, decodings), card.lane.tower.inputs)
+            self._check_number(images)
+            _check_whole(servable, card, question, images)
+            if deadline is not None and deadline <= self._clock():
+                card.count_expired()
+                servable.requests.count_failed(0.0)
+                raise errors.DeadlineExpired("the deadline had passed on arrival")
+            if not images:
+                done: Sequence[CardAnswer] = [
+                    CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
+                ]
+            else:
+                trace = course.trace
+                done = await self._computed(servable, question, decodings, images, deadline, trace)
+            course.images, course.shares = images, done
+            if takes_long(question, done, ranked):
+                return await asyncio.to_thread(made_answer, question, servable, done, names, ranked)
+            return made_answer(question, servable, done, names, ranked)
+
+    def _check_number(self, images: int) -> None:
+        if self._most_images is not None and images > self._most_images:
+            raise errors.InvalidRequest(
+                f"the request has {images} images, and may have {self._most_images}: send them in "
+                "several"
+            )
+
+    async def _computed(
+        self,
+        servable: Servable,
+        question: Question,
+        decodings: Mapping[str, ImageDecoding],
+        images: int,
+        deadline: float | None,
+        trace: BatchTrace | None,
+    ) -> Sequence[CardAnswer]:
+        began = self._clock()
+        try:
+            # Before anything is decoded: who is refused has cost nothing.
+            booking = servable.book(
+                images,
+                size_in_bytes(_inputs(question, decodings)) + _encoded_bytes(question),
+                card=question.card,
+                deadline=deadline,
+                priority=question.priority,
+                trace=trace,
+            )
+            done = await self._answers(booking, question, decodings, deadline)
+        except errors.PbserveError:
+            servable.requests.count_failed(self._clock() - began)
+            raise
+        except asyncio.CancelledError:
+            if is_expired(deadline, self._clock()):
+                servable.requests.count_failed(self._clock() - began)
+            raise
+        servable.requests.count_answered(done, images, self._clock() - began, self._calendar())
+        return done
+
+    async def _answers(
+        self,
+        booking: Booking,
+        question: Question,
+        decodings: Mapping[str, ImageDecoding],
+        deadline: float | None,
+    ) -> Sequence[CardAnswer]:
+        left = None if deadline is None else max(0.0, deadline - self._clock())
+        # Not every protocol leaves the deadline to gRPC.
+        timer = (
+            None
+            if left is None
+            else asyncio.get_running_loop().call_later(left, lambda: booking.expire(self._clock()))
+        )
+        try:
+            if decodings:
+                await self._decode(decodings, question.priority, booking, left)
+            booking.fill(_inputs(question, decodings))
+            answers = await _all_of(booking.answers)
+        except errors.PbserveError as error:
+            booking.refuse(error)
+            raise
+        else:
+            booking.came_back(answers, self._clock())
+            return answers
+        finally:
+            if timer:
+                timer.cancel()
+            booking.cancel()
+
+    async def _decode(
+        self,
+        decodings: Mapping[str, ImageDecoding],
+        priority: Priority,
+        booking: Booking,
+        left: float | None,
+    ) -> None:
+        """Decodes everything, or sees to it that the booking has ended."""
+
+        async def decode() -> bool:
+            for decoding in decodings.values():
+                if not await self._decoders.decode(decoding, priority, booking.is_wanted):
+                    return False
+            return True
+
+        try:
+            done = await asyncio.wait_for(decode(), left)
+        except asyncio.TimeoutError:
+            done = False
+        if not done:
+            booking.expire(self._clock())
+
+
+def _check_whole(servable: Servable, card: Card, question: Question, images: int) -> None:
+    """Refuses what needs a row an image of outputs that have others."""
+    if not card.lane.whole:
+        return
+    if question.top:
+        raise errors.InvalidRequest(
+            f"ask for the outputs themselves: those of model {servable.model} version "
+            f"{servable.version} have no row for each image whose classes could be ranked"
+        )
+    if images > card.limits.batch:
+        raise errors.InvalidRequest(
+            f"send at most {card.limits.batch} images in a request: model {servable.model} version "
+            f"{servable.version} answers each request in one run, and this one has {images}; "
+            "max_batch_size is the limit"
+        )
+
+
+def _inputs(question: Question, decodings: Mapping[str, ImageDecoding]) -> Tensors:
+    decoded = {name: decoding.pixels for name, decoding in decodings.items()}
+    # What is left has a name that the model does not know, which the check says.
+    unknown = {name: np.zeros(0) for name in question.encoded if name not in decoded}
+    return {**question.inputs, **decoded, **unknown}
+
+
+def _encoded_bytes(question: Question) -> int:
+    return sum(len(content) for contents in question.encoded.values() for content in contents)
+
+
+async def _all_of(answers: Sequence[Future[CardAnswer]]) -> list[CardAnswer]:
+    """Returns the cards' answers; if one fails, or nobody waits any more, the rest is cancelled."""
+    # The one crossing from the cards' threads to the event loop.
+    waiting = [asyncio.wrap_future(answer) for answer in answers]
+    if len(waiting) == 1:
+        return [await waiting[0]]
+    try:
+        return list(await asyncio.gather(*waiting))
+    except BaseException:
+        for one in waiting:
+            one.cancel()
+        # Their errors are of the same request, which has one already.
+        await asyncio.gather(*waiting, return_exceptions=True)
+        raise

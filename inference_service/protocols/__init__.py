@@ -1,0 +1,1 @@
+"""What the inference port speaks; each protocol only converts messages."""

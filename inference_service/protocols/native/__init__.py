@@ -1,0 +1,1 @@
+"""pbserve's own protocol, `pbserve.inference.v1`."""

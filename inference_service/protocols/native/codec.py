@@ -1,0 +1,180 @@
+"""Messages of the inference contract <-> values. The only place of the server that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import duration_pb2
+
+from inference_service.cards.batching import Priority
+from inference_service.cards.card import Card
+from inference_service.images.decoding import Fit
+from inference_service.models.status import ModelStatus, VersionStatus
+from inference_service.prediction.request import Answer, Question
+from inference_service.wire.scored_class import ScoredClass
+from inference_service.wire.tensor_codec import decode_elements, decode_tensor, encode_tensor
+from pbserve.inference.v1 import inference_pb2 as pb
+from service_kit import errors
+from service_kit.artifacts import manifest_codec
+from service_kit.artifacts.model_name import checked_model_name
+
+_PRIORITY_OF = {
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BULK: Priority.BULK,
+}
+_FIT_OF = {
+    pb.IMAGE_FIT_UNSPECIFIED: Fit.EXACT,
+    pb.IMAGE_FIT_STRETCH: Fit.STRETCH,
+    pb.IMAGE_FIT_CROP: Fit.CROP,
+}
+_MOST_TOP = 1000
+# What becomes a message in a millisecond or two: measured, 0.9 microseconds a class, 2 ms for 4 MB.
+_QUICK_CLASSES = 1000
+_QUICK_BYTES = 4 * 2**20
+
+
+def question(message: pb.PredictRequest) -> Question:
+    """Returns the question in a request.
+
+    Raises:
+        InvalidRequest: a field is out of range.
+        InvalidTensor: a tensor's bytes do not fit its dtype and shape.
+    """
+    if not message.model:
+        raise errors.InvalidRequest("model is empty: name the model, ListModels has them all")
+    if message.version < 0:
+        raise errors.InvalidRequest(f"version is {message.version}: versions begin at 1")
+    if not 0 <= message.top <= _MOST_TOP:
+        raise errors.InvalidRequest(f"top is {message.top}: 0 to {_MOST_TOP} classes are possible")
+    priority, fit = _PRIORITY_OF.get(message.priority), _FIT_OF.get(message.image_fit)
+    if priority is None:
+        raise errors.InvalidRequest(f"priority is {message.priority}: there is no such class")
+    if fit is None:
+        raise errors.InvalidRequest(f"image_fit is {message.image_fit}: there is no such way")
+    encoded = {n for n, tensor in message.inputs.items() if tensor.dtype == pb.DATA_TYPE_BYTES}
+    return Question(
+        model=message.model,
+        version=message.version,
+        label=message.label,
+        card=message.card if message.HasField("card") else None,
+        inputs={
+            name: decode_tensor(name, tensor)
+            for name, tensor in message.inputs.items()
+            if name not in encoded
+        },
+        encoded={name: decode_elements(name, message.inputs[name]) for name in encoded},
+        fit=fit,
+        output_names=list(message.output_names),
+        top=message.top,
+        priority=priority,
+        request_id=message.request_id,
+    )
+
+
+def model_and_version(
+    message: pb.LoadModelRequest | pb.UnloadModelRequest | pb.SetLabelRequest,
+) -> tuple[str, int]:
+    """Returns what an operator's request names.
+
+    Raises:
+        InvalidRequest: the model's name is not allowed, or the version is negative.
+    """
+    if message.version < 0:
+        raise errors.InvalidRequest(f"version is {message.version}: versions begin at 1")
+    return checked_model_name(message.model), message.version
+
+
+def is_slow_answer(answer: Answer) -> bool:
+    """Whether `answer_message` takes so long that nobody should wait for it on an event loop."""
+    if sum(array.nbytes for array in answer.outputs.values()) > _QUICK_BYTES:
+        return True
+    return bool(answer.top) and len(answer.top) * len(answer.top[0]) > _QUICK_CLASSES
+
+
+def answer_message(answer: Answer) -> pb.PredictResponse:
+    """Returns the response for an answer."""
+    return pb.PredictResponse(
+        request_id=answer.request_id,
+        model=answer.model,
+        version=answer.version,
+        card=answer.cards[0],
+        cards=answer.cards,
+        outputs={name: encode_tensor(array) for name, array in answer.outputs.items()},
+        batch_size=answer.batch_size,
+        queue_time=_duration(answer.queue_seconds),
+        compute_time=_duration(answer.compute_seconds),
+        top=[_top_message(classes) for classes in answer.top],
+    )
+
+
+def _top_message(classes: Sequence[ScoredClass]) -> pb.TopClasses:
+    return pb.TopClasses(
+        classes=[
+            pb.ScoredClass(index=one.index, score=one.score, label=one.label) for one in classes
+        ]
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    message = duration_pb2.Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def model_message(status: ModelStatus) -> pb.ModelStatus:
+    """Returns the message of a model's status."""
+    return pb.ModelStatus(
+        name=status.name,
+        default_version=status.default_version,
+        versions=[version_message(version) for version in status.versions],
+        labels=status.labels,
+    )
+
+
+def version_message(status: VersionStatus) -> pb.VersionStatus:
+    """Returns the message of a version's status."""
+    servable = status.servable
+    return pb.VersionStatus(
+        version=status.version,
+        state=pb.VersionStatus.State.Value(f"STATE_{status.state.name}"),
+        reason=status.reason,
+        cards=[_card_message(card) for card in servable.cards] if servable else [],
+        graph_sha256=servable.manifest.graph.sha256 if servable else "",
+        retry_in=None if status.retry_in is None else _duration(status.retry_in),
+        load_time=_duration(servable.load_seconds) if servable else None,
+        leases=status.leases,
+    )
+
+
+def _card_message(card: Card) -> pb.CardStatus:
+    lane, counts = card.lane, card.counts
+    return pb.CardStatus(
+        index=card.index,
+        device=lane.tower.device,
+        inputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in lane.tower.inputs],
+        outputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in lane.tower.outputs],
+        outstanding_images=card.outstanding,
+        outstanding_bytes=card.outstanding_bytes,
+        answered_images=counts.answered_images,
+        max_batch_size=card.limits.batch,
+        runs_on=str(lane.placement.device),
+        shares_device_with=lane.placement.shares_with,
+        tower=lane.placement.tower,
+        timings=[
+            pb.BatchTiming(batch_size=timing.batch_size, time=_duration(timing.seconds))
+            for timing in lane.timings
+        ],
+        healthy=card.healthy,
+        last_error=card.last_error,
+        counts=pb.CardCounts(
+            batches=counts.batches,
+            failed_requests=counts.failed_requests,
+            expired_requests=counts.expired_requests,
+            cancelled_requests=counts.cancelled_requests,
+            refused_requests=counts.refused_requests,
+            non_finite_inputs=counts.non_finite_inputs,
+            non_finite_outputs=counts.non_finite_outputs,
+            busy_time=_duration(counts.busy_seconds),
+        ),
+    )

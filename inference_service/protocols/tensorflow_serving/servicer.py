@@ -1,0 +1,118 @@
+"""gRPC edge of TensorFlow Serving's protocol. Its import is that of TensorFlow: see `protocol`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2,
+    predict_pb2,
+    prediction_service_pb2,
+)
+
+from inference_service.protocols.core import Core
+from inference_service.protocols.tensorflow_serving import predict_codec
+from inference_service.protocols.tensorflow_serving.model_spec import Asked, asked, checked_spec
+from inference_service.protocols.tensorflow_serving.reload_codec import model_list
+from inference_service.protocols.tensorflow_serving.signatures import (
+    chosen_signature,
+    signature_map,
+)
+from inference_service.protocols.tensorflow_serving.status_codec import status_response
+from service_kit import errors
+
+# Kept in the pool of descriptors for reflection.
+FILES = (prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR)
+_SIGNATURE_DEF = "signature_def"
+REQUESTS = {
+    "Predict": predict_pb2.PredictRequest,
+    "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+    "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+    "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
+}
+
+
+class TensorFlowServingServicer:
+    """Answers what TensorFlow Serving answers, in its words."""
+
+    def __init__(self, core: Core) -> None:
+        """Serves `core`."""
+        self._core = core
+
+    async def Predict(
+        self, request: predict_pb2.PredictRequest, context: Any
+    ) -> predict_pb2.PredictResponse:
+        """Answers with the outputs of one signature."""
+        target = asked(request)
+        with target.servable(self._core.registry) as servable:
+            signature = chosen_signature(servable, request.model_spec.signature_name)
+        predict_codec.check_names(request, signature)
+        if predict_codec.is_slow(request):
+            question = await asyncio.to_thread(predict_codec.question, request, target, signature)
+        else:
+            question = predict_codec.question(request, target, signature)
+        with target.missing_as_tensorflow_serving(self._core.registry):
+            answer = await self._core.predictor.answer(question, context.time_remaining())
+        if predict_codec.is_slow_answer(answer):
+            return await asyncio.to_thread(predict_codec.response, answer, signature.name)
+        return predict_codec.response(answer, signature.name)
+
+    async def GetModelMetadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Any
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Describes the signatures of a version."""
+        checked_spec(request)
+        if not request.metadata_field:
+            raise errors.InvalidRequest(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
+        for name in request.metadata_field:
+            if name != _SIGNATURE_DEF:
+                raise errors.InvalidRequest(f"Metadata field {name} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with asked(request).servable(self._core.registry) as servable:
+            response.model_spec.name = servable.model
+            response.model_spec.version.value = servable.version
+            response.metadata[_SIGNATURE_DEF].Pack(signature_map(servable))
+        return response
+
+    async def GetModelStatus(
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: Any
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Tells the states of a model's versions."""
+        spec = checked_spec(request)
+        model = spec.name
+        try:
+            status = self._core.registry.status(model)
+            versions, labels = status.versions, status.labels
+        except errors.ModelNotFound:
+            versions, labels = (), {}
+        version = int(spec.version.value)
+        if spec.WhichOneof("version_choice") == "version_label":
+            version = labels.get(spec.version_label, 0)
+            if not version:
+                raise errors.InvalidRequest(
+                    f"Unrecognized servable version label: {spec.version_label}"
+                )
+        elif spec.HasField("version") and version < 1:
+            raise errors.VersionNotFound(f"Could not find version {version} of model {model}")
+        return status_response(
+            Asked(model, version),
+            versions,
+            self._core.registry.ended(model),
+            self._core.operations.load_failure,
+        )
+
+    async def HandleReloadConfigRequest(
+        self, request: model_management_pb2.ReloadConfigRequest, context: Any
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Serves a list of models and no others; an error is the status of the call, as there."""
+        # A message has room for a million models.
+        await self._core.operations.configure(await asyncio.to_thread(model_list, request))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response

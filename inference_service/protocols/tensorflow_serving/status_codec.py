@@ -1,0 +1,59 @@
+"""Versions of a model -> GetModelStatusResponse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tensorflow_serving.apis import get_model_status_pb2 as pb
+
+from inference_service.models.status import State, VersionStatus
+from inference_service.protocols.tensorflow_serving.model_spec import Asked
+from service_kit import errors, status
+
+_STATE_OF = {
+    State.LOADING: pb.ModelVersionStatus.LOADING,
+    State.AVAILABLE: pb.ModelVersionStatus.AVAILABLE,
+    State.UNLOADING: pb.ModelVersionStatus.UNLOADING,
+    # A load that failed ends a version's life there, with a status that is not OK.
+    State.FAILED: pb.ModelVersionStatus.END,
+}
+# What is said of a failure whose error is not known any more.
+_UNKNOWN = 2
+
+
+def status_response(
+    asked: Asked,
+    versions: Sequence[VersionStatus],
+    ended: Sequence[int],
+    failure: Callable[[str, int], errors.PbserveError | None],
+) -> pb.GetModelStatusResponse:
+    """Returns the states of a model's versions, or of the one that is asked for.
+
+    Args:
+        asked: the model, and its version or 0.
+        versions: what is known of the model.
+        ended: versions that were served once, and are gone.
+        failure: returns why a version did not load.
+
+    Raises:
+        VersionNotFound: there is no such version, or none at all.
+    """
+    known = {one.version: one for one in versions}
+    numbers = sorted({*known, *ended})
+    if asked.version:
+        numbers = [one for one in numbers if one == asked.version]
+    if not numbers:
+        what = f"version {asked.version}" if asked.version else "any versions"
+        raise errors.VersionNotFound(f"Could not find {what} of model {asked.model}")
+    message = pb.GetModelStatusResponse()
+    for number in numbers:
+        one = message.model_version_status.add(version=number, state=pb.ModelVersionStatus.END)
+        # Present, with the code OK, as there.
+        one.status.SetInParent()
+        if number in known:
+            one.state = _STATE_OF[known[number].state]
+        if number in known and known[number].state is State.FAILED:
+            error = failure(asked.model, number)
+            one.status.error_code = status.code_of(error).value[0] if error else _UNKNOWN
+            one.status.error_message = known[number].reason
+    return message

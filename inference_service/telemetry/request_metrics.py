@@ -1,0 +1,170 @@
+"""Requests by where they came from, what answered them and how they ended, and their times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import grpc
+from prometheus_client.core import Metric
+
+from inference_service.prediction.outcome import Course
+from inference_service.protocols.rpc_roles import RPC_ROLES
+from service_kit import errors, status
+from service_kit.auth.caller import current_method
+from service_kit.telemetry.histogram import SECONDS, Histogram
+from service_kit.telemetry.metric import MetricName
+
+_PROTOCOLS: Mapping[str, str] = {
+    "pbserve": "pbserve",
+    "inference": "open_inference",
+    "tensorflow": "tensorflow_serving",
+}
+# What is no rpc is the status page's form.
+_PAGE = ("status_page", "predict")
+# Of a request that several cards answered.
+_SEVERAL = "several"
+
+_VERSION = ("model", "version")
+_REQUESTS = MetricName(
+    "pbserve_requests_total",
+    "counter",
+    ("protocol", "method", *_VERSION, "card", "code"),
+    "Requests that have ended, those inside streams one by one; model, version and card are empty "
+    "where there was none.",
+)
+_IMAGES = MetricName("pbserve_images_total", "counter", _VERSION, "Images that were answered.")
+_TIMES = {
+    "whole": MetricName(
+        "pbserve_request_seconds",
+        "histogram",
+        _VERSION,
+        "Seconds from a request's arrival to its answer, decoding of images included.",
+    ),
+    "queue": MetricName(
+        "pbserve_queue_seconds",
+        "histogram",
+        _VERSION,
+        "Seconds that an answered request waited for its first batch.",
+    ),
+    "batch": MetricName(
+        "pbserve_batch_seconds",
+        "histogram",
+        _VERSION,
+        "Seconds that an answered request's batches took beside the engine: stacking inputs, "
+        "checking outputs.",
+    ),
+    "compute": MetricName(
+        "pbserve_compute_seconds",
+        "histogram",
+        _VERSION,
+        "Seconds that the engine ran an answered request's batches.",
+    ),
+}
+
+# Model and version.
+_Key = tuple[str, int]
+
+
+class _VersionCounts:
+    """Of one version."""
+
+    __slots__ = ("images", "requests", "times")
+
+    def __init__(self) -> None:
+        # By (full method, card, code).
+        self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.images = 0
+        self.times = {name: Histogram(SECONDS) for name in _TIMES}
+
+
+class RequestMetrics:
+    """Is told of requests at their end, see `Predictor`. Belongs to the event loop.
+
+    Names get into labels only once they were found: what callers ask for in vain is counted
+    without its name.
+    """
+
+    def __init__(self, versions: Callable[[], Collection[_Key]]) -> None:
+        """Counts for what `versions` returns, and forgets what is not in it any more."""
+        self._versions = versions
+        self._counts: dict[_Key, _VersionCounts] = {}
+        # Those that found no version, by (full method, code).
+        self._lost: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, course: Course) -> None:
+        """Counts a request."""
+        method, code = current_method.get(), _code(course).name
+        if not course.version:
+            self._lost[method, code] += 1
+            return
+        key = (course.model, course.version)
+        counts = self._counts.get(key)
+        if counts is None:
+            # So that they go even where nobody scrapes.
+            self._forget_gone(key)
+            counts = self._counts[key] = _VersionCounts()
+        shares = course.shares
+        counts.requests[method, _card(course), code] += 1
+        if course.error is None and shares:
+            counts.images += course.images
+            times = counts.times
+            times["whole"].add(course.seconds)
+            times["queue"].add(max(one.queue_seconds for one in shares))
+            times["batch"].add(max(one.input_seconds + one.output_seconds for one in shares))
+            times["compute"].add(max(one.compute_seconds for one in shares))
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Measured`."""
+        self._forget_gone()
+        found = [
+            ((model, str(version)), counts) for (model, version), counts in self._counts.items()
+        ]
+        yield _REQUESTS.family(
+            [
+                *(
+                    ((*_origin(method), *version, card, code), number)
+                    for version, counts in found
+                    for (method, card, code), number in counts.requests.items()
+                ),
+                *(
+                    ((*_origin(method), "", "", "", code), number)
+                    for (method, code), number in self._lost.items()
+                ),
+            ]
+        )
+        yield _IMAGES.family((version, counts.images) for version, counts in found)
+        for name, metric in _TIMES.items():
+            yield metric.family((version, counts.times[name]) for version, counts in found)
+
+    def _forget_gone(self, *new: _Key) -> None:
+        for key in self._counts.keys() - {*self._versions(), *new}:
+            del self._counts[key]
+
+
+def _code(course: Course) -> grpc.StatusCode:
+    error = course.error
+    if error is None:
+        return grpc.StatusCode.OK
+    if isinstance(error, errors.PbserveError):
+        return status.code_of(error)
+    if isinstance(error, Exception):
+        return grpc.StatusCode.INTERNAL
+    # Cancelled: by the caller, or by gRPC when the deadline had passed.
+    return grpc.StatusCode.DEADLINE_EXCEEDED if course.expired else grpc.StatusCode.CANCELLED
+
+
+def _card(course: Course) -> str:
+    if len(course.shares) > 1:
+        return _SEVERAL
+    if course.shares:
+        return str(course.shares[0].card)
+    return "" if course.card is None else str(course.card)
+
+
+def _origin(method: str) -> tuple[str, str]:
+    """Returns protocol and method as labels."""
+    if method not in RPC_ROLES:
+        return _PAGE
+    service, _, name = method.removeprefix("/").partition("/")
+    return _PROTOCOLS[service.partition(".")[0]], name

@@ -1,0 +1,1 @@
+"""Tensors and classes as the protocols and the client write them."""

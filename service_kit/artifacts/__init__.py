@@ -1,0 +1,1 @@
+"""What an artifact is: its manifest, names, labels and digests."""

@@ -1,0 +1,1 @@
+"""What both clients share: connections, calls, retries, tokens and TLS."""

@@ -1,0 +1,1 @@
+"""The HTTP port: its server, its guard, and the page of metrics."""

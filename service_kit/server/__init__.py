@@ -1,0 +1,1 @@
+"""The gRPC server: listening, calls, streams, health, and an orderly end."""

@@ -1,0 +1,1 @@
+"""The artifact store, on disk or in a bucket: reading, publishing, caching."""

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exporter_service.specs.probes import checked_probe, standard_probes
+from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec
+
+
+def spec(dtype: str = "float32", shape: tuple[int, ...] = (-1, 4, 4, 3), name: str = "x") -> Any:
+    return TensorSpec(name, f"{name}:0", dtype, shape)
+
+
+def test_the_probes_are_one_of_ones_and_always_the_same_noise() -> None:
+    first, second = (standard_probes([spec()], pixels=True) for _ in range(2))
+    assert list(first) == ["ones", "noise"]
+    assert first["ones"]["x"].shape == (1, 4, 4, 3)
+    assert (first["ones"]["x"] == 1).all()
+    np.testing.assert_array_equal(first["noise"]["x"], second["noise"]["x"])
+    assert 1 < first["noise"]["x"].max() <= 255
+    assert len(first["noise"]["x"]) == 2
+
+
+def test_an_unknown_range_is_probed_with_small_noise_as_well() -> None:
+    probes = standard_probes([spec("float64")], pixels=False)
+    assert 0 <= probes["small noise"]["x"].min() < probes["small noise"]["x"].max() <= 1
+    assert probes["small noise"]["x"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("dtype", "highest"), [("uint8", 255), ("int32", 1), ("int64", 1), ("bool", 1)]
+)
+def test_noise_is_in_the_range_of_its_type(dtype: str, highest: int) -> None:
+    noise = standard_probes([spec(dtype)], pixels=False)["noise"]["x"]
+    assert noise.dtype == np.dtype(dtype)
+    assert highest // 2 < int(noise.max()) <= highest
+
+
+def test_open_dimensions_get_a_size() -> None:
+    probes = standard_probes([spec(shape=(-1, -1, -1, 3))], pixels=True, open_size=(20, 24))
+    assert probes["noise"]["x"].shape == (2, 20, 24, 3)
+    assert standard_probes([spec(shape=(-1, -1))], pixels=False)["ones"]["x"].shape == (1, 8)
+
+
+def test_the_callers_probe_is_checked() -> None:
+    image = np.zeros((2, 4, 4, 3), np.float32)
+    assert list(checked_probe({"": image}, [spec()])) == ["x"]
+    for wrong, words in (
+        ({"y": image}, "the graph takes x"),
+        ({"x": image.astype(np.float64)}, "float64"),
+        ({"x": image[0]}, r"\[4, 4, 3\]"),
+        ({"x": image[:, :3]}, r"\[2, 3, 4, 3\]"),
+        ({"x": image[:0]}, "at least one"),
+    ):
+        with pytest.raises(errors.InvalidRequest, match=words):
+            checked_probe(wrong, [spec()])
+    both = [spec(), spec(name="z")]
+    with pytest.raises(errors.InvalidRequest, match="different sizes"):
+        checked_probe({"x": image, "z": image[:1]}, both)

@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from inference_service.engine import EngineCard
+from inference_service.engine.devices import Device
+from inference_service.loading.hot_load import HotLoader
+from inference_service.loading.loader import Loader
+from inference_service.loading.models_file import ModelSettings, ModelsFile
+from inference_service.loading.policy import KEEP_ALL
+from inference_service.loading.rules import ModelDefaults, ModelRules
+from inference_service.models.health import ModelHealth
+from inference_service.models.registry import Registry
+from inference_service.models.status import State
+from service_kit import errors
+from service_kit.server.health import Health
+from service_kit.store.artifact_store import ArtifactStore
+from tests.support.engines import MeanEngine, pixels
+from tests.support.manifests import conversion, graph_file
+
+
+class World:
+    """A store, a registry and the hot loader between them, driven step by step."""
+
+    def __init__(self, store: ArtifactStore, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.now, self.health = 0.0, Health()
+        self.rules = ModelRules(ModelDefaults(max_batch_size=4))
+        self.registry = Registry(self.rules.labels, clock=lambda: self.now)
+        self.engines: list[MeanEngine] = []
+        self.loads: list[float] = []
+        # Loads wait while `held` is cleared.
+        self.reached, self.held = threading.Event(), threading.Event()
+        self.held.set()
+        self.loader = Loader(store, self)
+        self.hot = HotLoader(
+            store,
+            self.registry,
+            self.loader,
+            self.rules,
+            ModelHealth(self.health),
+            clock=lambda: self.now,
+        )
+
+    def devices(self) -> Sequence[Device]:
+        return [Device("cpu", 0)]
+
+    def load(self, graph: bytes, cards: Sequence[EngineCard]) -> MeanEngine:
+        self.loads.append(self.now)
+        self.reached.set()
+        assert self.held.wait(30)
+        self.engines.append(MeanEngine(graph, cards))
+        return self.engines[-1]
+
+    def publish(self, content: bytes = b"1", model: str = "m") -> int:
+        graph = graph_file(self.folder, content)
+        return self.store.publish(model, conversion(content), graph).version
+
+    async def sync(self) -> None:
+        await self.hot.sync()
+        await self.hot.settled()
+
+    def states(self, model: str = "m") -> dict[int, State]:
+        return {v.version: v.state for v in self.registry.status(model).versions}
+
+    async def serving(self, model: str = "m") -> str:
+        from grpc_health.v1 import health_pb2
+
+        check: Any = self.health.servicer.Check
+        answer = await check(health_pb2.HealthCheckRequest(service=model), None)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+@pytest_asyncio.fixture
+async def world(store: ArtifactStore, tmp_path: Path) -> AsyncIterator[World]:
+    one = World(store, tmp_path)
+    yield one
+    await one.hot.close()
+    assert all(engine.closed for engine in one.engines)
+
+
+async def test_a_published_version_is_served_and_healthy(world: World) -> None:
+    await world.sync()
+    world.publish()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+    assert await world.serving() == "SERVING"
+
+
+async def test_a_newer_version_takes_over_and_the_old_one_is_freed(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    await world.sync()
+    with world.registry.lease("m") as servable:
+        assert servable.version == 2
+    await world.sync()
+    assert world.states() == {2: State.AVAILABLE}
+    assert [engine.closed for engine in world.engines] == [True, False]
+
+
+async def test_the_old_version_is_not_freed_under_a_request(world: World) -> None:
+    world.publish()
+    await world.sync()
+    with world.registry.lease("m"):
+        world.publish(b"2")
+        await world.sync()
+        await world.hot.sync()
+        await asyncio.sleep(0)
+        assert world.states() == {1: State.UNLOADING, 2: State.AVAILABLE}
+        assert not world.engines[0].closed
+    await world.hot.settled()
+    assert world.engines[0].closed
+    assert world.states() == {2: State.AVAILABLE}
+
+
+@pytest.mark.parametrize("damage", ["digest", "size", "missing", "manifest"])
+async def test_a_damaged_version_is_never_served_and_the_previous_goes_on(
+    world: World, damage: str
+) -> None:
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    folder = Path(world.store.url) / "m" / "2"
+    if damage == "digest":
+        (folder / "frozen_model.pb").write_bytes(b"3")
+    elif damage == "size":
+        (folder / "frozen_model.pb").write_bytes(b"22")
+    elif damage == "missing":
+        (folder / "frozen_model.pb").unlink()
+    else:
+        (folder / "manifest.json").write_text("{")
+    for _ in range(2):
+        await world.sync()
+    assert world.states() == {1: State.AVAILABLE, 2: State.FAILED}
+    assert "m/2/" in world.registry.status("m").versions[1].reason
+    with world.registry.lease("m") as servable:
+        assert servable.version == 1
+    assert await world.serving() == "SERVING"
+    assert len(world.engines) == 1
+
+
+async def test_catching_up_does_not_stop_at_a_version_that_does_not_load(world: World) -> None:
+    world.publish(b"1")
+    world.publish(b"broken")
+    world.publish(b"broken")
+    await world.hot.look()
+    await world.hot.settle()
+    assert world.states() == {1: State.AVAILABLE, 2: State.FAILED, 3: State.FAILED}
+
+
+async def test_a_damaged_version_that_is_published_anew_is_served(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    assert await world.serving() == "NOT_SERVING"
+    with pytest.raises(errors.ModelUnavailable, match="no tensor probs:0"):
+        world.registry.lease("m").__enter__()
+    world.store.delete("m", 1)
+    world.publish(b"1")
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_number_that_is_used_again_is_swapped(world: World) -> None:
+    world.publish(b"1")
+    await world.sync()
+    world.store.delete("m", 1)
+    world.publish(b"2")
+    await world.sync()
+    assert [engine.offset for engine in world.engines] == [1, 2]
+    assert [engine.closed for engine in world.engines] == [True, False]
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_deleted_version_gives_way_to_the_one_before(world: World) -> None:
+    world.publish()
+    world.publish(b"2")
+    await world.sync()
+    world.store.delete("m", 2)
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_deleted_model_is_unknown_afterwards(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.store.delete("m", 1)
+    await world.sync()
+    await world.hot.sync()
+    with pytest.raises(errors.ModelNotFound):
+        world.registry.status("m")
+    assert await world.serving() == "SERVICE_UNKNOWN"
+
+
+async def test_a_store_that_cannot_be_reached_unloads_nothing(world: World) -> None:
+    world.publish()
+    await world.sync()
+    hidden = Path(world.store.url).rename(world.folder / "hidden")
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+    hidden.rename(world.store.url)
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def unreadable(model: str, version: int, options: Any) -> Any:
+        tries.append(world.now)
+        raise errors.StoreUnavailable("timeout")
+
+    world.publish()
+    monkeypatch.setattr(world.loader, "load", unreadable)
+    for now in range(20):
+        world.now = float(now)
+        await world.sync()
+    assert tries == [0, 1, 3, 7, 15]
+    assert world.states() == {1: State.FAILED}
+    monkeypatch.undo()
+    world.now = 40
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_one_bad_model_hurts_no_other(world: World) -> None:
+    world.publish(b"broken", model="bad")
+    world.publish(model="good")
+    await world.sync()
+    assert world.states("good") == {1: State.AVAILABLE}
+    assert world.states("bad") == {1: State.FAILED}
+
+
+async def test_a_graph_that_arrives_after_its_manifest_is_served(world: World) -> None:
+    world.publish()
+    graph = Path(world.store.url) / "m" / "1" / "frozen_model.pb"
+    late = graph.rename(world.folder / "late")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    late.rename(graph)
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_graph_that_does_not_load_is_tried_again_now_and_then(world: World) -> None:
+    world.publish(b"broken")
+    for now in range(0, 200, 10):
+        world.now = float(now)
+        await world.sync()
+        assert world.states() == {1: State.FAILED}
+    assert world.loads == [0, 30, 90]
+
+
+async def test_a_folder_that_cannot_be_read_unloads_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    await world.sync()
+    real = world.store._connection.fs.ls
+
+    def failing(path: str, **options: Any) -> Any:
+        if path.endswith("/m"):
+            raise OSError(116, "Stale file handle")
+        return real(path, **options)
+
+    monkeypatch.setattr(world.store._connection.fs, "ls", failing)
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
+    for number in range(5):
+        world.publish(model=f"m{number}")
+    world.held.clear()
+    await world.hot.sync()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    closing = asyncio.create_task(world.hot.close())
+    await asyncio.sleep(0)
+    world.held.set()
+    await closing
+    assert len(world.engines) == 1
+    assert world.engines[0].closed
+
+
+async def test_every_version_is_served_where_the_rules_say_so(world: World) -> None:
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(keep=KEEP_ALL)}))
+    for content in (b"1", b"2", b"3"):
+        world.publish(content)
+    await world.sync()
+    assert world.states() == dict.fromkeys((1, 2, 3), State.AVAILABLE)
+    world.rules.replace_file(ModelsFile())
+    await world.sync()
+    assert world.states() == {3: State.AVAILABLE}
+
+
+async def test_a_label_of_the_file_moves_when_its_version_is_served(world: World) -> None:
+    labels = {"stable": 1}
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(labels=labels)}))
+    world.publish()
+    await world.sync()
+    assert world.rules.labels("m") == {"stable": 1}
+    world.publish(b"2")
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(labels={"stable": 2})}))
+    world.held.clear()
+    await world.hot.sync()
+    assert world.rules.labels("m") == {"stable": 1}
+    with world.registry.lease("m", label="stable") as servable:
+        assert servable.version == 1
+    world.held.set()
+    await world.hot.settled()
+    with world.registry.lease("m", label="stable") as servable:
+        assert servable.version == 2
+
+
+async def test_a_labelled_version_outlives_the_policy(world: World) -> None:
+    world.publish()
+    await world.sync()
+    world.rules.set_label("m", "stable", 1)
+    world.publish(b"2")
+    await world.sync()
+    await world.sync()
+    assert world.states() == {1: State.AVAILABLE, 2: State.AVAILABLE}
+    world.rules.set_label("m", "stable", 2)
+    await world.sync()
+    assert world.states() == {2: State.AVAILABLE}
+
+
+async def test_memory_poor_models_unload_first(world: World) -> None:
+    world.rules.replace_file(ModelsFile({"m": ModelSettings(unload_first=True)}))
+    world.publish()
+    await world.sync()
+    world.publish(b"2")
+    world.held.clear()
+    world.reached.clear()
+    with world.registry.lease("m"):
+        await world.hot.sync()
+        await asyncio.sleep(0)
+        # While the old one finishes what it has, who comes is told to come back.
+        assert world.states() == {1: State.UNLOADING, 2: State.LOADING}
+        with pytest.raises(errors.ModelUnavailable, match="version 2 is LOADING"):
+            world.registry.lease("m").__enter__()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    assert world.engines[0].closed
+    assert world.states() == {2: State.LOADING}
+    with pytest.raises(errors.ModelUnavailable, match="LOADING"):
+        world.registry.lease("m").__enter__()
+    world.held.set()
+    await world.hot.settled()
+    assert world.states() == {2: State.AVAILABLE}
+
+
+async def test_a_failure_says_when_the_load_is_tried_again(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.registry.status("m").versions[0].retry_in == 30
+    world.now = 12
+    assert world.registry.status("m").versions[0].retry_in == 18
+
+
+async def test_cards_have_a_health_of_their_own(world: World) -> None:
+    world.publish()
+    await world.sync()
+    assert await world.serving("m/card/0") == "SERVING"
+    world.engines[0].broken_cards.add(0)
+    with world.registry.lease("m") as servable:
+        card = servable.card(0)
+        while card.healthy:
+            with contextlib.suppress(errors.PbserveError):
+                await asyncio.wrap_future(card.submit({"input": pixels(1)}, 1))
+    await world.sync()
+    assert await world.serving("m/card/0") == "NOT_SERVING"
+    assert await world.serving() == "NOT_SERVING"
+    world.store.delete("m", 1)
+    await world.sync()
+    await world.sync()
+    assert await world.serving("m/card/0") == "SERVICE_UNKNOWN"
+
+
+async def test_a_load_that_hangs_has_failed_after_its_time_and_holds_up_no_other(
+    world: World,
+) -> None:
+    hot = HotLoader(
+        world.store,
+        world.registry,
+        world.loader,
+        world.rules,
+        ModelHealth(world.health),
+        load_seconds=0.2,
+        clock=lambda: world.now,
+    )
+    world.publish()
+    world.held.clear()
+    await hot.sync()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    await hot.settled()
+    status = world.registry.status("m").versions[0]
+    assert status.state is State.FAILED
+    assert "took longer than 0.2 s" in status.reason
+    assert status.retry_in is None
+    # The next load is not to be measured by this machine's speed.
+    hot._loading._seconds = None
+    held, world.held = world.held, threading.Event()
+    world.held.set()
+    world.publish(model="other")
+    await hot.sync()
+    await hot.settled()
+    assert world.states("other") == {1: State.AVAILABLE}
+    # What comes too late is freed.
+    held.set()
+    while not (len(world.engines) == 2 and world.engines[1].closed):
+        await asyncio.sleep(0.001)
+    await hot.close()
+
+
+async def test_a_listing_that_is_overtaken_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    read, listed, release = world.store.published, threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        found = read()
+        listed.set()
+        assert release.wait(30)
+        return found
+
+    monkeypatch.setattr(world.store, "published", slow)
+    older = asyncio.create_task(world.hot.look())
+    assert await asyncio.to_thread(listed.wait, 30)
+    monkeypatch.undo()
+    world.publish()
+    assert await world.hot.look()
+    release.set()
+    assert await older
+    assert set(world.hot.published["m"]) == {1, 2}
+
+
+async def test_a_version_whose_cards_do_not_start_has_failed_and_is_freed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_threads(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("inference_service.loading.hot_load.Servable", no_threads)
+    world.publish()
+    await world.sync()
+    status = world.registry.status("m").versions[0]
+    assert (status.state, status.reason) == (State.FAILED, "can't start new thread")
+    assert [engine.closed for engine in world.engines] == [True]
+    await world.sync()
+    assert len(world.engines) == 1
