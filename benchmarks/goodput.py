@@ -34,7 +34,7 @@ BATCH_TIMES, DEADLINES = 3, (1.0, 5.0)
 # What the engine sleeps for a batch, and for each image in it; and the images of a batch.
 BATCH_SECONDS, IMAGE_SECONDS, BATCH = 0.1, 0.0125, 8
 # Requests under way at most: what is due beyond them is not sent, and is said.
-MOST_UNDER_WAY = 4000
+MAX_UNDER_WAY = 4000
 
 
 class Load:
@@ -86,7 +86,7 @@ class Load:
         due = time.monotonic()
         while due < ends:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if len(under_way) < MOST_UNDER_WAY:
+            if len(under_way) < MAX_UNDER_WAY:
                 task = asyncio.create_task(call())
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
@@ -168,7 +168,7 @@ def sleeping_server(folder: Path) -> Iterator[str]:
 def run(folder: Path, seconds: float, models: list[str]) -> None:
     """Measures the models, one after the other."""
     from service_kit.store.artifact_store import ArtifactStore
-    from tests.support.digits import convert_and_prove, digits_order, expected
+    from tests.support.digits import convert_and_prove, digits_spec, expected
 
     if "sleep" in models:
         (folder / "sleep").mkdir()
@@ -179,7 +179,7 @@ def run(folder: Path, seconds: float, models: list[str]) -> None:
     # Without contention between cards, and with a core for gRPC and the load.
     options = ("--store", store.url, "--devices", "cpu:1")
     if "digits" in models:
-        done = convert_and_prove(digits_order(cards=1), folder)
+        done = convert_and_prove(digits_spec(cards=1), folder)
         store.publish("digits", done, folder / done.graph.file_name)
         with server(*options) as (address, _):
             images = np.resize(expected()["images"], (32, 32, 32, 3)).astype(np.uint8)

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from inference_service.images.decoders import Decoders
 from inference_service.models.registry import Loaded, Registry
 from inference_service.prediction.predictor import Predictor
-from inference_service.prediction.request import Question
+from inference_service.prediction.request import InferenceRequest
 from inference_service.telemetry.request_metrics import RequestMetrics
 from inference_service.telemetry.request_trace import RequestTraces
 from tests.support.engines import pixels
@@ -50,10 +50,10 @@ def traced(registry: Registry, decoders: Decoders, sampler: Sampler) -> Predicto
 
 async def seconds(predictor: Predictor) -> float:
     """Returns the seconds of one request after the other."""
-    question = Question("m", {"input": pixels(1.0)})
+    request = InferenceRequest("m", {"input": pixels(1.0)})
     began = time.perf_counter()
     for _ in range(REQUESTS):
-        await predictor.answer(question, 30.0)
+        await predictor.answer(request, 30.0)
     return (time.perf_counter() - began) / REQUESTS
 
 

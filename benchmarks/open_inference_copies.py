@@ -159,9 +159,9 @@ def allocated(client: Client, address: str) -> tuple[int, int]:
 def null_servable() -> Any:
     """Returns a loaded model with one card, which takes uint8 as it comes."""
     from inference_service.cards.batch_limit import BatchTiming
-    from inference_service.cards.card_spec import CardLimits, Lane
+    from inference_service.cards.card_spec import CardLimits, CardSpec
     from inference_service.engine.devices import Device, Placement
-    from inference_service.models.servable import Lanes, Servable
+    from inference_service.models.servable import LoadedModel, Servable
     from service_kit.artifacts.manifest import TensorSpec, published_as
     from tests.support.manifests import conversion, tower
 
@@ -170,14 +170,14 @@ def null_servable() -> Any:
     described = replace(conversion(), towers=(uint8,))
     manifest = published_as(described, "null", 1, datetime(2026, 1, 1, tzinfo=timezone.utc))
     engine: Any = NullEngine()
-    lane = Lane(
+    card_spec = CardSpec(
         tower=uint8,
         placement=Placement(0, 0, Device("cpu", 0), ()),
         run=engine.run,
         blank={},
         timings=(BatchTiming(1, 1e-6),),
     )
-    return Servable(Lanes(manifest, engine, (lane,), 0.0), lambda _: CardLimits(IMAGES))
+    return Servable(LoadedModel(manifest, engine, (card_spec,), 0.0), lambda _: CardLimits(IMAGES))
 
 
 async def run(rounds: int) -> None:

@@ -74,11 +74,11 @@ def run(folder: Path, seconds: float) -> None:
     """Prints a line for each number of processes, and one for the death."""
     from inference_service.client import InferenceClient
     from service_kit.store.artifact_store import ArtifactStore
-    from tests.support.digits import convert_and_prove, digits_order, expected
+    from tests.support.digits import convert_and_prove, digits_spec, expected
 
     store = ArtifactStore(f"{folder}/models")
     store.create()
-    done = convert_and_prove(digits_order(cards=1), folder)
+    done = convert_and_prove(digits_spec(cards=1), folder)
     store.publish("digits", done, folder / done.graph.file_name)
     images, wanted = expected()["images"], expected()["probs_ema"]
     base = 0.0

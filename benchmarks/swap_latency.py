@@ -54,10 +54,10 @@ class Caller:
 
 def digits() -> tuple[Graph, np.ndarray]:
     """Converts the golden digits; returns an image of theirs, too."""
-    from tests.support.digits import convert_and_prove, digits_order, expected
+    from tests.support.digits import convert_and_prove, digits_spec, expected
 
     folder = Path(tempfile.mkdtemp())
-    done = convert_and_prove(digits_order(cards=2), folder)
+    done = convert_and_prove(digits_spec(cards=2), folder)
     return Graph(done, folder / done.graph.file_name), expected()["images"][:1]
 
 

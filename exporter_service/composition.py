@@ -85,7 +85,7 @@ class ExporterService:
         self.conversions = limited(settings.workers)
         # Of their own, so that a question does not wait behind a conversion.
         self.inspections = limited(1)
-        roots = CheckpointRoots(settings.checkpoint_roots, settings.checkpoint_bytes)
+        roots = CheckpointRoots(settings.checkpoint_roots, settings.max_checkpoint_bytes)
         exporter = Exporter(store, roots, self.conversions, self.inspections, watch)
         exporter_pb2_grpc.add_ExporterServiceServicer_to_server(
             ExporterServicer(exporter, caller_conversions=settings.caller_conversions),

@@ -27,4 +27,4 @@ class ExporterSettings:
     # Conversions that one caller may have at a time; None: any number.
     caller_conversions: int | None = None
     # Bytes of one checkpoint's files; None: any number.
-    checkpoint_bytes: int | None = None
+    max_checkpoint_bytes: int | None = None

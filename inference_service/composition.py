@@ -105,7 +105,7 @@ class InferenceService:
             predictor=Predictor(
                 registry,
                 self.decoders,
-                most_images=settings.most_request_images,
+                max_request_images=settings.max_request_images,
                 observers=[metrics.requests, *([traces] if traces else [])],
                 begin_trace=traces.begin if traces else None,
             ),

@@ -35,7 +35,7 @@ class InferenceSettings:
     load_seconds: float | None = 600.0
     strict_readiness: bool = False
     # Images in one request.
-    most_request_images: int = 16384
+    max_request_images: int = 16384
     # Requests in flight in one stream before reading from it pauses.
     stream_window: int = 64
     # Whether the metrics' address has a page for people, too.

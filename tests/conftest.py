@@ -13,7 +13,7 @@ import pytest
 
 from service_kit.artifacts.manifest import Conversion, MovingAverageMode
 from service_kit.store.artifact_store import ArtifactStore
-from tests.support.digits import GOLDEN, convert_and_prove, digits_order
+from tests.support.digits import GOLDEN, convert_and_prove, digits_spec
 from tests.support.services import Service, running
 
 
@@ -38,7 +38,7 @@ def converted_raw(tmp_path_factory: pytest.TempPathFactory) -> Converted:
 
 
 def _converted(folder: Path, mode: MovingAverageMode) -> Converted:
-    done = convert_and_prove(digits_order(moving_average=mode, cards=2), folder)
+    done = convert_and_prove(digits_spec(moving_average=mode, cards=2), folder)
     return Converted(done, folder / done.graph.file_name)
 
 

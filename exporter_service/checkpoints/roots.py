@@ -47,15 +47,15 @@ class CheckpointLocation:
 class CheckpointRoots:
     """The folders below which checkpoints may be read."""
 
-    def __init__(self, roots: Sequence[Path], most_bytes: int | None = None) -> None:
+    def __init__(self, roots: Sequence[Path], max_checkpoint_bytes: int | None = None) -> None:
         """Takes the folders; symlinks in their own paths are resolved once, here.
 
         Args:
             roots: the folders.
-            most_bytes: of all files of one checkpoint; None: any number.
+            max_checkpoint_bytes: of all files of one checkpoint; None: any number.
         """
         self._roots = tuple(root.resolve() for root in roots)
-        self._most_bytes = most_bytes
+        self._max_checkpoint_bytes = max_checkpoint_bytes
 
     def locate(self, requested: str) -> CheckpointLocation:
         """Returns the checkpoint at a path: a directory with a state file, or a prefix.
@@ -219,15 +219,15 @@ class CheckpointRoots:
         return CheckpointLocation(prefix, format_, index)
 
     def _check_bytes(self, prefix: Path, index: Path, requested: str) -> None:
-        if self._most_bytes is None:
+        if self._max_checkpoint_bytes is None:
             return
         files = {index, prefix.with_name(prefix.name + ".meta"), *_data_files(prefix)}
         size = sum(path.stat().st_size for path in files if path.is_file())
-        if size > self._most_bytes:
+        if size > self._max_checkpoint_bytes:
             raise errors.CheckpointTooLarge(
-                f"{requested} has {size} bytes, and this exporter reads {self._most_bytes}: save "
-                "it without what only training needs, or have the operator raise "
-                "--max-checkpoint-mb"
+                f"{requested} has {size} bytes, and this exporter reads "
+                f"{self._max_checkpoint_bytes}: save it without what only training needs, or have "
+                "the operator raise --max-checkpoint-mb"
             )
 
 

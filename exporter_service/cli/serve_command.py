@@ -99,7 +99,9 @@ def serve(
                 queue_limit=queue_limit,
                 conversion_timeout_seconds=conversion_timeout or None,
                 caller_conversions=caller_conversions,
-                checkpoint_bytes=None if max_checkpoint_mb is None else max_checkpoint_mb * 2**20,
+                max_checkpoint_bytes=None
+                if max_checkpoint_mb is None
+                else max_checkpoint_mb * 2**20,
                 worker_memory_bytes=None if worker_memory is None else worker_memory * 2**20,
             )
         )

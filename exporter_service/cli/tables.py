@@ -49,7 +49,7 @@ def manifest_table(manifest: Manifest) -> Table:
         )
     for reason, count in average.own_key_reasons.items():
         table.add_row("", f"{count} from their own key: {reason}")
-    for label, text in _surgery(manifest.meta_graph):
+    for label, text in _meta_graph_rows(manifest.meta_graph):
         table.add_row(label, text)
     if manifest.unbatched:
         table.add_row("unbatched", "each request runs alone, and gets the outputs whole")
@@ -188,7 +188,7 @@ def _verdict(report: ParityReport) -> str:
     )
 
 
-def _surgery(report: MetaGraphReport | None) -> list[tuple[str, str]]:
+def _meta_graph_rows(report: MetaGraphReport | None) -> list[tuple[str, str]]:
     if report is None:
         return []
     rows = []

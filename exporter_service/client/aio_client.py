@@ -42,12 +42,12 @@ class AsyncExporterClient(AsyncClient):
         """
         with sendable():
             message = codec.conversion_message(request)
-        tries = self._tries(timeout, repeatable=bool(request.request_id))
+        attempts = self._attempts(timeout, repeatable=bool(request.request_id))
         with client_span(self._service, "ConvertCheckpoint") as span:
             while True:
                 try:
                     with typed_errors():
-                        call = await self._call("ConvertCheckpoint", message, tries, span)
+                        call = await self._call("ConvertCheckpoint", message, attempts, span)
                         try:
                             async for response in call:
                                 yield calls.event(response)
@@ -55,7 +55,7 @@ class AsyncExporterClient(AsyncClient):
                             call.cancel()
                 except errors.PbserveError as error:
                     span.failed(error)
-                    pause = tries.pause_after(error)
+                    pause = attempts.pause_after(error)
                 else:
                     return
                 await asyncio.sleep(pause)

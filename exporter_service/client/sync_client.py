@@ -57,12 +57,12 @@ class ExporterClient(Client):
         """
         with sendable():
             message = codec.conversion_message(request)
-        tries = self._tries(timeout, repeatable=bool(request.request_id))
+        attempts = self._attempts(timeout, repeatable=bool(request.request_id))
         with client_span(self._service, "ConvertCheckpoint") as span:
             while True:
                 try:
                     with typed_errors():
-                        call = self._call("ConvertCheckpoint", message, tries, span)
+                        call = self._call("ConvertCheckpoint", message, attempts, span)
                         try:
                             for response in call:
                                 yield calls.event(response)
@@ -70,7 +70,7 @@ class ExporterClient(Client):
                             call.cancel()
                 except errors.PbserveError as error:
                     span.failed(error)
-                    self._pause(tries.pause_after(error))
+                    self._pause(attempts.pause_after(error))
                 else:
                     return
 

@@ -30,7 +30,7 @@ from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE
 from exporter_service.meta_graph.rewriting.pruning import pruned
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
-from exporter_service.specs.conversion import AdoptionOrder, AdoptionRequest
+from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
 from exporter_service.specs.probes import CALLER, checked_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
@@ -55,7 +55,7 @@ FROZEN_GRAPH = "FROZEN_GRAPH"
 _SCOPE = re.compile(r"((?:[A-Za-z0-9.][A-Za-z0-9_.\-/]*)_)(\d+)/")
 
 
-def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
+def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversion:
     """Copies the graph into `folder` with a proof of its answers, and describes it.
 
     The description's parity holds the tolerance alone: nothing is proven yet.
@@ -65,10 +65,10 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
             served; says which nodes. Or it has not as many classes as there are labels.
         InvalidRequest: the probe does not fit.
     """
-    request = order.request
-    report(Progress(Step.READ, order.graph.name))
-    content = _content(order.graph)
-    definition = _parsed(content, order.graph.name)
+    request = adoption_spec.request
+    report(Progress(Step.READ, adoption_spec.graph.name))
+    content = _content(adoption_spec.graph)
+    definition = _parsed(content, adoption_spec.graph.name)
     graph = NodeGraph(definition)
     refuse_everywhere(graph)
     found = _towers(graph, request)
@@ -110,7 +110,7 @@ def adopt(order: AdoptionOrder, folder: Path, report: Report) -> Conversion:
     return Conversion(
         graph=GraphFile(path.name, path.stat().st_size, digest, len(definition.node)),
         checkpoint=CheckpointOrigin(
-            str(order.graph), None, CheckpointFormat.FROZEN_GRAPH, index_sha256=digest
+            str(adoption_spec.graph), None, CheckpointFormat.FROZEN_GRAPH, index_sha256=digest
         ),
         architecture=ArchitectureSpec(FROZEN_GRAPH, {}),
         moving_average=MovingAverageReport(MovingAverageMode.AUTO, 0, 0, {}),

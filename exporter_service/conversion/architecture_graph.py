@@ -14,20 +14,20 @@ from exporter_service.checkpoints.moving_average import plan_restore
 from exporter_service.graphs.preprocessing import AUGMENTED
 from exporter_service.graphs.tower_graph import TowerGraph
 from exporter_service.graphs.towers import build_towers
-from exporter_service.specs.conversion import ConversionOrder
+from exporter_service.specs.conversion import ConversionSpec
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.manifest import ArchitectureSpec, Augmentation
 
 
 def architecture_graph(
-    order: ConversionOrder, tensors: Mapping[str, StoredTensor], report: Report
+    spec: ConversionSpec, tensors: Mapping[str, StoredTensor], report: Report
 ) -> TowerGraph:
-    """Builds the order's architecture.
+    """Builds the architecture that is asked for.
 
     Args:
-        order: what to build.
-        tensors: the checkpoint's tensors, by the names that the order's key map gives them.
+        spec: what to build.
+        tensors: the checkpoint's tensors, by the names that the spec's key map gives them.
         report: is told when building begins.
 
     Raises:
@@ -36,34 +36,34 @@ def architecture_graph(
         MovingAverageMissing: required averages are absent.
         Unconvertible: it cannot be built for that image size.
     """
-    architecture = find_architecture(order.architecture.name)
-    parameters = architecture.parse(order.architecture.parameters)
-    size = order.towers.image_size or architecture.image_size
+    architecture = find_architecture(spec.architecture.name)
+    parameters = architecture.parse(spec.architecture.parameters)
+    size = spec.towers.image_size or architecture.image_size
     variables = architecture.variables(parameters, size)
     check_match(
         architecture.name,
         variables,
         tensors,
-        order.checkpoint.prefix.name,
-        order.moving_average,
-        order.key_map,
+        spec.checkpoint.prefix.name,
+        spec.moving_average,
+        spec.key_map,
     )
     plan = plan_restore(
         {name: variable.trainable for name, variable in variables.items()},
         tensors.keys(),
-        order.moving_average,
+        spec.moving_average,
     )
-    report(Progress(Step.BUILD, f"{architecture.name}, {order.towers.cards} card(s)"))
-    preprocessing = order.preprocessing or architecture.preprocessing
+    report(Progress(Step.BUILD, f"{architecture.name}, {spec.towers.cards} card(s)"))
+    preprocessing = spec.preprocessing or architecture.preprocessing
     graph = tf.Graph()
     with graph.as_default():
         try:
             towers = build_towers(
                 lambda images: architecture.build(images, parameters),
                 image_size=size,
-                options=order.towers,
+                options=spec.towers,
                 preprocessing=preprocessing,
-                output_name=order.towers.output_name or architecture.output_name,
+                output_name=spec.towers.output_name or architecture.output_name,
             )
         except ValueError as error:
             raise errors.Unconvertible(

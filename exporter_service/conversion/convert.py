@@ -32,7 +32,7 @@ from exporter_service.graphs.towers import check_labels, check_servable
 from exporter_service.meta_graph.towers.build import meta_graph_towers
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
-from exporter_service.specs.conversion import ConversionOrder, FreezingRoute
+from exporter_service.specs.conversion import ConversionSpec, FreezingRoute
 from exporter_service.specs.names import META_GRAPH
 from exporter_service.specs.probes import CALLER, Probe, checked_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
@@ -43,7 +43,7 @@ from service_kit.artifacts.manifest import ArtifactFile, ArtifactFileKind, Conve
 SINGLE_CHECKPOINT, MULTI_CHECKPOINT = "model.ckpt", "multi_model.ckpt"
 
 
-def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
+def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Conversion:
     """Writes the frozen graph, its proof and other formats into `folder` and describes them.
 
     The description's parity holds the tolerance alone: nothing is proven yet.
@@ -57,43 +57,45 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
             many classes as there are labels.
         ScratchUnavailable: the folder is full.
     """
-    report(Progress(Step.READ, order.checkpoint.prefix.name))
-    checkpoint = Checkpoint(order.checkpoint)
-    key_of = rewritten(checkpoint.tensors, order.key_map)
+    report(Progress(Step.READ, conversion_spec.checkpoint.prefix.name))
+    checkpoint = Checkpoint(conversion_spec.checkpoint)
+    key_of = rewritten(checkpoint.tensors, conversion_spec.key_map)
     tensors = {name: checkpoint.tensors[key] for name, key in key_of.items()}
-    build = meta_graph_towers if order.architecture.name == META_GRAPH else architecture_graph
-    built = build(order, tensors, report)
+    build = (
+        meta_graph_towers if conversion_spec.architecture.name == META_GRAPH else architecture_graph
+    )
+    built = build(conversion_spec, tensors, report)
     outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
-    check_servable(built.towers, unbatched=order.unbatched)
-    check_labels(order.class_labels, built.towers)
+    check_servable(built.towers, unbatched=conversion_spec.unbatched)
+    check_labels(conversion_spec.class_labels, built.towers)
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
     check_size(built.graph, values)
-    probes = _probes(built, order.probe)
-    keep = order.towers.keeps_pins
-    name = MULTI_CHECKPOINT if order.towers.cards > 1 else SINGLE_CHECKPOINT
+    probes = _probes(built, conversion_spec.probe)
+    keep = conversion_spec.towers.keeps_pins
+    name = MULTI_CHECKPOINT if conversion_spec.towers.cards > 1 else SINGLE_CHECKPOINT
     files: list[ArtifactFile] = []
     config = session_config(as_written=built.graph)
     with tf.Session(graph=built.graph, config=config) as session:
         _restore(session, values)
         wanted = {probe: _answered(session, built, batch, probe) for probe, batch in probes.items()}
         report(Progress(Step.FREEZE))
-        through_meta_graph = order.freezing_route is FreezingRoute.META_GRAPH
+        through_meta_graph = conversion_spec.freezing_route is FreezingRoute.META_GRAPH
         if not through_meta_graph:
             frozen = freezing.freeze_session(session, outputs, keep_devices=keep)
-        if through_meta_graph or order.keep_checkpoint:
+        if through_meta_graph or conversion_spec.keep_checkpoint:
             prefix = freezing.save_placeholder_checkpoint(session, folder, name)
         if through_meta_graph:
             frozen = freezing.freeze_meta_graph(prefix, outputs, keep_devices=keep)
-        if order.keep_checkpoint:
+        if conversion_spec.keep_checkpoint:
             files += _described(folder.glob(f"{name}*"), ArtifactFileKind.CHECKPOINT)
-    twin = _twin_answers(built, checkpoint, key_of, probes)
-    proof = write_proof(Proof(probes, wanted, twin, built.behind), folder)
+    evaluation_copy = _evaluation_copy_answers(built, checkpoint, key_of, probes)
+    proof = write_proof(Proof(probes, wanted, evaluation_copy, built.behind), folder)
     files += _described([proof], ArtifactFileKind.PROOF)
-    file_name = graph_name(order.towers.cards, unbatched=order.unbatched)
+    file_name = graph_name(conversion_spec.towers.cards, unbatched=conversion_spec.unbatched)
     graph = write_graph(frozen, folder / file_name)
-    files += write_formats(order.formats, frozen, built.towers, folder, report)
+    files += write_formats(conversion_spec.formats, frozen, built.towers, folder, report)
     return Conversion(
         graph=graph,
         checkpoint=checkpoint.origin,
@@ -101,13 +103,13 @@ def convert(order: ConversionOrder, folder: Path, report: Report) -> Conversion:
         moving_average=built.plan.report,
         preprocessing=built.preprocessing,
         towers=built.towers,
-        parity=ParityReport((), order.tolerance),
+        parity=ParityReport((), conversion_spec.tolerance),
         tool_versions=tool_versions(),
         files=tuple(files),
         warnings=(*built.warnings, *_untrained(built, values)),
-        meta_graph=built.surgery,
-        class_labels=order.class_labels,
-        unbatched=order.unbatched,
+        meta_graph=built.meta_graph,
+        class_labels=conversion_spec.class_labels,
+        unbatched=conversion_spec.unbatched,
     )
 
 
@@ -187,19 +189,22 @@ def _answered(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:
         ) from error
 
 
-def _twin_answers(
+def _evaluation_copy_answers(
     built: TowerGraph,
     checkpoint: Checkpoint,
     key_of: Mapping[str, str],
     probes: Mapping[str, Probe],
 ) -> dict[str, dict[str, Any]]:
-    twin = built.twin
-    if twin is None:
+    evaluation_copy = built.evaluation_copy
+    if evaluation_copy is None:
         return {}
-    config = session_config(as_written=twin.graph)
-    with tf.Session(graph=twin.graph, config=config) as session:
-        _restore(session, _values(twin, checkpoint, key_of))
-        return {name: _answered(session, twin, probe, name)[0] for name, probe in probes.items()}
+    config = session_config(as_written=evaluation_copy.graph)
+    with tf.Session(graph=evaluation_copy.graph, config=config) as session:
+        _restore(session, _values(evaluation_copy, checkpoint, key_of))
+        return {
+            name: _answered(session, evaluation_copy, probe, name)[0]
+            for name, probe in probes.items()
+        }
 
 
 def _untrained(built: TowerGraph, values: Mapping[str, Any]) -> list[str]:

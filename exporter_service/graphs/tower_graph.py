@@ -30,8 +30,8 @@ class TowerGraph:
             that are a part of what is saved under their key.
         statistics: moving statistics of batch norms.
         behind: tower index -> the tensor behind the augmentation, for graphs that have one.
-        surgery: what was done to a training graph; None for an architecture.
-        twin: the evaluation copy of the same net, if there is one to compare with.
+        meta_graph: what was done to a training graph; None for an architecture.
+        evaluation_copy: the evaluation copy of the same net, if there is one to compare with.
         batch_matters: answers depend on the other images of a batch, as asked for.
         warnings: sentences for the user.
     """
@@ -46,7 +46,7 @@ class TowerGraph:
     part: Callable[[str, Any], Any] = _whole
     statistics: frozenset[str] = frozenset()
     behind: Mapping[int, str] = field(default_factory=dict)
-    surgery: MetaGraphReport | None = None
-    twin: TowerGraph | None = None
+    meta_graph: MetaGraphReport | None = None
+    evaluation_copy: TowerGraph | None = None
     batch_matters: bool = False
     warnings: tuple[str, ...] = ()

@@ -113,9 +113,9 @@ def _compared(
             for tower, outputs, alone in zip(towers, found, singles, strict=True):
                 subject = f"{_label(tower)} in a batch with alone"
                 yield compared(subject, name, outputs, alone, share)
-    if name in proof.twin:
+    if name in proof.evaluation_copy:
         subject = f"{_label(towers[0])} with the evaluation copy"
-        yield compared(subject, name, found[0], proof.twin[name], share)
+        yield compared(subject, name, found[0], proof.evaluation_copy[name], share)
 
 
 def _run(function: Any, *arguments: Any, name: str) -> Any:

@@ -30,13 +30,13 @@ class Proof:
     Attributes:
         probes: name -> batch by input.
         answers: probe -> outputs by tower, as the restored session gave them.
-        twin: probe -> outputs of the evaluation copy in the training graph; empty: none.
+        evaluation_copy: probe -> outputs of the evaluation copy in the training graph; empty: none.
         behind: tower index -> tensor to feed in place of the input; empty: the input itself.
     """
 
     probes: Mapping[str, Probe]
     answers: Mapping[str, Answers]
-    twin: Mapping[str, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    evaluation_copy: Mapping[str, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
     behind: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ def write_proof(proof: Proof, folder: Path) -> Path:
     for name, towers in proof.answers.items():
         for index, outputs in enumerate(towers):
             arrays |= {f"{_ANSWER}/{name}/{index}/{one}": value for one, value in outputs.items()}
-    for name, values in proof.twin.items():
+    for name, values in proof.evaluation_copy.items():
         arrays |= {f"{_TWIN}/{name}/{one}": value for one, value in values.items()}
     for index, tensor in proof.behind.items():
         arrays[f"{_BEHIND}/{index}"] = np.array(tensor)
@@ -74,7 +74,7 @@ def read_proof(path: Path) -> Proof:
     """
     probes: dict[str, dict[str, npt.NDArray[Any]]] = {}
     answers: dict[str, dict[int, dict[str, npt.NDArray[Any]]]] = {}
-    twin: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    evaluation_copy: dict[str, dict[str, npt.NDArray[Any]]] = {}
     behind: dict[int, str] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -87,7 +87,7 @@ def read_proof(path: Path) -> Proof:
                     towers = answers.setdefault(name, {})
                     towers.setdefault(int(index), {})[output] = arrays[key]
                 elif kind == _TWIN:
-                    twin.setdefault(name, {})[rest[0]] = arrays[key]
+                    evaluation_copy.setdefault(name, {})[rest[0]] = arrays[key]
                 elif kind == _BEHIND:
                     behind[int(name)] = str(arrays[key])
         listed = {
@@ -96,7 +96,7 @@ def read_proof(path: Path) -> Proof:
         }
     except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise errors.ArtifactCorrupt(f"{path.name} is not a proof: {error!r}") from error
-    return Proof(probes, listed, twin, behind)
+    return Proof(probes, listed, evaluation_copy, behind)
 
 
 def check_proof(proof: Proof, towers: Sequence[Tower]) -> None:
@@ -110,10 +110,10 @@ def check_proof(proof: Proof, towers: Sequence[Tower]) -> None:
     fits = (
         bool(proof.probes)
         and proof.answers.keys() == proof.probes.keys()
-        and proof.twin.keys() <= proof.probes.keys()
+        and proof.evaluation_copy.keys() <= proof.probes.keys()
         and all(probe.keys() == inputs for probe in proof.probes.values())
         and all([set(one) for one in answers] == outputs for answers in proof.answers.values())
-        and all(set(values) == outputs[0] for values in proof.twin.values())
+        and all(set(values) == outputs[0] for values in proof.evaluation_copy.values())
         and (not proof.behind or proof.behind.keys() == set(range(len(towers))))
     )
     if not fits:

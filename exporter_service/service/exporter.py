@@ -18,11 +18,11 @@ from exporter_service.checkpoints.roots import CheckpointRoots
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters, parse_parameters
 from exporter_service.service.shared_runs import SharedRuns, used_for_another
 from exporter_service.specs.conversion import (
-    AdoptionOrder,
     AdoptionRequest,
-    ConversionOrder,
+    AdoptionSpec,
     ConversionRequest,
-    order_of,
+    ConversionSpec,
+    spec_of,
 )
 from exporter_service.specs.names import META_GRAPH
 from exporter_service.specs.progress import Progress, Report, Step
@@ -111,10 +111,10 @@ class Exporter:
 
     async def _convert(self, request: ConversionRequest, digest: str, report: Report) -> Manifest:
         with self._watch.over("convert", request.model, report) as watched:
-            order = await asyncio.to_thread(self._order, request)
+            spec = await asyncio.to_thread(self._spec, request)
             place = _Publication(request.model, request.version, request.request_id, digest)
             return await self._proven_and_published(
-                lambda folder: Task("exporter_service.conversion.convert:convert", (order, folder)),
+                lambda folder: Task("exporter_service.conversion.convert:convert", (spec, folder)),
                 place,
                 watched,
             )
@@ -131,9 +131,9 @@ class Exporter:
             graph = await asyncio.to_thread(self._roots.locate_file, request.graph)
             if request.version:
                 await asyncio.to_thread(self._store.check_free, request.model, request.version)
-            order = AdoptionOrder(graph, request)
+            spec = AdoptionSpec(graph, request)
             return await self._proven_and_published(
-                lambda folder: Task("exporter_service.conversion.adopt:adopt", (order, folder)),
+                lambda folder: Task("exporter_service.conversion.adopt:adopt", (spec, folder)),
                 _Publication(request.model, request.version),
                 watched,
             )
@@ -192,7 +192,7 @@ class Exporter:
                 await asyncio.to_thread(self._store.delete, unwanted.model, unwanted.version)
             raise
 
-    def _order(self, request: ConversionRequest) -> ConversionOrder:
+    def _spec(self, request: ConversionRequest) -> ConversionSpec:
         """Refuses at once what needs no TensorFlow to be refused."""
         if request.architecture.name == META_GRAPH:
             parse_parameters(request.architecture.parameters)
@@ -204,7 +204,7 @@ class Exporter:
         location = self._roots.locate(request.checkpoint)
         if request.version:
             self._store.check_free(request.model, request.version)
-        return order_of(request, location)
+        return spec_of(request, location)
 
     async def inspect(self, checkpoint: str) -> CheckpointContents:
         """Returns what the checkpoint at a path holds, its training graph included.

@@ -11,8 +11,8 @@ from exporter_service.specs.probes import Array
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit import errors
 
-_MOST_PROBE_ELEMENTS = 2**24
-_MOST_PROBE_DIMENSIONS = 16
+_MAX_PROBE_ELEMENTS = 2**24
+_MAX_PROBE_DIMENSIONS = 16
 _PROBE_DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -42,19 +42,19 @@ def _array(message: pb.ProbeTensor) -> Array:
         )
     dtype = np.dtype(message.dtype).newbyteorder("<")
     # Before anything is multiplied: a message has room for very many very large dimensions.
-    if not 1 <= len(message.shape) <= _MOST_PROBE_DIMENSIONS or not all(
-        1 <= size <= _MOST_PROBE_ELEMENTS for size in message.shape
+    if not 1 <= len(message.shape) <= _MAX_PROBE_DIMENSIONS or not all(
+        1 <= size <= _MAX_PROBE_ELEMENTS for size in message.shape
     ):
         raise errors.InvalidRequest(
             f"the probe's {name} has {len(message.shape)} dimensions, or one out of range: 1 to "
-            f"{_MOST_PROBE_DIMENSIONS} are possible, each at least 1, with the batch as first"
+            f"{_MAX_PROBE_DIMENSIONS} are possible, each at least 1, with the batch as first"
         )
     elements = math.prod(message.shape)
-    if elements > _MOST_PROBE_ELEMENTS or len(message.content) != elements * dtype.itemsize:
+    if elements > _MAX_PROBE_ELEMENTS or len(message.content) != elements * dtype.itemsize:
         raise errors.InvalidRequest(
             f"the probe's {name} has {len(message.content)} bytes: {message.dtype} "
             f"{list(message.shape)} needs {elements * dtype.itemsize}, and at most "
-            f"{_MOST_PROBE_ELEMENTS} elements"
+            f"{_MAX_PROBE_ELEMENTS} elements"
         )
     values = np.frombuffer(message.content, dtype).reshape(tuple(message.shape))
     return values.astype(dtype.newbyteorder("="))

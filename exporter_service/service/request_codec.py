@@ -38,12 +38,12 @@ from service_kit.artifacts.manifest import (
 from service_kit.artifacts.model_name import checked_model_name
 
 _Value = TypeVar("_Value")
-_MOST_CARDS = 64
+_MAX_CARDS = 64
 _LARGEST_SIDE = 8192
 _CHANNELS = 3
 _LONGEST_ID = 200
 _LARGEST_TOLERANCE = 0.01
-_MOST_NAMES, _LONGEST_NAME = 64, 1000
+_MAX_NAMES, _LONGEST_NAME = 64, 1000
 _INPUT_DTYPES = ("", "float32", "uint8")
 # What can be one node of TensorFlow's; a scope may have several parts.
 _NODE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]{0,99}")
@@ -144,8 +144,8 @@ def _known(field: str, table: Mapping[int, _Value], value: int) -> _Value:
 
 
 def _towers(message: pb.ConvertCheckpointRequest) -> TowerOptions:
-    if not 0 <= message.cards <= _MOST_CARDS:
-        raise errors.InvalidRequest(f"cards is {message.cards}: 1 to {_MOST_CARDS} are possible")
+    if not 0 <= message.cards <= _MAX_CARDS:
+        raise errors.InvalidRequest(f"cards is {message.cards}: 1 to {_MAX_CARDS} are possible")
     if message.input_dtype not in _INPUT_DTYPES:
         raise errors.InvalidRequest(
             f"input_dtype is {message.input_dtype!r}: float32 and uint8 are possible"
@@ -260,9 +260,9 @@ def _tolerance(value: float) -> float:
 
 
 def _names(field: str, values: Sequence[str]) -> tuple[str, ...]:
-    if len(values) > _MOST_NAMES or any(len(value) > _LONGEST_NAME for value in values):
+    if len(values) > _MAX_NAMES or any(len(value) > _LONGEST_NAME for value in values):
         raise errors.InvalidRequest(
-            f"{field} has {len(values)} names: at most {_MOST_NAMES} are possible, of "
+            f"{field} has {len(values)} names: at most {_MAX_NAMES} are possible, of "
             f"{_LONGEST_NAME} characters"
         )
     wrong = [value for value in values if not re.fullmatch(TENSOR_NAME, value)]

@@ -89,7 +89,7 @@ class TowerOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What a request and its order have in common."""
+    """What a request and its spec have in common."""
 
     architecture: ArchitectureSpec
     moving_average: MovingAverageMode = MovingAverageMode.AUTO
@@ -128,7 +128,7 @@ class ConversionRequest(_Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConversionOrder(_Options):
+class ConversionSpec(_Options):
     """What the conversion's own process needs to know of a request."""
 
     checkpoint: CheckpointLocation
@@ -151,17 +151,17 @@ class AdoptionRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptionOrder:
+class AdoptionSpec:
     """What the adoption's own process needs to know of a request."""
 
     graph: Path
     request: AdoptionRequest
 
 
-def order_of(request: ConversionRequest, checkpoint: CheckpointLocation) -> ConversionOrder:
-    """Returns the order for a request whose checkpoint has been located."""
+def spec_of(request: ConversionRequest, checkpoint: CheckpointLocation) -> ConversionSpec:
+    """Returns the spec of a request whose checkpoint has been located."""
     options = {one.name: getattr(request, one.name) for one in fields(_Options)}
-    return ConversionOrder(checkpoint=checkpoint, **options)
+    return ConversionSpec(checkpoint=checkpoint, **options)
 
 
 def _canonical(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from service_kit import errors
 
 # Of the queue, bulk gets at most one part in so many: work that can wait comes in any amount, and
@@ -15,13 +15,13 @@ _SHORTEST_RETRY, _LONGEST_RETRY = 0.01, 5.0
 _ANY_RATE = 100.0
 
 
-class CardPlaces:
+class Admission:
     """Counts images and bytes by class of request, and refuses what there is no room for."""
 
-    def __init__(self, lane: Lane) -> None:
-        """Begins empty; `lane` says whose places these are, and how fast they become free."""
-        self._card = lane.placement.card
-        self._rate = max((one.images_per_second for one in lane.timings), default=_ANY_RATE)
+    def __init__(self, spec: CardSpec) -> None:
+        """Begins empty; `spec` says whose places these are, and how fast they become free."""
+        self._card = spec.placement.card
+        self._rate = max((one.images_per_second for one in spec.timings), default=_ANY_RATE)
         self._images = dict.fromkeys(Priority, 0)
         self._bytes = dict.fromkeys(Priority, 0)
         self._begun = dict.fromkeys(Priority, 0)

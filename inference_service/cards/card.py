@@ -1,4 +1,4 @@
-"""One lane of an artifact: a queue of requests, and one thread that runs batches of them."""
+"""One card of an artifact: a queue of requests, and one thread that runs batches of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from inference_service.cards.admission import CardPlaces
+from inference_service.cards.admission import Admission
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardCounts, CardLimits, Lane
+from inference_service.cards.card_spec import CardCounts, CardLimits, CardSpec
 from inference_service.cards.engine import CardEngine
 from inference_service.cards.forecast import CardForecast
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import CardAnswer, Pending, is_expired
+from inference_service.cards.queued_request import CardAnswer, QueuedRequest, is_expired
 from service_kit import errors
 
 # Finds another place for what a card that is out of order had queued.
-Mover = Callable[[Sequence[Pending], "Card"], None]
+Mover = Callable[[Sequence[QueuedRequest], "Card"], None]
 
 
 class Card:
@@ -28,7 +28,7 @@ class Card:
 
     def __init__(
         self,
-        lane: Lane,
+        spec: CardSpec,
         limits: CardLimits,
         move: Mover,
         *,
@@ -37,23 +37,23 @@ class Card:
         """Starts the card's thread.
 
         Args:
-            lane: what the card is made of.
+            spec: what the card is made of.
             limits: what it takes; may be replaced later.
             move: called with what the card cannot answer any more, on any thread.
             clock: seconds, as for the deadlines given to `submit`.
         """
-        self.lane = lane
+        self.spec = spec
         self.limits = limits
         self.counts = CardCounts()
         self._move = move
         self._clock = clock
         self._changed = threading.Condition()
-        self._engine = CardEngine(lane, self.counts, self._changed, clock)
+        self._engine = CardEngine(spec, self.counts, self._changed, clock)
         self._queue = CardQueue()
-        self._places = CardPlaces(lane)
-        self._forecast = CardForecast(lane, self._places, self._queue, self._engine.times)
+        self._admission = Admission(spec)
+        self._forecast = CardForecast(spec, self._admission, self._queue, self._engine.times)
         # Left the queue for the batch of this moment, at least in part.
-        self._taken: Sequence[Pending] = ()
+        self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
         self._thread.start()
@@ -61,28 +61,28 @@ class Card:
     @property
     def index(self) -> int:
         """The card's number in requests."""
-        return self.lane.placement.card
+        return self.spec.placement.card
 
     @property
     def outstanding(self) -> int:
         """Images that somebody waits for."""
-        return self._places.images
+        return self._admission.images
 
     @property
     def outstanding_bytes(self) -> int:
         """Bytes of their inputs."""
-        return self._places.size
+        return self._admission.size
 
     @property
     def waiting(self) -> int:
         """Images in the queue."""
         with self._changed:
-            return sum(pending.images - pending.done for pending in self._queue)
+            return sum(request.images - request.done for request in self._queue)
 
     @property
     def load(self) -> int:
         """Images that wait or run, also those that run though nobody waits for them any more."""
-        return self._places.images + self._engine.abandoned
+        return self._admission.images + self._engine.abandoned
 
     @property
     def healthy(self) -> bool:
@@ -104,11 +104,11 @@ class Card:
         pinned: bool = True,
     ) -> Future[CardAnswer]:
         """Queues a request and returns its future answer; see `reserve` and `fill`."""
-        pending = self.reserve(
+        request = self.reserve(
             images, size_in_bytes(inputs), deadline, priority=priority, pinned=pinned
         )
-        self.fill(pending, inputs)
-        return pending.answer
+        self.fill(request, inputs)
+        return request.answer
 
     def reserve(
         self,
@@ -119,7 +119,7 @@ class Card:
         priority: Priority = Priority.INTERACTIVE,
         pinned: bool = True,
         trace: BatchTrace | None = None,
-    ) -> Pending:
+    ) -> QueuedRequest:
         """Takes a place for a request whose inputs come later; cancelling its answer frees that.
 
         Args:
@@ -138,13 +138,13 @@ class Card:
             ServerStopping: the card is closed.
         """
         now = self._clock()
-        pending = Pending({}, images, None, priority, now, deadline, pinned, size, trace)
+        request = QueuedRequest({}, images, None, priority, now, deadline, pinned, size, trace)
         with self._changed:
             self._check_open()
             self._check_room(priority, images, size)
             self._check_time(priority, images, deadline, now)
-            self._settle(pending)
-        return pending
+            self._settle(request)
+        return request
 
     def reaches(self, images: int, deadline: float | None, priority: Priority) -> bool:
         """Whether a new request may be answered in time here; see `reserve`."""
@@ -160,7 +160,7 @@ class Card:
         with self._changed:
             self._engine.times.returned(ended, now)
 
-    def fill(self, pending: Pending, inputs: Tensors) -> None:
+    def fill(self, request: QueuedRequest, inputs: Tensors) -> None:
         """Queues a request that has a place here; what becomes of it is in its answer.
 
         That is an error if not outputs: QueueFull where the inputs are larger than what they were
@@ -168,41 +168,41 @@ class Card:
         so and no other may answer; DeadlineExpired; EngineFailed.
 
         Args:
-            pending: what `reserve` has returned.
+            request: what `reserve` has returned.
             inputs: arrays by semantic name, checked against the tower.
         """
-        pending.inputs, pending.kind = inputs, self._kind(inputs)
-        pending.weight = self._forecast.weight(inputs)
-        pending.arrived = self._clock()
+        request.inputs, request.kind = inputs, self._kind(inputs)
+        request.weight = self._forecast.weight(inputs)
+        request.arrived = self._clock()
         try:
             with self._changed:
                 self._check_open()
-                self._grow(pending)
-                self._put(pending)
+                self._grow(request)
+                self._put(request)
         except errors.CardOutOfOrder:
-            self._give_away([pending])
+            self._give_away([request])
         except errors.PbserveError as error:
-            pending.refuse(error)
+            request.refuse(error)
 
-    def take_over(self, pending: Pending) -> None:
+    def take_over(self, request: QueuedRequest) -> None:
         """Queues a request that another card had accepted; raises as `reserve`, but QueueFull."""
         with self._changed:
             self._check_open()
-            self._settle(pending)
-            self._put(pending)
+            self._settle(request)
+            self._put(request)
 
     def count_expired(self) -> None:
         """Counts a request that expired before it was computed."""
         with self._changed:
             self.counts.expired_requests += 1
 
-    def is_wanted(self, pending: Pending) -> bool:
+    def is_wanted(self, request: QueuedRequest) -> bool:
         """Whether somebody still waits; one that has expired is told so."""
-        if pending.answer.done():
+        if request.answer.done():
             return False
-        error = pending.expired(self._clock(), self.index)
+        error = request.expired(self._clock(), self.index)
         if error:
-            pending.refuse(error, self.count_expired)
+            request.refuse(error, self.count_expired)
         return error is None
 
     def check_run(self) -> None:
@@ -216,10 +216,10 @@ class Card:
         if running is None:
             return
         words = f"no answer from card {self.index}: {self.last_error}"
-        for pending in running:
-            self._engine.fail(pending, errors.EngineFailed(words))
-        for pending in taken:
-            self._engine.fail(pending, self._engine.out_of_order())
+        for request in running:
+            self._engine.fail(request, errors.EngineFailed(words))
+        for request in taken:
+            self._engine.fail(request, self._engine.out_of_order())
         self._give_away([])
 
     def close(self) -> bool:
@@ -239,22 +239,22 @@ class Card:
             self.check_run()
         return self._ended
 
-    def freed(self, pending: Pending) -> None:
+    def freed(self, request: QueuedRequest) -> None:
         """See `Place`."""
         with self._changed:
-            self._places.free(pending.priority, pending.images, pending.size, pending.done)
-            if pending.done < pending.images:
+            self._admission.free(request.priority, request.images, request.size, request.done)
+            if request.done < request.images:
                 # Else its inputs would stay, and count for nothing.
-                self._queue.discard(pending)
-            if not pending.answer.cancelled():
+                self._queue.discard(request)
+            if not request.answer.cancelled():
                 return
-            if is_expired(pending.deadline, self._clock()):
+            if is_expired(request.deadline, self._clock()):
                 self.counts.expired_requests += 1
             else:
                 self.counts.cancelled_requests += 1
 
     def _kind(self, inputs: Tensors) -> Any:
-        if not self.lane.packs:
+        if not self.spec.packs:
             return object()
         return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(inputs.items()))
 
@@ -266,7 +266,7 @@ class Card:
 
     def _check_room(self, priority: Priority, images: int, size: int) -> None:
         try:
-            self._places.check(priority, images, size, self.limits)
+            self._admission.check(priority, images, size, self.limits)
         except errors.QueueFull:
             self.counts.refused_requests += 1
             raise
@@ -283,31 +283,31 @@ class Card:
             self.counts.refused_requests += 1
         raise refusal
 
-    def _grow(self, pending: Pending) -> None:
+    def _grow(self, request: QueuedRequest) -> None:
         """Takes the places of what is more than was announced."""
-        size = size_in_bytes(pending.inputs)
-        if size > pending.size and pending.has_place:
-            self._places.free(pending.priority, pending.images, pending.size)
+        size = size_in_bytes(request.inputs)
+        if size > request.size and request.has_place:
+            self._admission.free(request.priority, request.images, request.size)
             try:
-                self._check_room(pending.priority, pending.images, size)
-                pending.size = size
+                self._check_room(request.priority, request.images, size)
+                request.size = size
             finally:
-                self._places.take(pending.priority, pending.images, pending.size)
+                self._admission.take(request.priority, request.images, request.size)
 
-    def _settle(self, pending: Pending) -> None:
-        if not pending.settle(self):
+    def _settle(self, request: QueuedRequest) -> None:
+        if not request.settle(self):
             return
-        self._places.take(pending.priority, pending.images, pending.size, pending.done)
-        pending.answer.add_done_callback(
-            lambda answer: pending.leave() if answer.cancelled() else None
+        self._admission.take(request.priority, request.images, request.size, request.done)
+        request.answer.add_done_callback(
+            lambda answer: request.leave() if answer.cancelled() else None
         )
 
-    def _put(self, pending: Pending) -> None:
+    def _put(self, request: QueuedRequest) -> None:
         # One that is cancelled from here on leaves the queue with its place.
-        if pending.has_place:
-            self._queue.put(pending)
-            if pending.trace:
-                pending.trace.queued(self.index, self._clock())
+        if request.has_place:
+            self._queue.put(request)
+            if request.trace:
+                request.trace.queued(self.index, self._clock())
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -325,15 +325,15 @@ class Card:
                 return False
             now = self._clock()
             batch, late = self._forecast.take(now, self.limits)
-            self._taken = [pending for pending, _ in batch]
-        for pending in late:
-            pending.refuse(pending.lateness(now, self.index), self.count_expired)
+            self._taken = [request for request, _ in batch]
+        for request in late:
+            request.refuse(request.lateness(now, self.index), self.count_expired)
         if not self._engine.healthy:
             self._engine.probe()
         wanted = [one for one in batch if self.is_wanted(one[0])]
         padded_sizes = self.limits.padded_sizes
         if wanted and not self._engine.answer(wanted, padded_sizes, self.is_wanted):
-            self._give_away([pending for pending, _ in wanted])
+            self._give_away([request for request, _ in wanted])
         self._taken = ()
         return True
 
@@ -346,24 +346,24 @@ class Card:
                 if delay == 0 or self._queue.has_batch_of(self.limits.batch):
                     return
                 needed = self._forecast.needed(self._clock(), self.limits)
-                due = min(pending.due_at(delay, needed) for pending in self._queue)
+                due = min(request.due_at(delay, needed) for request in self._queue)
             seconds = None if due is None else due - self._clock()
             if seconds is not None and seconds <= 0:
                 return
             self._changed.wait(seconds)
 
-    def _give_away(self, failed: Sequence[Pending]) -> None:
+    def _give_away(self, failed: Sequence[QueuedRequest]) -> None:
         """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
         with self._changed:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
-        kept = [pending for pending in everything if self.is_wanted(pending)]
-        for pending in kept:
-            if pending.trace:
-                pending.trace.unqueued(self.index, self._clock())
-            pending.leave()
-            pending.rewind()
-        self._move([pending for pending in kept if not pending.pinned], self)
-        for pending in kept:
-            if pending.pinned:
-                self._engine.fail(pending, self._engine.out_of_order())
+        kept = [request for request in everything if self.is_wanted(request)]
+        for request in kept:
+            if request.trace:
+                request.trace.unqueued(self.index, self._clock())
+            request.leave()
+            request.rewind()
+        self._move([request for request in kept if not request.pinned], self)
+        for request in kept:
+            if request.pinned:
+                self._engine.fail(request, self._engine.out_of_order())

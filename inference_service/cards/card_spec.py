@@ -18,7 +18,7 @@ class CardLimits:
 
     Attributes:
         batch: images in one batch.
-        queue_images: images outstanding; see `CardPlaces` for who may take how many of them.
+        queue_images: images outstanding; see `Admission` for who may take how many of them.
         queue_bytes: bytes of inputs outstanding; the same holds.
         max_queue_delay: seconds that a request may wait for company.
         padded_sizes: sizes that batches are padded to; empty: they are not.
@@ -76,7 +76,7 @@ class CardCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class CardSpec:
     """What a card is made of.
 
     Attributes:

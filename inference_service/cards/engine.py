@@ -19,14 +19,14 @@ from inference_service.cards.batch_tensors import (
     stacked,
 )
 from inference_service.cards.batching import Slice, padded_size
-from inference_service.cards.card_spec import CardCounts, Lane
+from inference_service.cards.card_spec import CardCounts, CardSpec
 from inference_service.cards.health import CardHealth, run_allowance
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
 from service_kit import errors
 
 _log = structlog.get_logger(__name__)
-Batch = Sequence[tuple[Pending, Slice]]
+Batch = Sequence[tuple[QueuedRequest, Slice]]
 
 
 class CardEngine:
@@ -34,7 +34,7 @@ class CardEngine:
 
     def __init__(
         self,
-        lane: Lane,
+        spec: CardSpec,
         counts: CardCounts,
         changed: threading.Condition,
         clock: Callable[[], float],
@@ -42,16 +42,16 @@ class CardEngine:
         """Runs nothing yet.
 
         Args:
-            lane: what the card is made of.
+            spec: what the card is made of.
             counts: take what became of requests.
             changed: the card's lock; told when the engine is out of order.
             clock: seconds.
         """
-        self._lane = lane
+        self._spec = spec
         self._counts = counts
         self._changed = changed
         self._clock = clock
-        self.times = RunTimes(lane.timings)
+        self.times = RunTimes(spec.timings)
         self._health = CardHealth()
         self._running: Batch = ()
 
@@ -79,18 +79,18 @@ class CardEngine:
     @property
     def abandoned(self) -> int:
         """Images that run though nobody waits for them any more."""
-        return sum(one.images for pending, one in self._running if not pending.has_place)
+        return sum(one.images for request, one in self._running if not request.has_place)
 
     def out_of_order(self) -> errors.CardOutOfOrder:
         """Returns what requests are told that cannot run here."""
-        index = self._lane.placement.card
+        index = self._spec.placement.card
         return errors.CardOutOfOrder(
             f"card {index} is out of order, and is being probed: leave the card out, or try again; "
             f"its last error: {self.last_error or 'a run does not end'}",
             retry_after=self._health.retry_after(self._clock()),
         )
 
-    def suspend(self) -> list[Pending] | None:
+    def suspend(self) -> list[QueuedRequest] | None:
         """Gives up on a run that is overdue, and returns who waits for it; None: there is none.
 
         The engine is out of order then, until the run ends and a probe succeeds.
@@ -100,13 +100,13 @@ class CardEngine:
             if self.healthy or self._health.probe_at is not None:
                 return None
             self._health.suspended(self._clock())
-            waiting = [pending for pending, _ in self._running]
+            waiting = [request for request, _ in self._running]
             self._changed.notify_all()
-        _log.warning("card_out_of_order", card=self._lane.placement.card, error=self.last_error)
+        _log.warning("card_out_of_order", card=self._spec.placement.card, error=self.last_error)
         return waiting
 
     def answer(
-        self, batch: Batch, padded_sizes: Sequence[int], is_wanted: Callable[[Pending], bool]
+        self, batch: Batch, padded_sizes: Sequence[int], is_wanted: Callable[[QueuedRequest], bool]
     ) -> bool:
         """Answers a batch; one that fails is tried again request by request.
 
@@ -130,20 +130,20 @@ class CardEngine:
         self.fail(batch[0][0], failure)
         return True
 
-    def fail(self, pending: Pending, error: errors.PbserveError) -> None:
+    def fail(self, request: QueuedRequest, error: errors.PbserveError) -> None:
         """Answers a request with an error, and counts it."""
 
         def count() -> None:
             with self._changed:
                 self._counts.failed_requests += 1
 
-        pending.refuse(error, count)
+        request.refuse(error, count)
 
     def probe(self) -> bool:
         """Runs the blank image that the card was warmed with; returns whether it is healthy."""
         error = None
         try:
-            self._run(self._lane.blank)
+            self._run(self._spec.blank)
         except Exception as failure:
             error = str(_as_failure(failure))
         with self._changed:
@@ -152,7 +152,7 @@ class CardEngine:
         if was_healthy != self.healthy:
             _log.warning(
                 "card_back" if self.healthy else "card_out_of_order",
-                card=self._lane.placement.card,
+                card=self._spec.placement.card,
                 error=error,
             )
         return self.healthy
@@ -160,18 +160,18 @@ class CardEngine:
     def _compute(self, batch: Batch, padded_sizes: Sequence[int]) -> None:
         images = sum(one.images for _, one in batch)
         size = padded_size(images, padded_sizes)
-        run = BatchRun(self._lane.placement.card, images, size, began=self._clock())
+        run = BatchRun(self._spec.placement.card, images, size, began=self._clock())
         with self._changed:
             self.times.began(run.began, size, batch[0][0].weight)
         try:
-            parts = [part(pending.inputs, one.start, one.stop) for pending, one in batch]
-            inputs = stacked(parts, self._lane.tower.inputs, size)
+            parts = [part(request.inputs, one.start, one.stop) for request, one in batch]
+            inputs = stacked(parts, self._spec.tower.inputs, size)
             run.stacked = self._clock()
             outputs = self._run(inputs, batch)
             run.computed = self._clock()
             counts = self._counts
             counts.non_finite_inputs += non_finite_images(inputs, images)
-            if self._lane.whole:
+            if self._spec.whole:
                 counts.non_finite_outputs += has_non_finite(outputs) * images
             else:
                 check_outputs(outputs, size)
@@ -188,23 +188,23 @@ class CardEngine:
             _write(run, batch)
         counts.count_batch(run)
         position = 0
-        for pending, one in batch:
+        for request, one in batch:
             # A request that gets its outputs whole is alone in its batch.
-            taken = outputs if self._lane.whole else part(outputs, position, position + one.images)
+            taken = outputs if self._spec.whole else part(outputs, position, position + one.images)
             position += one.images
-            pending.deliver(taken, run, partial(counts.count_answered, pending.images))
+            request.deliver(taken, run, partial(counts.count_answered, request.images))
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
-        lane = self._lane
+        spec = self._spec
         # In images of warming's size; others may be a multiple of them.
         images = (
-            size_in_bytes(inputs) / max(1, size_in_bytes(lane.blank)) * max(1, lane.fixed_batch)
+            size_in_bytes(inputs) / max(1, size_in_bytes(spec.blank)) * max(1, spec.fixed_batch)
         )
         # Without the lock, which the event loop may hold: others see all of it or nothing.
         self._running = batch
-        self._health.began(self._clock(), run_allowance(lane.timings, images))
+        self._health.began(self._clock(), run_allowance(spec.timings, images))
         try:
-            return lane.run(inputs)
+            return spec.run(inputs)
         finally:
             self._running = ()
             self._health.ended(self._clock())
@@ -212,7 +212,7 @@ class CardEngine:
 
 def _write(run: BatchRun, batch: Batch) -> None:
     traced = [
-        TracedPart(pending.trace, one.images) for pending, one in batch if pending.trace is not None
+        TracedPart(request.trace, one.images) for request, one in batch if request.trace is not None
     ]
     if traced:
         traced[0].trace.write(run, traced)

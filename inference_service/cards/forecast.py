@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from inference_service.cards.admission import CardPlaces
+from inference_service.cards.admission import Admission
 from inference_service.cards.batch_tensors import Tensors
 from inference_service.cards.batching import Priority, Slice, padded_size
-from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.deadlines import BatchSeconds, images_ahead, lost, seconds_of
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import Estimate, RunTimes
 from service_kit import errors
 
@@ -18,12 +18,14 @@ _SPARE = 1.25
 class CardForecast:
     """Looks at a card's queue by the clock: on arrival of a request, and when a batch begins."""
 
-    def __init__(self, lane: Lane, places: CardPlaces, queue: CardQueue, times: RunTimes) -> None:
+    def __init__(
+        self, card_spec: CardSpec, places: Admission, queue: CardQueue, times: RunTimes
+    ) -> None:
         """Looks at these."""
-        self._card = lane.placement.card
+        self._card = card_spec.placement.card
         self._places, self._queue, self._times = places, queue, times
-        self._any_size = any(-1 in spec.shape[1:] for spec in lane.tower.inputs)
-        self._blank_values = max(1, _values(lane.blank))
+        self._any_size = any(-1 in spec.shape[1:] for spec in card_spec.tower.inputs)
+        self._blank_values = max(1, _values(card_spec.blank))
         # Images of the queue that will not be reached, as seen once since the last batch was taken.
         self._lost: dict[Priority, float] | None = None
         # Whether somebody was too late since the queue was empty.
@@ -86,10 +88,10 @@ class CardForecast:
 
     def take(
         self, now: float, limits: CardLimits
-    ) -> tuple[list[tuple[Pending, Slice]], list[Pending]]:
+    ) -> tuple[list[tuple[QueuedRequest, Slice]], list[QueuedRequest]]:
         """Takes the next batch, and those who are too late for any; see `CardQueue`."""
         estimate = self._times.estimate(now)
-        late: list[Pending] = []
+        late: list[QueuedRequest] = []
         if estimate is None:
             batch = self._queue.take(limits.batch)
         else:
@@ -98,8 +100,8 @@ class CardForecast:
                 limits.batch, now + estimate.way_back, seconds, overloaded=self._overloaded
             )
         self._overloaded = bool(self._queue) and (self._overloaded or bool(late))
-        for pending, part in batch:
-            self._places.begin(pending.priority, part.images)
+        for request, part in batch:
+            self._places.begin(request.priority, part.images)
         self._lost = None
         return batch, late
 
@@ -118,8 +120,8 @@ class CardForecast:
         if not self._any_size:
             return dict(self._places.waiting)
         waiting = dict.fromkeys(Priority, 0.0)
-        for pending in self._queue:
-            waiting[pending.priority] += (pending.images - pending.done) * pending.weight
+        for request in self._queue:
+            waiting[request.priority] += (request.images - request.done) * request.weight
         return waiting
 
     def _ahead(

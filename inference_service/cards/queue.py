@@ -9,7 +9,7 @@ from itertools import chain
 
 from inference_service.cards.batching import Priority, Slice, Waiting, leader, next_batch
 from inference_service.cards.deadlines import BatchSeconds, Timed
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.timely_batch import timely_batch
 
 _OTHER: Mapping[Priority, Priority] = {
@@ -23,34 +23,36 @@ class CardQueue:
 
     def __init__(self) -> None:
         """Begins empty."""
-        self._waiting: dict[Priority, deque[Pending]] = {priority: deque() for priority in Priority}
+        self._waiting: dict[Priority, deque[QueuedRequest]] = {
+            priority: deque() for priority in Priority
+        }
         self._passed_over = 0
 
     def __len__(self) -> int:
         """Number of requests of both classes."""
         return sum(map(len, self._waiting.values()))
 
-    def __iter__(self) -> Iterator[Pending]:
+    def __iter__(self) -> Iterator[QueuedRequest]:
         """Yields all requests, in the order of their turns."""
         first = self._leader()
         return chain(self._waiting[first], self._waiting[_OTHER[first]])
 
-    def put(self, pending: Pending) -> None:
+    def put(self, request: QueuedRequest) -> None:
         """Adds a request behind those of its class."""
-        if pending.priority is Priority.BULK and not self._waiting[Priority.BULK]:
+        if request.priority is Priority.BULK and not self._waiting[Priority.BULK]:
             self._passed_over = 0
-        self._waiting[pending.priority].append(pending)
+        self._waiting[request.priority].append(request)
 
-    def discard(self, pending: Pending) -> None:
+    def discard(self, request: QueuedRequest) -> None:
         """Drops a request, if it is there."""
         with contextlib.suppress(ValueError):
-            self._waiting[pending.priority].remove(pending)
+            self._waiting[request.priority].remove(request)
 
     def has_batch_of(self, images: int) -> bool:
         """Whether the next batch would have that many images."""
         return sum(part.images for _, part in self._next(images)) >= images
 
-    def take(self, limit: int) -> list[tuple[Pending, Slice]]:
+    def take(self, limit: int) -> list[tuple[QueuedRequest, Slice]]:
         """Takes the next batch: requests that are complete with it leave the queue."""
         batch = self._next(limit)
         self._begin(batch)
@@ -58,7 +60,7 @@ class CardQueue:
 
     def take_timely(
         self, limit: int, now: float, seconds: BatchSeconds, *, overloaded: bool
-    ) -> tuple[list[tuple[Pending, Slice]], list[Pending]]:
+    ) -> tuple[list[tuple[QueuedRequest, Slice]], list[QueuedRequest]]:
         """Takes the next batch, and those who are too late for it and for any other.
 
         Args:
@@ -67,57 +69,57 @@ class CardQueue:
             seconds: that a batch takes.
             overloaded: see `timely_batch`.
         """
-        seen: list[Pending] = []
+        seen: list[QueuedRequest] = []
 
         def waiting() -> Iterator[Timed]:
-            for timed, pending in self.timed(now):
-                seen.append(pending)
+            for timed, request in self.timed(now):
+                seen.append(request)
                 yield timed
 
         found = timely_batch(waiting(), limit, seconds, overloaded=overloaded)
         batch = [(seen[part.position], part) for part in found.batch]
         late = [seen[position] for position in found.late]
-        for pending in late:
-            self.discard(pending)
+        for request in late:
+            self.discard(request)
         self._begin(batch)
         return batch, late
 
-    def timed(self, now: float) -> Iterator[tuple[Timed, Pending]]:
+    def timed(self, now: float) -> Iterator[tuple[Timed, QueuedRequest]]:
         """Yields all requests in the order of their turns, with the time that each has left."""
         first = self._leader()
-        for pending in self:
-            fills = pending.priority is not first
-            yield Timed(pending.waiting, pending.left(now), fills, pending.weight), pending
+        for request in self:
+            fills = request.priority is not first
+            yield Timed(request.waiting, request.left(now), fills, request.weight), request
 
     @property
     def passed_over(self) -> int:
         """Batches that began with interactive requests since bulk waits."""
         return self._passed_over if self._waiting[Priority.BULK] else 0
 
-    def empty(self) -> list[Pending]:
+    def empty(self) -> list[QueuedRequest]:
         """Takes all requests."""
         everything = list(self)
         for queue in self._waiting.values():
             queue.clear()
         return everything
 
-    def _begin(self, batch: list[tuple[Pending, Slice]]) -> None:
-        for pending, part in batch:
-            pending.done = part.stop
-            if pending.done == pending.images:
-                self.discard(pending)
+    def _begin(self, batch: list[tuple[QueuedRequest, Slice]]) -> None:
+        for request, part in batch:
+            request.done = part.stop
+            if request.done == request.images:
+                self.discard(request)
         if batch:
             leads = batch[0][0].priority is Priority.INTERACTIVE
             self._passed_over = self._passed_over + 1 if leads else 0
 
-    def _next(self, limit: int) -> list[tuple[Pending, Slice]]:
+    def _next(self, limit: int) -> list[tuple[QueuedRequest, Slice]]:
         # No more of the queue than the batch needs.
-        seen: list[Pending] = []
+        seen: list[QueuedRequest] = []
 
         def waiting() -> Iterator[Waiting]:
-            for pending in self:
-                seen.append(pending)
-                yield pending.waiting
+            for request in self:
+                seen.append(request)
+                yield request.waiting
 
         return [(seen[part.position], part) for part in next_batch(waiting(), limit)]
 

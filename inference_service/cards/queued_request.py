@@ -47,12 +47,12 @@ class CardAnswer:
 class Place(Protocol):
     """Where a request counts as outstanding."""
 
-    def freed(self, pending: Pending) -> None:
+    def freed(self, request: QueuedRequest) -> None:
         """The request is answered, refused, cancelled or moved away."""
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class QueuedRequest:
     """Images that wait for their answer; `deadline` and `arrived` are of the card's clock.
 
     Attributes:

@@ -15,7 +15,7 @@ from inference_service.client.results import Prediction
 from service_kit import errors
 
 # Of images that are read and have no answer yet.
-_MOST_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 # These cost one image; any other error would meet all of them.
 _OF_ONE_IMAGE = (
     errors.InvalidTensor,
@@ -190,7 +190,7 @@ class ImageStream:
             return _Sent(index, number, error=error)
 
     def _has_room(self, size: int, number: int) -> bool:
-        fits = not self._bytes or self._bytes + size <= _MOST_BYTES
+        fits = not self._bytes or self._bytes + size <= _MAX_BYTES
         return fits or self._ended or number != self._streams
 
     def _take(self) -> _Sent:

@@ -201,7 +201,7 @@ def serve(
                 poll_seconds=poll,
                 load_seconds=load_timeout or None,
                 strict_readiness=strict_readiness,
-                most_request_images=max_request_images,
+                max_request_images=max_request_images,
                 stream_window=stream_window,
                 status_page=status_page,
             )

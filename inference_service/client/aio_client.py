@@ -11,7 +11,7 @@ from inference_service.client import calls, codec
 from inference_service.client.aio_groups import request_of
 from inference_service.client.aio_stream_call import AsyncStreamCall
 from inference_service.client.codec import Inputs, RequestOptions
-from inference_service.client.in_flight import StreamLedger
+from inference_service.client.in_flight import InFlightRequests
 from inference_service.client.results import Model, Prediction, StreamAnswer, Version
 from pbserve.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.client.aio_client import AsyncClient
@@ -59,13 +59,15 @@ class AsyncInferenceClient(AsyncClient):
         leaves the iterator before its end closes it with `contextlib.aclosing`.
         """
         common = codec.request_without_images(model, **options)
-        tries = self._tries(timeout, repeatable=True)
+        attempts = self._attempts(timeout, repeatable=True)
         retry = self._connection.retry
         stream = AsyncStreamCall(
-            lambda requests, span: self._call("StreamPredict", requests, tries, span),
+            lambda requests, span: self._call("StreamPredict", requests, attempts, span),
             common,
-            StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
-            tries,
+            InFlightRequests(
+                retry, window=window, in_order=in_request_order, uniform=random.random
+            ),
+            attempts,
             lambda: client_span(self._service, "StreamPredict"),
         )
         return stream.answers(groups)

@@ -20,11 +20,11 @@ import grpc
 from inference_service.client import codec
 from inference_service.client.aio_groups import items, request_of
 from inference_service.client.image_inputs import Inputs
-from inference_service.client.in_flight import StreamLedger
+from inference_service.client.in_flight import InFlightRequests
 from inference_service.client.results import StreamAnswer
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors, status
-from service_kit.client.attempts import Tries
+from service_kit.client.attempts import Attempts
 from service_kit.client.client_span import NO_SPAN, ClientSpan
 
 # Begins a call that sends what the iterator gives.
@@ -41,8 +41,8 @@ class AsyncStreamCall:
         self,
         open_call: OpenCall,
         common: pb.PredictRequest,
-        ledger: StreamLedger[pb.StreamPredictRequest],
-        tries: Tries,
+        in_flight: InFlightRequests[pb.StreamPredictRequest],
+        attempts: Attempts,
         begin_span: Callable[[], ClientSpan],
     ) -> None:
         """Prepares a stream of requests that have `common` in common.
@@ -50,14 +50,14 @@ class AsyncStreamCall:
         Args:
             open_call: begins a call; is asked again when one has been lost.
             common: what all requests say.
-            ledger: has the groups without an answer.
-            tries: of the stream.
+            in_flight: has the groups without an answer.
+            attempts: of the stream.
             begin_span: of the stream, when it is read for the first time.
         """
         self._open_call = open_call
         self._common = common
-        self._ledger = ledger
-        self._tries = tries
+        self._in_flight = in_flight
+        self._attempts = attempts
         self._begin_span = begin_span
         self._span = NO_SPAN
         self._changed = asyncio.Event()
@@ -94,9 +94,9 @@ class AsyncStreamCall:
 
     async def _next(self) -> StreamAnswer | None:
         await self._until(
-            lambda: self._ledger.has_ready or self._ledger.is_settled or bool(self._failure)
+            lambda: self._in_flight.has_ready or self._in_flight.is_settled or bool(self._failure)
         )
-        answer = self._ledger.take()
+        answer = self._in_flight.take()
         self._changed.set()
         if answer is None and (failure := self._failure or self._read_failure):
             raise failure
@@ -124,11 +124,11 @@ class AsyncStreamCall:
         try:
             async for images in groups:
                 message = await self._message(index, images)
-                await self._until(lambda: self._ledger.has_place)
+                await self._until(lambda: self._in_flight.has_place)
                 if isinstance(message, errors.PbserveError):
-                    self._ledger.fail(index, message)
+                    self._in_flight.fail(index, message)
                 else:
-                    self._ledger.add(index, message)
+                    self._in_flight.add(index, message)
                 self._changed.set()
                 index += 1
         except asyncio.CancelledError:
@@ -136,7 +136,7 @@ class AsyncStreamCall:
         except BaseException as error:
             self._read_failure = error
         finally:
-            self._ledger.end()
+            self._in_flight.end()
             self._changed.set()
             await groups.aclose()
 
@@ -157,10 +157,10 @@ class AsyncStreamCall:
                 self._number += 1
                 call = await self._open_call(self._requests(self._number), self._span)
                 failure = await self._receive_from(call)
-                if self._ledger.is_settled:
+                if self._in_flight.is_settled:
                     return
                 self._span.failed(failure)
-                pause = self._ledger.lose(failure, left=self._tries.left)
+                pause = self._in_flight.lose(failure, left=self._attempts.left)
                 self._number += 1
                 self._changed.set()
                 await asyncio.sleep(pause)
@@ -174,18 +174,18 @@ class AsyncStreamCall:
     async def _has_work(self) -> bool:
         """Waits for a group to be sent; False: there will be none."""
         await self._until(
-            lambda: self._ledger.has_unsent or self._ledger.is_settled, self._tries.timeout
+            lambda: self._in_flight.has_unsent or self._in_flight.is_settled, self._attempts.timeout
         )
-        if not self._ledger.has_unsent and not self._ledger.is_settled:
+        if not self._in_flight.has_unsent and not self._in_flight.is_settled:
             raise errors.DeadlineExpired("the stream took longer than its deadline")
-        return not self._ledger.is_settled
+        return not self._in_flight.is_settled
 
     async def _receive_from(self, call: Any) -> errors.PbserveError:
         """Takes all answers of one call and returns what ended it."""
         try:
             async for response in call:
                 answer = codec.stream_answer(response)
-                self._ledger.answer(answer, now=time.monotonic(), left=self._tries.left)
+                self._in_flight.answer(answer, now=time.monotonic(), left=self._attempts.left)
                 self._changed.set()
         except grpc.RpcError as error:
             return _reason(error)
@@ -197,14 +197,14 @@ class AsyncStreamCall:
 
     async def _requests(self, number: int) -> AsyncIterator[pb.StreamPredictRequest]:
         """Yields what is to be sent, until all is answered or another call has this one's place."""
-        while number == self._number and not self._ledger.is_settled:
+        while number == self._number and not self._in_flight.is_settled:
             now = time.monotonic()
-            message = self._ledger.due(now)
+            message = self._in_flight.due(now)
             if message is not None:
                 yield message
             else:
                 # Asked for anew after each change: what was refused meanwhile is due later.
-                due_in = self._ledger.due_in(now)
+                due_in = self._in_flight.due_in(now)
                 await self._change(math.inf if due_in is None else due_in)
 
 

@@ -25,7 +25,7 @@ class _Group(Generic[Message]):
     lost: int = 0
 
 
-class StreamLedger(Generic[Message]):
+class InFlightRequests(Generic[Message]):
     """Answers every group exactly once, whatever becomes of the streams that carry it.
 
     Times are seconds of any one clock. A group holds its place in the window from `add` or `fail`

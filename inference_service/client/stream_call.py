@@ -9,11 +9,11 @@ from typing import Any
 
 from inference_service.client import codec
 from inference_service.client.image_inputs import Inputs
-from inference_service.client.in_flight import StreamLedger
+from inference_service.client.in_flight import InFlightRequests
 from inference_service.client.results import StreamAnswer
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
-from service_kit.client.attempts import Tries
+from service_kit.client.attempts import Attempts
 from service_kit.client.channel import typed_errors
 from service_kit.client.client_span import NO_SPAN, ClientSpan
 
@@ -31,8 +31,8 @@ class StreamCall:
         self,
         open_call: OpenCall,
         common: pb.PredictRequest,
-        ledger: StreamLedger[pb.StreamPredictRequest],
-        tries: Tries,
+        in_flight: InFlightRequests[pb.StreamPredictRequest],
+        attempts: Attempts,
         begin_span: Callable[[], ClientSpan],
     ) -> None:
         """Prepares a stream of requests that have `common` in common.
@@ -40,18 +40,18 @@ class StreamCall:
         Args:
             open_call: begins a call; is asked again when one has been lost.
             common: what all requests say.
-            ledger: has the groups without an answer.
-            tries: of the stream.
+            in_flight: has the groups without an answer.
+            attempts: of the stream.
             begin_span: of the stream, when it is read for the first time.
         """
         self._open_call = open_call
         self._common = common
-        self._ledger = ledger
-        self._tries = tries
+        self._in_flight = in_flight
+        self._attempts = attempts
         self._begin_span = begin_span
         self._span = NO_SPAN
-        # Guards what follows and the ledger; a condition for each reason to wait, so that no
-        # thread is woken for nothing.
+        # Guards what follows and the requests in flight; a condition for each reason to wait,
+        # so that no thread is woken for nothing.
         self._lock = threading.Lock()
         self._place = threading.Condition(self._lock)
         self._unsent = threading.Condition(self._lock)
@@ -84,9 +84,9 @@ class StreamCall:
     def _next(self) -> StreamAnswer | None:
         with self._lock:
             self._answered.wait_for(
-                lambda: self._ledger.has_ready or self._ledger.is_settled or self._failure
+                lambda: self._in_flight.has_ready or self._in_flight.is_settled or self._failure
             )
-            answer = self._ledger.take()
+            answer = self._in_flight.take()
             self._place.notify()
         if answer is None and (failure := self._failure or self._read_failure):
             raise failure
@@ -106,20 +106,20 @@ class StreamCall:
             for index, images in enumerate(groups):
                 message = self._message(index, images)
                 with self._lock:
-                    self._place.wait_for(lambda: self._ledger.has_place or self._stopped)
+                    self._place.wait_for(lambda: self._in_flight.has_place or self._stopped)
                     if self._stopped:
                         return
                     if isinstance(message, errors.PbserveError):
-                        self._ledger.fail(index, message)
+                        self._in_flight.fail(index, message)
                         self._answered.notify()
                     else:
-                        self._ledger.add(index, message)
+                        self._in_flight.add(index, message)
                         self._unsent.notify_all()
         except BaseException as error:
             self._read_failure = error
         finally:
             with self._lock:
-                self._ledger.end()
+                self._in_flight.end()
                 self._tell_all()
 
     def _tell_all(self) -> None:
@@ -141,10 +141,10 @@ class StreamCall:
                     requests = self._requests(self._number)
                 failure = self._receive_from(self._open_call(requests, self._span))
                 with self._lock:
-                    if self._stopped or self._ledger.is_settled:
+                    if self._stopped or self._in_flight.is_settled:
                         return
                     self._span.failed(failure)
-                    pause = self._ledger.lose(failure, left=self._tries.left)
+                    pause = self._in_flight.lose(failure, left=self._attempts.left)
                     self._number += 1
                     self._tell_all()
                     self._unsent.wait_for(lambda: self._stopped, pause)
@@ -158,12 +158,12 @@ class StreamCall:
         """Waits for a group to be sent; False: there will be none."""
         with self._lock:
             self._unsent.wait_for(
-                lambda: self._ledger.has_unsent or self._ledger.is_settled or self._stopped,
-                self._tries.timeout,
+                lambda: self._in_flight.has_unsent or self._in_flight.is_settled or self._stopped,
+                self._attempts.timeout,
             )
-            if self._stopped or self._ledger.is_settled:
+            if self._stopped or self._in_flight.is_settled:
                 return False
-            if not self._ledger.has_unsent:
+            if not self._in_flight.has_unsent:
                 raise errors.DeadlineExpired("the stream took longer than its deadline")
             return True
 
@@ -185,9 +185,9 @@ class StreamCall:
 
     def _receive_one(self, answer: StreamAnswer) -> None:
         with self._lock:
-            self._ledger.answer(answer, now=time.monotonic(), left=self._tries.left)
+            self._in_flight.answer(answer, now=time.monotonic(), left=self._attempts.left)
             self._answered.notify()
-            if self._ledger.has_unsent or self._ledger.is_settled:
+            if self._in_flight.has_unsent or self._in_flight.is_settled:
                 self._unsent.notify_all()
 
     def _requests(self, number: int) -> Iterator[pb.StreamPredictRequest]:
@@ -195,10 +195,10 @@ class StreamCall:
         while True:
             with self._lock:
                 while (message := self._due(number)) is None:
-                    if number != self._number or self._ledger.is_settled:
+                    if number != self._number or self._in_flight.is_settled:
                         return
-                    self._unsent.wait(self._ledger.due_in(time.monotonic()))
+                    self._unsent.wait(self._in_flight.due_in(time.monotonic()))
             yield message
 
     def _due(self, number: int) -> pb.StreamPredictRequest | None:
-        return self._ledger.due(time.monotonic()) if number == self._number else None
+        return self._in_flight.due(time.monotonic()) if number == self._number else None

@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from inference_service.client import calls, codec
 from inference_service.client.codec import Inputs, RequestOptions
-from inference_service.client.in_flight import StreamLedger
+from inference_service.client.in_flight import InFlightRequests
 from inference_service.client.results import Model, Prediction, StreamAnswer, Version
 from inference_service.client.stream_call import StreamCall
 from pbserve.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -90,13 +90,15 @@ class InferenceClient(Client):
         Raises whatever `groups` raises, after the answers to what it gave.
         """
         common = codec.request_without_images(model, **options)
-        tries = self._tries(timeout, repeatable=True)
+        attempts = self._attempts(timeout, repeatable=True)
         retry = self._connection.retry
         stream = StreamCall(
-            lambda requests, span: self._call("StreamPredict", requests, tries, span),
+            lambda requests, span: self._call("StreamPredict", requests, attempts, span),
             common,
-            StreamLedger(retry, window=window, in_order=in_request_order, uniform=random.random),
-            tries,
+            InFlightRequests(
+                retry, window=window, in_order=in_request_order, uniform=random.random
+            ),
+            attempts,
             lambda: client_span(self._service, "StreamPredict"),
         )
         return stream.answers(groups)

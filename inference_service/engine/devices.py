@@ -10,7 +10,7 @@ from typing import Literal
 from service_kit import errors
 
 # More lanes than any machine has cores: a typing error.
-_MOST_LANES = 1024
+_MAX_LANES = 1024
 _ONE_GPU = re.compile(r"gpu:(0|[1-9][0-9]{0,3})")
 _LANES = re.compile(r"cpu:([1-9][0-9]{0,3})")
 
@@ -65,14 +65,14 @@ def parse_devices(text: str) -> DeviceRequest:
     if parts == ["auto"]:
         return DeviceRequest()
     lanes = _LANES.fullmatch(parts[0])
-    if lanes and len(parts) == 1 and int(lanes[1]) <= _MOST_LANES:
+    if lanes and len(parts) == 1 and int(lanes[1]) <= _MAX_LANES:
         return DeviceRequest(tuple(Device("cpu", lane) for lane in range(int(lanes[1]))))
     gpus = [_ONE_GPU.fullmatch(part) for part in parts]
     devices = tuple(Device("gpu", int(gpu[1])) for gpu in gpus if gpu)
     if len(set(devices)) < len(parts):
         raise errors.InvalidRequest(
             f"{text!r} does not name devices: write auto, different GPUs like gpu:0,gpu:2, or "
-            f"cpu:N for N lanes of the CPU, 1 to {_MOST_LANES}"
+            f"cpu:N for N lanes of the CPU, 1 to {_MAX_LANES}"
         )
     return DeviceRequest(devices)
 

@@ -19,7 +19,7 @@ from service_kit.artifacts.manifest import TensorSpec
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 # Of what is returned, 768 MB of RGB. A message of 64 MB can have 300000 images of one pixel, or
 # 300 large ones of one colour.
-_MOST_PIXELS_TOGETHER = 256_000_000
+_MAX_PIXELS_TOGETHER = 256_000_000
 _FIT_ADVICE = "resize it before sending, or ask for a fit"
 _ONE_SIZE_ADVICE = "send images of one size in one request"
 
@@ -135,10 +135,10 @@ def _room(
     images: int, height: int, width: int, channels: int, spec: TensorSpec
 ) -> npt.NDArray[np.uint8]:
     """Returns an array for all images, whose contents are yet to come."""
-    if images * height * width > _MOST_PIXELS_TOGETHER:
+    if images * height * width > _MAX_PIXELS_TOGETHER:
         raise errors.InvalidTensor(
             f"input {spec.name!r} has {images} images of {size_text((height, width))}, and "
-            f"{_MOST_PIXELS_TOGETHER} pixels are possible in one request: send them in several"
+            f"{_MAX_PIXELS_TOGETHER} pixels are possible in one request: send them in several"
         )
     return np.empty([images, height, width, channels], np.uint8)
 

@@ -16,15 +16,15 @@ from service_kit import errors
 # What Pillow makes of JPEG and PNG with 8 bits a channel or fewer.
 _READABLE_MODES = frozenset(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 # Of one image: Pillow holds four bytes a pixel, 256 MB.
-_MOST_PIXELS = 64_000_000
+_MAX_PIXELS = 64_000_000
 # Of one image, over all scans of a JPEG: each may cost as much as decoding a pixel once, and its
 # own bytes may be none. Encoders write 10 scans, 18 with four colours; this is 32 of the largest
 # image, and thousands of a small one. Measured: 0.5 ns a pixel of an empty scan on one core, 1 s
 # in all.
-_MOST_SCANNED_PIXELS = 32 * _MOST_PIXELS
+_MAX_SCANNED_PIXELS = 32 * _MAX_PIXELS
 # libpng writes chunks of 8 KB, 8000 in a message of 64 MB. Each costs Pillow 10 microseconds with
 # the interpreter's lock held, and may be empty.
-_MOST_CHUNKS = 50_000
+_MAX_CHUNKS = 50_000
 # JPEG has no longer ones. Stretching a line of 1 x 64 million pixels to a width of 256 would
 # take 64 GB on the way.
 _LONGEST_SIDE = 65_535
@@ -78,7 +78,7 @@ def opened_image(content: bytes, where: str) -> ImageFile:
     scans = scan_count(content) if content.startswith(_JPEG_START) else 1
     image = _header(content)
     _check_header(image, where)
-    most = _MOST_SCANNED_PIXELS // max(1, image.width * image.height)
+    most = _MAX_SCANNED_PIXELS // max(1, image.width * image.height)
     if scans > most:
         raise errors.InvalidTensor(
             f"{where} has {scans} scans; with {size_text((image.height, image.width))} it may have "
@@ -94,8 +94,8 @@ def _header(content: bytes) -> ImageFile:
         # Pillow's decoder needs neither the end of the file nor the checksums of the pixels.
         if _PNG_END not in content:
             raise ValueError("the file is truncated")
-        if _chunk_count(content) > _MOST_CHUNKS:
-            raise ValueError(f"it has more than {_MOST_CHUNKS} chunks")
+        if _chunk_count(content) > _MAX_CHUNKS:
+            raise ValueError(f"it has more than {_MAX_CHUNKS} chunks")
         PngImageFile(io.BytesIO(content)).verify()
         return PngImageFile(io.BytesIO(content))
     if content.startswith(_JPEG_START):
@@ -106,7 +106,7 @@ def _header(content: bytes) -> ImageFile:
 def _chunk_count(content: bytes) -> int:
     """Returns the number of chunks of a PNG; stops above what it may have."""
     count, position = 0, len(_PNG_START)
-    while position < len(content) and count <= _MOST_CHUNKS:
+    while position < len(content) and count <= _MAX_CHUNKS:
         # Length, name, content, checksum.
         position += 12 + int.from_bytes(content[position : position + 4], "big")
         count += 1
@@ -116,9 +116,9 @@ def _chunk_count(content: bytes) -> int:
 def _check_header(image: ImageFile, where: str) -> None:
     """Checks before a pixel is decoded that memory will do, and that no bits would be lost."""
     pixels = image.width * image.height
-    if pixels > _MOST_PIXELS or max(image.size) > _LONGEST_SIDE:
+    if pixels > _MAX_PIXELS or max(image.size) > _LONGEST_SIDE:
         raise errors.InvalidTensor(
-            f"{where} has {size_text((image.height, image.width))}; at most {_MOST_PIXELS} pixels "
+            f"{where} has {size_text((image.height, image.width))}; at most {_MAX_PIXELS} pixels "
             f"and sides of {_LONGEST_SIDE} are possible: resize it before sending"
         )
     if image.mode not in _READABLE_MODES or any(";16" in str(tile.args) for tile in image.tile):

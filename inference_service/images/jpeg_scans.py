@@ -10,7 +10,7 @@ _SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _SCAN, _END, _START = b"\xda", b"\xd9", b"\xd8"
 # A photograph has about 20; a colour profile may have 255, and 64 MB of anything in the largest
 # segments are 1000. Each costs some microseconds with the interpreter's lock held.
-_MOST_SEGMENTS = 10_000
+_MAX_SEGMENTS = 10_000
 
 
 def scan_count(content: bytes) -> int:
@@ -23,11 +23,11 @@ def scan_count(content: bytes) -> int:
         ValueError: there are more segments than any real file has.
     """
     scans, position = 0, len(_START) + 1
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         segment = _SEGMENT.search(content, position)
         if segment is None or segment[1] == _END:
             return scans
         scans += segment[1] == _SCAN
         length = segment.end()
         position = length + int.from_bytes(content[length : length + 2], "big")
-    raise ValueError(f"it has more than {_MOST_SEGMENTS} segments")
+    raise ValueError(f"it has more than {_MAX_SEGMENTS} segments")

@@ -19,7 +19,7 @@ from inference_service.loading.policy import Load, Publication, Unload, plan
 from inference_service.loading.rules import ModelRules
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Loaded, Registry
-from inference_service.models.servable import Lanes, Servable
+from inference_service.models.servable import LoadedModel, Servable
 from inference_service.models.status import State
 from service_kit import errors
 from service_kit.store.artifact_store import ArtifactStore
@@ -59,8 +59,8 @@ class HotLoader:
         self._health = health
         self._clock = clock
         # One load at a time: two would fight for the cores that answer requests.
-        self._loading: BackgroundWork[Lanes] = BackgroundWork(
-            "load", seconds=load_seconds, discard=_free_lanes
+        self._loading: BackgroundWork[LoadedModel] = BackgroundWork(
+            "load", seconds=load_seconds, discard=_close_engine
         )
         self._load_seconds = load_seconds
         self._looks = self._newest_look = 0
@@ -228,7 +228,7 @@ class HotLoader:
         log = _log.bind(model=model, version=version)
         log.info("loading")
         try:
-            lanes = await self._loading.run(partial(self._load_now, publication))
+            loaded_model = await self._loading.run(partial(self._load_now, publication))
         except TimeIsUp:
             timed_out = errors.LoadTimedOut(
                 f"loading took longer than {self._load_seconds:g} s, and goes on in vain: does the "
@@ -246,22 +246,22 @@ class HotLoader:
         else:
             # On this thread, so that the cards' threads have its priority.
             try:
-                servable = Servable(lanes, self._rules.limits(model))
+                servable = Servable(loaded_model, self._rules.limits(model))
             except Exception as error:
                 # A thread that could not be started, for example.
                 self._fail(publication, errors.EngineFailed(str(error) or type(error).__name__))
                 log.exception("load_failed")
-                await asyncio.to_thread(_free_lanes, lanes)
+                await asyncio.to_thread(_close_engine, loaded_model)
                 return
             displaced = self._registry.install(Loaded(servable, publication.fingerprint))
             self._errors.pop(publication, None)
-            self.counts.loaded(model, lanes.seconds, self._clock() - wanted_at)
+            self.counts.loaded(model, loaded_model.seconds, self._clock() - wanted_at)
             self._rules.settle_labels(self._registry.fingerprints())
-            log.info("available", seconds=round(lanes.seconds, 3))
+            log.info("available", seconds=round(loaded_model.seconds, 3))
             if displaced:
                 await self._free(displaced)
 
-    def _load_now(self, publication: Publication) -> Lanes:
+    def _load_now(self, publication: Publication) -> LoadedModel:
         if self._closing_down:
             raise errors.ServerStopping("the server is going away")
         options = self._rules.load_options(publication.model)
@@ -294,8 +294,8 @@ class HotLoader:
         self._registry.freed(loaded)
 
 
-def _free_lanes(lanes: Lanes) -> None:
-    lanes.engine.close()
+def _close_engine(loaded_model: LoadedModel) -> None:
+    loaded_model.engine.close()
     give_back()
 
 

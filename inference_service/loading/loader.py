@@ -1,4 +1,4 @@
-"""From a published version to warmed lanes."""
+"""From a published version to warmed cards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from inference_service.cards.batch_limit import BatchTiming
-from inference_service.cards.card_spec import Lane
+from inference_service.cards.card_spec import CardSpec
 from inference_service.engine import Engine, EngineCard, Engines
 from inference_service.engine.devices import Placement, place_cards
 from inference_service.loading.malloc_trim import give_back
@@ -16,7 +16,7 @@ from inference_service.loading.row_check import has_row_an_image
 from inference_service.loading.rules import LoadOptions
 from inference_service.loading.thread_priority import at_low_priority
 from inference_service.loading.warming import warm
-from inference_service.models.servable import Lanes
+from inference_service.models.servable import LoadedModel
 from service_kit.artifacts.manifest import Manifest, Tower
 from service_kit.frozen_graph.blank_run import blank, fixed_batch
 from service_kit.store.artifact_store import ArtifactStore
@@ -37,7 +37,7 @@ class Loader:
         self._engines = engines
         self._clock = clock
 
-    def load(self, model: str, version: int, options: LoadOptions) -> Lanes:
+    def load(self, model: str, version: int, options: LoadOptions) -> LoadedModel:
         """Returns the version with every card warmed.
 
         Raises:
@@ -60,7 +60,7 @@ class Loader:
         try:
             whole = not has_row_an_image(manifest, graph)
             del graph
-            lanes = at_low_priority(
+            specs = at_low_priority(
                 lambda: self._warmed(manifest, engine, placements, options, whole=whole)
             )
         except BaseException:
@@ -68,7 +68,7 @@ class Loader:
             give_back()
             raise
         give_back()
-        return Lanes(manifest, engine, lanes, self._clock() - began)
+        return LoadedModel(manifest, engine, specs, self._clock() - began)
 
     def _warmed(
         self,
@@ -78,8 +78,8 @@ class Loader:
         options: LoadOptions,
         *,
         whole: bool,
-    ) -> tuple[Lane, ...]:
-        lanes = []
+    ) -> tuple[CardSpec, ...]:
+        specs = []
         # What cards share is warmed and measured once.
         measured: dict[int, tuple[BatchTiming, ...]] = {}
         for placement in placements:
@@ -89,8 +89,8 @@ class Loader:
             if call not in measured:
                 measured[call] = warm(run, tower, options.max_batch_size, self._clock, whole=whole)
             fixed = fixed_batch(tower)
-            lanes.append(
-                Lane(
+            specs.append(
+                CardSpec(
                     tower=tower,
                     placement=placement,
                     run=run,
@@ -101,7 +101,7 @@ class Loader:
                     whole=whole,
                 )
             )
-        return tuple(lanes)
+        return tuple(specs)
 
 
 def _tower_of_card(manifest: Manifest, placement: Placement) -> Tower:

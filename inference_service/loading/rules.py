@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from inference_service.cards.batch_limit import batch_limit
-from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.engine.devices import Device
 from inference_service.loading.model_list import ListedModel
 from inference_service.loading.models_file import EMPTY, ModelsFile
@@ -113,22 +113,22 @@ class ModelRules:
             replicate=_chosen(settings.replicate, self._defaults.replicate),
         )
 
-    def limits(self, model: str) -> Callable[[Lane], CardLimits]:
+    def limits(self, model: str) -> Callable[[CardSpec], CardLimits]:
         """Returns a function that gives the limits of a model's card."""
         settings, defaults = self._file.settings(model), self._defaults
 
-        def limits(lane: Lane) -> CardLimits:
+        def limits(spec: CardSpec) -> CardLimits:
             most = settings.max_batch_size or defaults.max_batch_size
-            measured = min(batch_limit(lane.timings), most)
+            measured = min(batch_limit(spec.timings), most)
             # Where answers depend on the batch, it must not depend on a measurement.
-            chosen = measured if lane.packs else most
-            batch = lane.fixed_batch or settings.batch_limit or chosen
+            chosen = measured if spec.packs else most
+            batch = spec.fixed_batch or settings.batch_limit or chosen
             return CardLimits(
                 batch=batch,
                 queue_images=settings.queue_images or defaults.queue_images,
                 queue_bytes=settings.queue_bytes or defaults.queue_bytes,
                 max_queue_delay=_chosen(settings.max_queue_delay, defaults.max_queue_delay),
-                padded_sizes=_padded_sizes(lane, batch, asked=settings.pad_batches),
+                padded_sizes=_padded_sizes(spec, batch, asked=settings.pad_batches),
             )
 
         return limits
@@ -175,16 +175,16 @@ def _chosen(setting: Value | None, default: Value) -> Value:
     return default if setting is None else setting
 
 
-def _padded_sizes(lane: Lane, batch: int, *, asked: bool | None) -> tuple[int, ...]:
+def _padded_sizes(spec: CardSpec, batch: int, *, asked: bool | None) -> tuple[int, ...]:
     """Returns the sizes that batches are padded to.
 
     A GPU prepares itself anew for each size that it has not seen; the sizes of warming it has.
     """
-    if lane.fixed_batch:
-        return (lane.fixed_batch,)
-    if not lane.packs or not _chosen(asked, _on_gpu(lane.placement.device)):
+    if spec.fixed_batch:
+        return (spec.fixed_batch,)
+    if not spec.packs or not _chosen(asked, _on_gpu(spec.placement.device)):
         return ()
-    return tuple(timing.batch_size for timing in lane.timings if timing.batch_size <= batch)
+    return tuple(timing.batch_size for timing in spec.timings if timing.batch_size <= batch)
 
 
 def _on_gpu(device: Device) -> bool:

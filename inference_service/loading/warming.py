@@ -12,7 +12,7 @@ from service_kit.frozen_graph.blank_run import blank, check_outputs_of, fixed_ba
 
 # Runs of one size after the first, of which the fastest counts: some, and more of those that take
 # so little time that other work on the machine matters; one that takes long is steady by itself.
-_RUNS, _MOST_RUNS = 3, 20
+_RUNS, _MAX_RUNS = 3, 20
 _ENOUGH_SECONDS = 0.05
 _LONG_SECONDS = 0.5
 
@@ -54,7 +54,7 @@ def _fastest(
     run: Callable[[Tensors], Tensors], inputs: Tensors, clock: Callable[[], float]
 ) -> float:
     times: list[float] = []
-    while len(times) < _MOST_RUNS:
+    while len(times) < _MAX_RUNS:
         began = clock()
         run(inputs)
         times.append(clock() - began)

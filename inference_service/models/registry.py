@@ -17,7 +17,7 @@ from inference_service.models.status import ModelStatus, State, VersionStatus
 from service_kit import errors
 
 # Versions of a model that are remembered when they are gone.
-_MOST_ENDED = 32
+_MAX_ENDED = 32
 # What a caller is told to wait for a version that is loading.
 _RETRY_AFTER_SECONDS = 1.0
 
@@ -174,7 +174,7 @@ class Registry:
         self._leaving.remove(loaded)
         model, version = loaded.servable.model, loaded.servable.version
         kept = [one for one in self._ended.get(model, []) if one != version]
-        self._ended[model] = [*kept, version][-_MOST_ENDED:]
+        self._ended[model] = [*kept, version][-_MAX_ENDED:]
 
     def ended(self, model: str) -> list[int]:
         """Returns the versions of a model that were served before; some of them may be again."""

@@ -8,41 +8,41 @@ from dataclasses import dataclass
 
 from inference_service.cards.batch_tensors import Tensors, part
 from inference_service.cards.card import Card
-from inference_service.cards.queued_request import CardAnswer, Pending
+from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from inference_service.models.dispatch import Share
 from service_kit import errors
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class ReservedShare:
     """A share of a request's images, its card, and what waits there."""
 
     card: Card
     share: Share
-    pending: Pending
+    request: QueuedRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
+class Reservation:
     """All shares, in the order of the images. Every method may be called from any thread."""
 
-    shares: Sequence[Booked]
+    shares: Sequence[ReservedShare]
 
     @property
     def answers(self) -> list[Future[CardAnswer]]:
         """The answers to come, in order; see `Card.fill`."""
-        return [one.pending.answer for one in self.shares]
+        return [one.request.answer for one in self.shares]
 
     def is_wanted(self) -> bool:
         """Whether somebody still waits; when the deadline has passed, nobody does."""
-        return all(one.card.is_wanted(one.pending) for one in self.shares)
+        return all(one.card.is_wanted(one.request) for one in self.shares)
 
     def fill(self, inputs: Tensors) -> None:
         """Queues the request; `inputs` are arrays by semantic name, checked against the towers."""
         for one in self.shares:
             alone = len(self.shares) == 1
             taken = inputs if alone else part(inputs, one.share.start, one.share.stop)
-            one.card.fill(one.pending, taken)
+            one.card.fill(one.request, taken)
 
     def came_back(self, answers: Sequence[CardAnswer], now: float) -> None:
         """Hears of all answers, on the way out; the way of the last one tells how long it was."""
@@ -52,14 +52,14 @@ class Booking:
     def expire(self, now: float) -> None:
         """Answers that the deadline has passed, wherever the request has got to."""
         for one in self.shares:
-            one.pending.refuse(one.pending.expiry(now, one.card.index), one.card.count_expired)
+            one.request.refuse(one.request.expiry(now, one.card.index), one.card.count_expired)
 
     def refuse(self, error: errors.PbserveError) -> None:
         """Answers with an error of the request's own; the cards do not count it."""
         for one in self.shares:
-            one.pending.refuse(error)
+            one.request.refuse(error)
 
     def cancel(self) -> None:
         """Gives up what has no answer yet."""
         for one in self.shares:
-            one.pending.answer.cancel()
+            one.request.answer.cancel()

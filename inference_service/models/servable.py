@@ -11,12 +11,12 @@ import structlog
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
-from inference_service.cards.card_spec import CardLimits, Lane
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.card_spec import CardLimits, CardSpec
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.engine import Engine
 from inference_service.models.dispatch import Share, choose_card, spread
 from inference_service.models.request_counts import RequestCounts
-from inference_service.models.reservation import Booked, Booking
+from inference_service.models.reservation import Reservation, ReservedShare
 from service_kit import errors
 from service_kit.artifacts.manifest import Manifest
 
@@ -26,12 +26,12 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class LoadedModel:
     """What loading a version has made: everything but threads."""
 
     manifest: Manifest
     engine: Engine
-    lanes: tuple[Lane, ...]
+    specs: tuple[CardSpec, ...]
     seconds: float
 
 
@@ -40,8 +40,8 @@ class Servable:
 
     def __init__(
         self,
-        loaded: Lanes,
-        limits: Callable[[Lane], CardLimits],
+        loaded: LoadedModel,
+        limits: Callable[[CardSpec], CardLimits],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,7 +58,7 @@ class Servable:
         self._engine = loaded.engine
         self._turn = 0
         self.cards: tuple[Card, ...] = tuple(
-            Card(lane, limits(lane), self._move, clock=clock) for lane in loaded.lanes
+            Card(spec, limits(spec), self._move, clock=clock) for spec in loaded.specs
         )
 
     @property
@@ -89,12 +89,12 @@ class Servable:
             )
         return self.cards[index or 0]
 
-    def limit(self, limits: Callable[[Lane], CardLimits]) -> None:
+    def limit(self, limits: Callable[[CardSpec], CardLimits]) -> None:
         """Gives the cards other limits, from their next batch on."""
         for card in self.cards:
-            card.limits = limits(card.lane)
+            card.limits = limits(card.spec)
 
-    def book(
+    def reserve(
         self,
         images: int,
         size: int,
@@ -103,7 +103,7 @@ class Servable:
         deadline: float | None,
         priority: Priority,
         trace: BatchTrace | None = None,
-    ) -> Booking:
+    ) -> Reservation:
         """Takes places on a card, or for a large request on several.
 
         Args:
@@ -119,10 +119,10 @@ class Servable:
             QueueFull, DeadlineExpired, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place
                 is taken.
         """
-        booked: list[Booked] = []
+        reserved: list[ReservedShare] = []
         try:
             for share in self._shares(images, card, deadline, priority):
-                pending = self.cards[share.card].reserve(
+                request = self.cards[share.card].reserve(
                     share.stop - share.start,
                     size * (share.stop - share.start) // images,
                     deadline,
@@ -130,12 +130,12 @@ class Servable:
                     pinned=card is not None,
                     trace=trace,
                 )
-                booked.append(Booked(self.cards[share.card], share, pending))
+                reserved.append(ReservedShare(self.cards[share.card], share, request))
         except errors.PbserveError:
-            for one in booked:
-                one.pending.leave()
+            for one in reserved:
+                one.request.leave()
             raise
-        return Booking(booked)
+        return Reservation(reserved)
 
     def _shares(
         self, images: int, card: int | None, deadline: float | None, priority: Priority
@@ -158,7 +158,7 @@ class Servable:
         return found
 
     def _spread(self, images: int, outstanding: Mapping[int, int]) -> list[Share]:
-        if not self.cards[0].lane.packs:
+        if not self.cards[0].spec.packs:
             return [Share(choose_card(outstanding, self._turn), 0, images)]
         limit = max(self.cards[index].limits.batch for index in outstanding)
         return spread(images, limit, outstanding, self._turn)
@@ -173,12 +173,12 @@ class Servable:
             )
         return cards
 
-    def _move(self, requests: Sequence[Pending], source: Card) -> None:
+    def _move(self, requests: Sequence[QueuedRequest], source: Card) -> None:
         """Gives what one card cannot answer to the others. Runs on any thread."""
         others = [card for card in self.cards if card is not source]
-        for pending in requests:
-            if not any(_takes(card, pending) for card in sorted(others, key=_load)):
-                pending.refuse(
+        for request in requests:
+            if not any(_takes(card, request) for card in sorted(others, key=_load)):
+                request.refuse(
                     errors.CardOutOfOrder(
                         f"card {source.index} is out of order, and no other card of model "
                         f"{self.model} version {self.version} is there: {source.last_error}",
@@ -203,9 +203,9 @@ class Servable:
             self._engine.close()
 
 
-def _takes(card: Card, pending: Pending) -> bool:
+def _takes(card: Card, request: QueuedRequest) -> bool:
     try:
-        card.take_over(pending)
+        card.take_over(request)
     # It is out of order as well, or was closed meanwhile.
     except errors.PbserveError:
         return False

@@ -10,8 +10,8 @@ from inference_service.cards.queued_request import CardAnswer
 
 
 @dataclass(slots=True)
-class Course:
-    """A request from its question to its end, whatever protocol, call or stream it came in.
+class RequestOutcome:
+    """A request from its arrival to its end, whatever protocol, call or stream it came in.
 
     Attributes:
         trace: takes what can only be told while it runs; None: nobody traces it.
@@ -22,7 +22,7 @@ class Course:
         shares: what the cards answered; empty: nothing.
         error: that ended it; None: it was answered.
         expired: whether its deadline had passed then.
-        seconds: from the question to its end, decoding of images included.
+        seconds: from its arrival to its end, decoding of images included.
     """
 
     trace: BatchTrace | None = None
@@ -40,5 +40,5 @@ class Course:
         self.model, self.version, self.card = model, version, card
 
 
-Observer = Callable[[Course], None]
+Observer = Callable[[RequestOutcome], None]
 BeginTrace = Callable[[], BatchTrace | None]

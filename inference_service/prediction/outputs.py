@@ -9,7 +9,7 @@ import numpy as np
 from inference_service.cards.batch_tensors import Tensors, joined, size_in_bytes
 from inference_service.cards.queued_request import CardAnswer
 from inference_service.models.servable import Servable
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import ranking_takes_long, top_classes
 from service_kit import errors
 from service_kit.artifacts.class_labels import labels_by_output
@@ -19,20 +19,20 @@ from service_kit.artifacts.manifest import TensorSpec
 _LARGE_JOIN_BYTES = 8 * 2**20
 
 
-def wanted_outputs(question: Question, specs: Sequence[TensorSpec]) -> Sequence[str]:
+def wanted_outputs(request: InferenceRequest, specs: Sequence[TensorSpec]) -> Sequence[str]:
     """Returns the names of the outputs to answer with.
 
     Raises:
         InvalidRequest: the model has no such output.
     """
     known = [spec.name for spec in specs]
-    for name in question.output_names:
+    for name in request.output_names:
         if name not in known:
             raise errors.InvalidRequest(
-                f"model {question.model} has no output {name!r}; it has {', '.join(known)}"
+                f"model {request.model} has no output {name!r}; it has {', '.join(known)}"
             )
-    if question.output_names or question.top:
-        return list(dict.fromkeys(question.output_names))
+    if request.output_names or request.top:
+        return list(dict.fromkeys(request.output_names))
     return known
 
 
@@ -44,25 +44,25 @@ def no_outputs(specs: Sequence[TensorSpec]) -> Tensors:
     }
 
 
-def takes_long(question: Question, done: Sequence[CardAnswer], ranked: str) -> bool:
+def takes_long(request: InferenceRequest, done: Sequence[CardAnswer], ranked: str) -> bool:
     """Whether `made_answer` would hold up an event loop; `ranked` is as there."""
     if len(done) > 1 and sum(size_in_bytes(one.outputs) for one in done) > _LARGE_JOIN_BYTES:
         return True
     images = sum(len(one.outputs[ranked]) for one in done) if ranked else 0
-    return images > 0 and ranking_takes_long(images, done[0].outputs[ranked].shape[1], question.top)
+    return images > 0 and ranking_takes_long(images, done[0].outputs[ranked].shape[1], request.top)
 
 
 def made_answer(
-    question: Question,
+    request: InferenceRequest,
     servable: Servable,
     done: Sequence[CardAnswer],
     names: Sequence[str],
     ranked: str,
-) -> Answer:
-    """Returns the answer to a question; may be called on any thread.
+) -> InferenceResult:
+    """Returns the result of a request; may be called on any thread.
 
     Args:
-        question: what was asked.
+        request: what was asked.
         servable: what has answered.
         done: the cards' answers, in the order of their images.
         names: of the outputs to answer with.
@@ -70,8 +70,8 @@ def made_answer(
     """
     outputs = joined([one.outputs for one in done])
     labels = servable.manifest.class_labels
-    return Answer(
-        request_id=question.request_id,
+    return InferenceResult(
+        request_id=request.request_id,
         model=servable.model,
         version=servable.version,
         graph_sha256=servable.manifest.graph.sha256,
@@ -80,6 +80,6 @@ def made_answer(
         batch_size=max(one.batch_size for one in done),
         queue_seconds=max(one.queue_seconds for one in done),
         compute_seconds=max(one.compute_seconds for one in done),
-        top=top_classes(outputs[ranked], question.top, labels) if ranked else (),
-        class_labels=labels_by_output(labels, servable.cards[0].lane.tower),
+        top=top_classes(outputs[ranked], request.top, labels) if ranked else (),
+        class_labels=labels_by_output(labels, servable.cards[0].spec.tower),
     )

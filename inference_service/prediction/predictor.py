@@ -1,4 +1,4 @@
-"""From a question to an answer, without the wire: lease, check, book, decode, wait, select."""
+"""From a request to its result, without the wire: lease, check, reserve, decode, wait, select."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from inference_service.cards.queued_request import CardAnswer, is_expired
 from inference_service.images.decoders import Decoders
 from inference_service.images.decoding import ImageDecoding
 from inference_service.models.registry import Registry
-from inference_service.models.reservation import Booking
+from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
 from inference_service.prediction.input_check import check_inputs
-from inference_service.prediction.outcome import BeginTrace, Course, Observer
+from inference_service.prediction.outcome import BeginTrace, Observer, RequestOutcome
 from inference_service.prediction.outputs import made_answer, no_outputs, takes_long, wanted_outputs
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import scored_output
 from service_kit import errors
 
 
 class Predictor:
-    """Answers questions from what a registry serves. Belongs to the event loop."""
+    """Answers requests from what a registry serves. Belongs to the event loop."""
 
     def __init__(
         self,
         registry: Registry,
         decoders: Decoders,
         *,
-        most_images: int | None = None,
+        max_request_images: int | None = None,
         observers: Sequence[Observer] = (),
         begin_trace: BeginTrace | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -46,26 +46,28 @@ class Predictor:
         Args:
             registry: what is served.
             decoders: decode images.
-            most_images: in one request; None: any number.
+            max_request_images: in one request; None: any number.
             observers: are told of each request at its end; must not raise or block.
-            begin_trace: is asked for the trace of each request at its beginning, which its course
+            begin_trace: is asked for the trace of each request at its beginning, which its outcome
                 has from then on; None: nobody traces any.
             clock: must be the cards' clock, in seconds.
             calendar: seconds since 1970.
         """
         self._registry = registry
         self._decoders = decoders
-        self._most_images = most_images
+        self._max_request_images = max_request_images
         self._observers = observers
         self._begin_trace = begin_trace
         self._clock = clock
         self._calendar = calendar
 
-    async def answer(self, question: Question, seconds_left: float | None) -> Answer:
+    async def answer(
+        self, request: InferenceRequest, seconds_left: float | None
+    ) -> InferenceResult:
         """Returns the answer of a card, or of several for many images.
 
         Args:
-            question: what is asked.
+            request: what is asked.
             seconds_left: until nobody waits for the answer any more; None: no limit.
 
         Raises:
@@ -77,33 +79,35 @@ class Predictor:
         """
         began = self._clock()
         deadline = None if seconds_left is None else began + seconds_left
-        course = Course(self._begin_trace() if self._begin_trace else None)
+        outcome = RequestOutcome(self._begin_trace() if self._begin_trace else None)
         try:
-            return await self._answer(question, deadline, course)
+            return await self._answer(request, deadline, outcome)
         except BaseException as error:
-            course.error = error
-            course.expired = is_expired(deadline, self._clock())
+            outcome.error = error
+            outcome.expired = is_expired(deadline, self._clock())
             raise
         finally:
-            course.seconds = self._clock() - began
+            outcome.seconds = self._clock() - began
             for observe in self._observers:
-                observe(course)
+                observe(outcome)
 
-    async def _answer(self, question: Question, deadline: float | None, course: Course) -> Answer:
-        with self._registry.lease(question.model, question.version, question.label) as servable:
-            card = servable.card(question.card)
-            course.found(servable.model, servable.version, question.card)
-            specs = card.lane.tower.outputs
-            names = wanted_outputs(question, specs)
-            ranked = scored_output(specs) if question.top else ""
+    async def _answer(
+        self, request: InferenceRequest, deadline: float | None, outcome: RequestOutcome
+    ) -> InferenceResult:
+        with self._registry.lease(request.model, request.version, request.label) as servable:
+            card = servable.card(request.card)
+            outcome.found(servable.model, servable.version, request.card)
+            specs = card.spec.tower.outputs
+            names = wanted_outputs(request, specs)
+            ranked = scored_output(specs) if request.top else ""
             decodings = {
-                spec.name: ImageDecoding(question.encoded[spec.name], spec, question.fit)
-                for spec in card.lane.tower.inputs
-                if spec.name in question.encoded
+                spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit)
+                for spec in card.spec.tower.inputs
+                if spec.name in request.encoded
             }
-            images = check_inputs(_inputs(question, decodings), card.lane.tower.inputs)
+            images = check_inputs(_inputs(request, decodings), card.spec.tower.inputs)
             self._check_number(images)
-            _check_whole(servable, card, question, images)
+            _check_whole(servable, card, request, images)
             if deadline is not None and deadline <= self._clock():
                 card.count_expired()
                 servable.requests.count_failed(0.0)
@@ -113,24 +117,24 @@ class Predictor:
                     CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
                 ]
             else:
-                trace = course.trace
-                done = await self._computed(servable, question, decodings, images, deadline, trace)
-            course.images, course.shares = images, done
-            if takes_long(question, done, ranked):
-                return await asyncio.to_thread(made_answer, question, servable, done, names, ranked)
-            return made_answer(question, servable, done, names, ranked)
+                trace = outcome.trace
+                done = await self._computed(servable, request, decodings, images, deadline, trace)
+            outcome.images, outcome.shares = images, done
+            if takes_long(request, done, ranked):
+                return await asyncio.to_thread(made_answer, request, servable, done, names, ranked)
+            return made_answer(request, servable, done, names, ranked)
 
     def _check_number(self, images: int) -> None:
-        if self._most_images is not None and images > self._most_images:
+        if self._max_request_images is not None and images > self._max_request_images:
             raise errors.InvalidRequest(
-                f"the request has {images} images, and may have {self._most_images}: send them in "
-                "several"
+                f"the request has {images} images, and may have {self._max_request_images}: send "
+                "them in several"
             )
 
     async def _computed(
         self,
         servable: Servable,
-        question: Question,
+        request: InferenceRequest,
         decodings: Mapping[str, ImageDecoding],
         images: int,
         deadline: float | None,
@@ -139,15 +143,15 @@ class Predictor:
         began = self._clock()
         try:
             # Before anything is decoded: who is refused has cost nothing.
-            booking = servable.book(
+            reservation = servable.reserve(
                 images,
-                size_in_bytes(_inputs(question, decodings)) + _encoded_bytes(question),
-                card=question.card,
+                size_in_bytes(_inputs(request, decodings)) + _encoded_bytes(request),
+                card=request.card,
                 deadline=deadline,
-                priority=question.priority,
+                priority=request.priority,
                 trace=trace,
             )
-            done = await self._answers(booking, question, decodings, deadline)
+            done = await self._answers(reservation, request, decodings, deadline)
         except errors.PbserveError:
             servable.requests.count_failed(self._clock() - began)
             raise
@@ -160,8 +164,8 @@ class Predictor:
 
     async def _answers(
         self,
-        booking: Booking,
-        question: Question,
+        reservation: Reservation,
+        request: InferenceRequest,
         decodings: Mapping[str, ImageDecoding],
         deadline: float | None,
     ) -> Sequence[CardAnswer]:
@@ -170,36 +174,38 @@ class Predictor:
         timer = (
             None
             if left is None
-            else asyncio.get_running_loop().call_later(left, lambda: booking.expire(self._clock()))
+            else asyncio.get_running_loop().call_later(
+                left, lambda: reservation.expire(self._clock())
+            )
         )
         try:
             if decodings:
-                await self._decode(decodings, question.priority, booking, left)
-            booking.fill(_inputs(question, decodings))
-            answers = await _all_of(booking.answers)
+                await self._decode(decodings, request.priority, reservation, left)
+            reservation.fill(_inputs(request, decodings))
+            answers = await _all_of(reservation.answers)
         except errors.PbserveError as error:
-            booking.refuse(error)
+            reservation.refuse(error)
             raise
         else:
-            booking.came_back(answers, self._clock())
+            reservation.came_back(answers, self._clock())
             return answers
         finally:
             if timer:
                 timer.cancel()
-            booking.cancel()
+            reservation.cancel()
 
     async def _decode(
         self,
         decodings: Mapping[str, ImageDecoding],
         priority: Priority,
-        booking: Booking,
+        reservation: Reservation,
         left: float | None,
     ) -> None:
-        """Decodes everything, or sees to it that the booking has ended."""
+        """Decodes everything, or sees to it that the reservation has ended."""
 
         async def decode() -> bool:
             for decoding in decodings.values():
-                if not await self._decoders.decode(decoding, priority, booking.is_wanted):
+                if not await self._decoders.decode(decoding, priority, reservation.is_wanted):
                     return False
             return True
 
@@ -208,14 +214,14 @@ class Predictor:
         except asyncio.TimeoutError:
             done = False
         if not done:
-            booking.expire(self._clock())
+            reservation.expire(self._clock())
 
 
-def _check_whole(servable: Servable, card: Card, question: Question, images: int) -> None:
+def _check_whole(servable: Servable, card: Card, request: InferenceRequest, images: int) -> None:
     """Refuses what needs a row an image of outputs that have others."""
-    if not card.lane.whole:
+    if not card.spec.whole:
         return
-    if question.top:
+    if request.top:
         raise errors.InvalidRequest(
             f"ask for the outputs themselves: those of model {servable.model} version "
             f"{servable.version} have no row for each image whose classes could be ranked"
@@ -228,15 +234,15 @@ def _check_whole(servable: Servable, card: Card, question: Question, images: int
         )
 
 
-def _inputs(question: Question, decodings: Mapping[str, ImageDecoding]) -> Tensors:
+def _inputs(request: InferenceRequest, decodings: Mapping[str, ImageDecoding]) -> Tensors:
     decoded = {name: decoding.pixels for name, decoding in decodings.items()}
     # What is left has a name that the model does not know, which the check says.
-    unknown = {name: np.zeros(0) for name in question.encoded if name not in decoded}
-    return {**question.inputs, **decoded, **unknown}
+    unknown = {name: np.zeros(0) for name in request.encoded if name not in decoded}
+    return {**request.inputs, **decoded, **unknown}
 
 
-def _encoded_bytes(question: Question) -> int:
-    return sum(len(content) for contents in question.encoded.values() for content in contents)
+def _encoded_bytes(request: InferenceRequest) -> int:
+    return sum(len(content) for contents in request.encoded.values() for content in contents)
 
 
 async def _all_of(answers: Sequence[Future[CardAnswer]]) -> list[CardAnswer]:

@@ -1,4 +1,4 @@
-"""What is asked, and what is answered, without the wire."""
+"""An inference request and its result, without the wire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inference_service.wire.scored_class import ScoredClass
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class InferenceRequest:
     """Images for a model.
 
     Attributes:
@@ -41,7 +41,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InferenceResult:
     """Outputs by semantic name, who computed them, and how long that took (seconds).
 
     `graph_sha256` is that of the graph file, in hexadecimal. `cards` computed the images, in their

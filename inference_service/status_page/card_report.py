@@ -53,12 +53,12 @@ class CardReport:
 
 def card_report(card: Card, rates: CardRates) -> CardReport:
     """Returns a card's report; may be called on any thread."""
-    lane, counts, limits = card.lane, card.counts, card.limits
+    spec, counts, limits = card.spec, card.counts, card.limits
     return CardReport(
         index=card.index,
-        device=str(lane.placement.device),
-        tower=lane.placement.tower,
-        shares_device_with=lane.placement.shares_with,
+        device=str(spec.placement.device),
+        tower=spec.placement.tower,
+        shares_device_with=spec.placement.shares_with,
         healthy=card.healthy,
         last_error=card.last_error,
         images_per_second=rates.now.images_per_second,
@@ -80,6 +80,6 @@ def card_report(card: Card, rates: CardRates) -> CardReport:
         max_queue_delay=limits.max_queue_delay,
         batch_limit=limits.batch,
         timings=tuple(
-            TimingReport(one.batch_size, one.seconds, one.images_per_second) for one in lane.timings
+            TimingReport(one.batch_size, one.seconds, one.images_per_second) for one in spec.timings
         ),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from inference_service.images.decoding import Fit
-from inference_service.prediction.request import Question
+from inference_service.prediction.request import InferenceRequest
 from inference_service.protocols.core import Core
 from inference_service.status_page.bars import bars
 from inference_service.status_page.rendering import Asked, Shown
@@ -40,21 +40,21 @@ class ImageForm:
 class ImageQuestions:
     """Reads forms and has them answered. Belongs to the event loop."""
 
-    def __init__(self, core: Core, *, most_bytes: int) -> None:
+    def __init__(self, core: Core, *, max_bytes: int) -> None:
         """Asks `core` about images of at most so many bytes."""
         self._core = core
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     async def read(self, request: web.Request) -> ImageForm:
         """Returns a request's form; raises as `read_upload`, or InvalidRequest for a field."""
-        upload = await read_upload(request, most_bytes=self._most_bytes, seconds=_UPLOAD_SECONDS)
+        upload = await read_upload(request, max_bytes=self._max_bytes, seconds=_UPLOAD_SECONDS)
         return image_form(upload.image, upload.fields)
 
     async def answer(self, form: ImageForm) -> Shown:
         """Returns the bars of a form's image; raises as `Predictor.answer`."""
         target = form.target
         began = time.monotonic()
-        question = Question(
+        inference_request = InferenceRequest(
             model=target.model,
             version=target.version,
             label=target.label,
@@ -67,7 +67,7 @@ class ImageQuestions:
         try:
             # What a card runs already, it runs to its end; nobody has to wait for that.
             answer = await asyncio.wait_for(
-                self._core.predictor.answer(question, _ANSWER_SECONDS), _ANSWER_SECONDS
+                self._core.predictor.answer(inference_request, _ANSWER_SECONDS), _ANSWER_SECONDS
             )
         except (asyncio.TimeoutError, TimeoutError):
             raise errors.DeadlineExpired(
@@ -86,7 +86,7 @@ class ImageQuestions:
 
     def _input_name(self, target: Target) -> str:
         with self._core.registry.lease(target.model, target.version, target.label) as servable:
-            names = [spec.name for spec in servable.card(None).lane.tower.inputs]
+            names = [spec.name for spec in servable.card(None).spec.tower.inputs]
         if len(names) == 1 or _IMAGE_INPUT in names:
             return names[0] if len(names) == 1 else _IMAGE_INPUT
         raise errors.InvalidRequest(

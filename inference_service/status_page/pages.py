@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 
 # What is drawn, and images that are being sent or answered, at the same time. The page is drawn in
 # milliseconds; each image may take a message's memory.
-_MOST_READERS = 16
-_MOST_IMAGES = 4
+_MAX_READERS = 16
+_MAX_IMAGES = 4
 
 
 def _utc() -> datetime:
@@ -49,7 +49,7 @@ class StatusPage:
         core: Core,
         facts: ServerFacts,
         *,
-        most_bytes: int,
+        max_bytes: int,
         takes_images: bool = True,
         now: Callable[[], datetime] = _utc,
     ) -> None:
@@ -58,7 +58,7 @@ class StatusPage:
         Args:
             core: what is shown and asked.
             facts: what does not change.
-            most_bytes: of an image file.
+            max_bytes: of an image file.
             takes_images: whether the page has the form; without it nothing can be asked.
             now: the time of day, in UTC.
         """
@@ -66,11 +66,11 @@ class StatusPage:
         self._facts = facts
         self._now = now
         self._rates = Rates()
-        self._questions = ImageQuestions(core, most_bytes=most_bytes)
-        self._readers = Places(_MOST_READERS, "readers")
-        self._images = Places(_MOST_IMAGES, "images")
+        self._questions = ImageQuestions(core, max_bytes=max_bytes)
+        self._readers = Places(_MAX_READERS, "readers")
+        self._images = Places(_MAX_IMAGES, "images")
         self._takes_images = takes_images
-        self._renderer = Renderer(most_bytes=most_bytes, takes_images=takes_images)
+        self._renderer = Renderer(max_bytes=max_bytes, takes_images=takes_images)
         self._assets = assets()
         # One: however many look, they take no more than one core, and no thread of anybody else.
         self._rendering = ThreadPoolExecutor(1, thread_name_prefix="status-page")

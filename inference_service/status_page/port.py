@@ -52,8 +52,6 @@ def _pages(settings: InferenceSettings, core: Core, cores: int) -> list[Pages]:
         # A browser shows neither token nor certificate: it must not get what others need one for.
         checked = listening.access_file or (listening.tls and listening.tls.client_ca)
         pages.append(
-            StatusPage(
-                core, facts, most_bytes=listening.max_message_bytes, takes_images=not checked
-            )
+            StatusPage(core, facts, max_bytes=listening.max_message_bytes, takes_images=not checked)
         )
     return pages

@@ -17,7 +17,7 @@ from inference_service.status_page.bars import Bar
 from inference_service.status_page.card_report import CardReport
 from inference_service.status_page.charts import Curve, batch_curve, sparkline
 from inference_service.status_page.report import StatusReport
-from inference_service.status_page.target import choices, most_cards
+from inference_service.status_page.target import choices, max_cards
 from service_kit.cli.console import plain, size_text
 
 
@@ -56,9 +56,9 @@ class Asset:
 class Renderer:
     """Templates and files of this package. Rendering takes time: not for an event loop."""
 
-    def __init__(self, *, most_bytes: int, takes_images: bool) -> None:
+    def __init__(self, *, max_bytes: int, takes_images: bool) -> None:
         """Reads the templates; see `StatusPage`."""
-        self._settings = {"most_bytes": most_bytes, "takes_images": takes_images}
+        self._settings = {"max_bytes": max_bytes, "takes_images": takes_images}
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader(__package__ or ""),
             autoescape=True,
@@ -80,7 +80,7 @@ class Renderer:
             curve=_curve,
             sparkline=sparkline,
             choices=choices,
-            most_cards=most_cards,
+            max_cards=max_cards,
             anchor=_anchor,
         )
         self._page = environment.get_template("page.html")

@@ -50,7 +50,7 @@ def choices(model: ModelReport) -> tuple[Choice, ...]:
     )
 
 
-def most_cards(models: Sequence[ModelReport]) -> int:
+def max_cards(models: Sequence[ModelReport]) -> int:
     """Returns how many cards the version with the most of them has."""
     return max((one.cards for model in models for one in choices(model)), default=0)
 

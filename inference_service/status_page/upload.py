@@ -12,11 +12,11 @@ from service_kit import errors
 
 # Of a field that is no file.
 _LONGEST_FIELD = 1_000
-_MOST_FIELDS = 16
+_MAX_FIELDS = 16
 _PIECE = 2**16
 # Of all that is not the image: boundaries, headers, fields.
 _AROUND = 2**16
-_MOST_LINES = 1_000
+_MAX_LINES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class _FewLines:
 
     def __init__(self, content: StreamReader) -> None:
         self._content = content
-        self._left = _MOST_LINES
+        self._left = _MAX_LINES
 
     async def readline(self, **limits: int) -> bytes:
         """Returns the next line; what is not read by lines is not counted."""
@@ -45,12 +45,12 @@ class _FewLines:
         return getattr(self._content, name)
 
 
-async def read_upload(request: web.Request, *, most_bytes: int, seconds: float) -> Upload:
+async def read_upload(request: web.Request, *, max_bytes: int, seconds: float) -> Upload:
     """Returns the form in a request's body.
 
     Args:
         request: its body is `multipart/form-data`, with the file in the field `image`.
-        most_bytes: of the file.
+        max_bytes: of the file.
         seconds: that the sender may take.
 
     Raises:
@@ -58,10 +58,10 @@ async def read_upload(request: web.Request, *, most_bytes: int, seconds: float) 
         DeadlineExpired: the sender took longer.
     """
     length = request.content_length
-    if length is not None and length > most_bytes + _AROUND:
-        raise _too_large(most_bytes)
+    if length is not None and length > max_bytes + _AROUND:
+        raise _too_large(max_bytes)
     try:
-        return await asyncio.wait_for(_read(request, most_bytes), seconds)
+        return await asyncio.wait_for(_read(request, max_bytes), seconds)
     except (asyncio.TimeoutError, TimeoutError):
         raise errors.DeadlineExpired(
             f"the form was not complete after {seconds:g} s: send a smaller image"
@@ -75,7 +75,7 @@ async def read_upload(request: web.Request, *, most_bytes: int, seconds: float) 
         ) from error
 
 
-async def _read(request: web.Request, most_bytes: int) -> Upload:
+async def _read(request: web.Request, max_bytes: int) -> Upload:
     if request.content_type != "multipart/form-data":
         raise errors.InvalidRequest(
             f"the body is {request.content_type!r}: send multipart/form-data, with the file in the "
@@ -85,12 +85,12 @@ async def _read(request: web.Request, most_bytes: int) -> Upload:
     fields: dict[str, str] = {}
     parts = MultipartReader(request.headers, _FewLines(request.content))  # type: ignore[arg-type]
     while (part := await parts.next()) is not None:
-        if isinstance(part, MultipartReader) or not part.name or len(fields) >= _MOST_FIELDS:
+        if isinstance(part, MultipartReader) or not part.name or len(fields) >= _MAX_FIELDS:
             raise errors.InvalidRequest("the form has fields that it should not have")
         if part.name == "image":
             if image is not None:
                 raise errors.InvalidRequest("the form has two images: send one at a time")
-            image = await _content(part, most_bytes, _too_large(most_bytes))
+            image = await _content(part, max_bytes, _too_large(max_bytes))
         else:
             too_long = errors.InvalidRequest(f"the field {part.name!r} is too long")
             content = await _content(part, _LONGEST_FIELD, too_long)
@@ -109,8 +109,8 @@ async def _content(part: BodyPartReader, most: int, too_much: errors.PbserveErro
     return bytes(content)
 
 
-def _too_large(most_bytes: int) -> errors.PbserveError:
+def _too_large(max_bytes: int) -> errors.PbserveError:
     return errors.InvalidRequest(
-        f"the image is larger than {most_bytes} bytes, the most that a message may have: send a "
+        f"the image is larger than {max_bytes} bytes, the most that a message may have: send a "
         "smaller one"
     )

@@ -72,7 +72,7 @@ class CardMetrics:
         """See `Measured`."""
         cards = self._cards()
         yield _HEALTHY.family(
-            ((*labels, str(card.lane.placement.device)), float(card.healthy))
+            ((*labels, str(card.spec.placement.device)), float(card.healthy))
             for labels, card in cards
         )
         yield _BUSY.family((labels, card.counts.busy_seconds) for labels, card in cards)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import grpc
 from prometheus_client.core import Metric
 
-from inference_service.prediction.outcome import Course
+from inference_service.prediction.outcome import RequestOutcome
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from service_kit import errors, status
 from service_kit.auth.caller import current_method
@@ -92,24 +92,24 @@ class RequestMetrics:
         # Those that found no version, by (full method, code).
         self._lost: Counter[tuple[str, str]] = Counter()
 
-    def __call__(self, course: Course) -> None:
+    def __call__(self, outcome: RequestOutcome) -> None:
         """Counts a request."""
-        method, code = current_method.get(), _code(course).name
-        if not course.version:
+        method, code = current_method.get(), _code(outcome).name
+        if not outcome.version:
             self._lost[method, code] += 1
             return
-        key = (course.model, course.version)
+        key = (outcome.model, outcome.version)
         counts = self._counts.get(key)
         if counts is None:
             # So that they go even where nobody scrapes.
             self._forget_gone(key)
             counts = self._counts[key] = _VersionCounts()
-        shares = course.shares
-        counts.requests[method, _card(course), code] += 1
-        if course.error is None and shares:
-            counts.images += course.images
+        shares = outcome.shares
+        counts.requests[method, _card(outcome), code] += 1
+        if outcome.error is None and shares:
+            counts.images += outcome.images
             times = counts.times
-            times["whole"].add(course.seconds)
+            times["whole"].add(outcome.seconds)
             times["queue"].add(max(one.queue_seconds for one in shares))
             times["batch"].add(max(one.input_seconds + one.output_seconds for one in shares))
             times["compute"].add(max(one.compute_seconds for one in shares))
@@ -142,8 +142,8 @@ class RequestMetrics:
             del self._counts[key]
 
 
-def _code(course: Course) -> grpc.StatusCode:
-    error = course.error
+def _code(outcome: RequestOutcome) -> grpc.StatusCode:
+    error = outcome.error
     if error is None:
         return grpc.StatusCode.OK
     if isinstance(error, errors.PbserveError):
@@ -151,15 +151,15 @@ def _code(course: Course) -> grpc.StatusCode:
     if isinstance(error, Exception):
         return grpc.StatusCode.INTERNAL
     # Cancelled: by the caller, or by gRPC when the deadline had passed.
-    return grpc.StatusCode.DEADLINE_EXCEEDED if course.expired else grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.DEADLINE_EXCEEDED if outcome.expired else grpc.StatusCode.CANCELLED
 
 
-def _card(course: Course) -> str:
-    if len(course.shares) > 1:
+def _card(outcome: RequestOutcome) -> str:
+    if len(outcome.shares) > 1:
         return _SEVERAL
-    if course.shares:
-        return str(course.shares[0].card)
-    return "" if course.card is None else str(course.card)
+    if outcome.shares:
+        return str(outcome.shares[0].card)
+    return "" if outcome.card is None else str(outcome.card)
 
 
 def _origin(method: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from inference_service.cards.batch_run import BatchRun, TracedPart
-from inference_service.prediction.outcome import Course
+from inference_service.prediction.outcome import RequestOutcome
 from service_kit import errors
 from service_kit.telemetry.span_writing import fail, harmless, nanoseconds
 
@@ -114,22 +114,22 @@ class RequestTrace:
             start_time=self._moment(began),
         ).end(self._moment(ended))
 
-    def end(self, course: Course, at: float) -> None:
+    def end(self, outcome: RequestOutcome, at: float) -> None:
         """Ends the request's span as the request has ended, at a time of the cards' clock."""
         for card in tuple(self._waits):
             # In vain.
             self._end_wait(card, at)
-        self._span.set_attribute("pbserve.images", course.images)
-        if course.model:
-            self._span.set_attribute("pbserve.model", course.model)
-            self._span.set_attribute("pbserve.version", course.version)
-        if course.card is not None:
-            self._span.set_attribute("pbserve.card", course.card)
-        if isinstance(course.error, asyncio.CancelledError):
+        self._span.set_attribute("pbserve.images", outcome.images)
+        if outcome.model:
+            self._span.set_attribute("pbserve.model", outcome.model)
+            self._span.set_attribute("pbserve.version", outcome.version)
+        if outcome.card is not None:
+            self._span.set_attribute("pbserve.card", outcome.card)
+        if isinstance(outcome.error, asyncio.CancelledError):
             # By the caller, or by gRPC when the deadline had passed.
-            fail(self._span, "DEADLINE_EXPIRED" if course.expired else "CANCELLED")
-        elif course.error is not None:
-            fail(self._span, errors.reason_of(course.error), str(course.error))
+            fail(self._span, "DEADLINE_EXPIRED" if outcome.expired else "CANCELLED")
+        elif outcome.error is not None:
+            fail(self._span, errors.reason_of(outcome.error), str(outcome.error))
         self._span.end()
 
 
@@ -166,8 +166,8 @@ class RequestTraces:
                 )
         return None
 
-    def __call__(self, course: Course) -> None:
+    def __call__(self, outcome: RequestOutcome) -> None:
         """Ends the trace of a request, if it has one."""
-        if isinstance(course.trace, RequestTrace):
+        if isinstance(outcome.trace, RequestTrace):
             with harmless():
-                course.trace.end(course, self._clock())
+                outcome.trace.end(outcome, self._clock())

@@ -13,7 +13,7 @@ from service_kit import errors
 
 Array = npt.NDArray[Any]
 # As many as NumPy has had before release 2.
-_MOST_DIMENSIONS = 32
+_MAX_DIMENSIONS = 32
 
 
 def element_count(name: str, shape: Sequence[int]) -> int:
@@ -22,10 +22,10 @@ def element_count(name: str, shape: Sequence[int]) -> int:
     Raises:
         InvalidTensor: a size is negative, or there are too many.
     """
-    if len(shape) > _MOST_DIMENSIONS:
+    if len(shape) > _MAX_DIMENSIONS:
         # Also bounds the size of the product below, which the event loop has to compute.
         raise errors.InvalidTensor(
-            f"input {name!r} has {len(shape)} dimensions in its shape; {_MOST_DIMENSIONS} "
+            f"input {name!r} has {len(shape)} dimensions in its shape; {_MAX_DIMENSIONS} "
             "are possible"
         )
     if any(size < 0 for size in shape):

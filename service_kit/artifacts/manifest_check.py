@@ -15,9 +15,9 @@ _DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
-_MOST_DIMENSIONS = 16
+_MAX_DIMENSIONS = 16
 # One image of this many elements fills 512 MiB.
-_MOST_ELEMENTS = 2**27
+_MAX_ELEMENTS = 2**27
 _LONGEST_FILE_NAME = 255
 
 
@@ -83,8 +83,8 @@ def _problem_of(spec: manifest.TensorSpec, *, whole: bool = False) -> str | None
     sizes = [1 if size == -1 else size for size in spec.shape]
     if (
         min(sizes, default=1) < 1
-        or len(sizes) > _MOST_DIMENSIONS
-        or math.prod(sizes) > _MOST_ELEMENTS
+        or len(sizes) > _MAX_DIMENSIONS
+        or math.prod(sizes) > _MAX_ELEMENTS
     ):
-        return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)[:_MOST_DIMENSIONS]}"
+        return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)[:_MAX_DIMENSIONS]}"
     return None

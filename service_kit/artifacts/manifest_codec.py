@@ -78,7 +78,7 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
             for file in document.files
         ],
         warnings=document.warnings,
-        meta_graph=_surgery_to_proto(document.meta_graph),
+        meta_graph=_meta_graph_to_proto(document.meta_graph),
         class_labels=document.class_labels,
         request_id=document.request_id,
         request_sha256=document.request_sha256,
@@ -127,7 +127,7 @@ def from_proto(message: pb.Manifest) -> manifest.Manifest:
         files=tuple(map(_file_from_proto, message.files)),
         warnings=tuple(message.warnings),
         meta_graph=(
-            _surgery_from_proto(message.meta_graph) if message.HasField("meta_graph") else None
+            _meta_graph_from_proto(message.meta_graph) if message.HasField("meta_graph") else None
         ),
         class_labels=tuple(message.class_labels),
         request_id=message.request_id,
@@ -211,7 +211,7 @@ def _file_from_proto(message: pb.ArtifactFile) -> manifest.ArtifactFile:
     return manifest.ArtifactFile(message.file_name, message.size_bytes, message.sha256, kind)
 
 
-def _surgery_to_proto(report: manifest.MetaGraphReport | None) -> pb.MetaGraphReport | None:
+def _meta_graph_to_proto(report: manifest.MetaGraphReport | None) -> pb.MetaGraphReport | None:
     if report is None:
         return None
     return pb.MetaGraphReport(
@@ -230,7 +230,7 @@ def _surgery_to_proto(report: manifest.MetaGraphReport | None) -> pb.MetaGraphRe
     )
 
 
-def _surgery_from_proto(message: pb.MetaGraphReport) -> manifest.MetaGraphReport:
+def _meta_graph_from_proto(message: pb.MetaGraphReport) -> manifest.MetaGraphReport:
     return manifest.MetaGraphReport(
         inputs=tuple(
             manifest.CutInput(cut.name, cut.tensor_name, cut.kind, dict(cut.upstream))

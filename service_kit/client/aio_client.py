@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 from typing_extensions import Self, Unpack
 
 from service_kit import errors
-from service_kit.client.attempts import Tries
+from service_kit.client.attempts import Attempts
 from service_kit.client.call import Call
 from service_kit.client.channel import typed_errors
 from service_kit.client.client_span import ClientSpan, client_span
@@ -75,31 +75,31 @@ class AsyncClient:
 
     async def _run(self, call: Call[Result], seconds: float | None) -> Result:
         """Makes a call, again where it may be, within so many seconds for all of it."""
-        tries = self._tries(seconds, repeatable=call.repeatable)
+        attempts = self._attempts(seconds, repeatable=call.repeatable)
         with client_span(self._service, call.rpc) as span:
             while True:
                 try:
                     with typed_errors():
-                        response = await (await self._call(call.rpc, call.request, tries, span))
+                        response = await (await self._call(call.rpc, call.request, attempts, span))
                     return call.result(response)
                 except errors.PbserveError as error:
                     self._check_open()
-                    if tries.failed and isinstance(error, call.done_by):
+                    if attempts.failed and isinstance(error, call.done_by):
                         # Only calls without a result have such errors.
                         return cast("Result", None)
                     span.failed(error)
-                    pause = tries.pause_after(error)
+                    pause = attempts.pause_after(error)
                 await asyncio.sleep(pause)
 
-    def _tries(self, timeout: float | None, *, repeatable: bool) -> Tries:
+    def _attempts(self, timeout: float | None, *, repeatable: bool) -> Attempts:
         seconds = self._connection.seconds(timeout)
-        return Tries(self._connection.retry, seconds, repeatable=repeatable)
+        return Attempts(self._connection.retry, seconds, repeatable=repeatable)
 
-    async def _call(self, rpc: str, request: Any, tries: Tries, span: ClientSpan) -> Any:
+    async def _call(self, rpc: str, request: Any, attempts: Attempts, span: ClientSpan) -> Any:
         """Begins a call and returns it: a response to await, or responses to iterate over."""
         arguments = await self._connection.arguments_async(span.metadata)
         self._channel()
-        return getattr(self._stub, rpc)(request, timeout=tries.timeout, **arguments)
+        return getattr(self._stub, rpc)(request, timeout=attempts.timeout, **arguments)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -114,13 +114,13 @@ class AsyncClient:
         return self._opened
 
     async def _wait_until_serving(self, name: str, seconds: float) -> None:
-        tries, waiting = Tries(PATIENT, seconds), Waiting(name, seconds)
+        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds)
         request = watch_request(name)
-        while tries.left > 0:
+        while attempts.left > 0:
             failure = errors.ServerStopping("the server ended the watch")
             arguments = await self._connection.arguments_async()
             health: Any = health_pb2_grpc.HealthStub(self._channel())
-            watch = health.Watch(request, timeout=tries.timeout, **arguments)
+            watch = health.Watch(request, timeout=attempts.timeout, **arguments)
             try:
                 async for response in watch:
                     if waiting.is_over(response):
@@ -130,7 +130,7 @@ class AsyncClient:
             finally:
                 watch.cancel()
             try:
-                pause = tries.pause_after(failure)
+                pause = attempts.pause_after(failure)
             except errors.ServerStopping:
                 break
             await asyncio.sleep(pause)

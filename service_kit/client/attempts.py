@@ -1,4 +1,4 @@
-"""The tries of one call: how many there were, and what is left of its time."""
+"""The attempts of one call: how many there were, and what is left of its time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service_kit.client.retry import RetryPolicy, pause_before_retry
 _NO_LIMIT_SECONDS = 3.2e8
 
 
-class Tries:
+class Attempts:
     """Begins with the call; belongs to it alone."""
 
     def __init__(

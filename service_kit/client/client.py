@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 from typing_extensions import Self, Unpack
 
 from service_kit import errors
-from service_kit.client.attempts import Tries
+from service_kit.client.attempts import Attempts
 from service_kit.client.call import Call
 from service_kit.client.channel import typed_errors
 from service_kit.client.client_span import ClientSpan, client_span
@@ -70,29 +70,31 @@ class Client:
 
     def _run(self, call: Call[Result], timeout: float | None) -> Result:
         """Makes a call, again where it may be, within `timeout` seconds for all of it."""
-        tries = self._tries(timeout, repeatable=call.repeatable)
+        attempts = self._attempts(timeout, repeatable=call.repeatable)
         with client_span(self._service, call.rpc) as span:
             while True:
                 try:
                     with typed_errors():
-                        response = self._call(call.rpc, call.request, tries, span)
+                        response = self._call(call.rpc, call.request, attempts, span)
                     return call.result(response)
                 except errors.PbserveError as error:
                     self._check_open()
-                    if tries.failed and isinstance(error, call.done_by):
+                    if attempts.failed and isinstance(error, call.done_by):
                         # Only calls without a result have such errors.
                         return cast("Result", None)
                     span.failed(error)
-                    self._pause(tries.pause_after(error))
+                    self._pause(attempts.pause_after(error))
 
-    def _tries(self, timeout: float | None, *, repeatable: bool) -> Tries:
+    def _attempts(self, timeout: float | None, *, repeatable: bool) -> Attempts:
         seconds = self._connection.seconds(timeout)
-        return Tries(self._connection.retry, seconds, repeatable=repeatable)
+        return Attempts(self._connection.retry, seconds, repeatable=repeatable)
 
-    def _call(self, rpc: str, request: Any, tries: Tries, span: ClientSpan) -> Any:
+    def _call(self, rpc: str, request: Any, attempts: Attempts, span: ClientSpan) -> Any:
         self._check_open()
         method = getattr(self._stub, rpc)
-        return method(request, timeout=tries.timeout, **self._connection.arguments(span.metadata))
+        return method(
+            request, timeout=attempts.timeout, **self._connection.arguments(span.metadata)
+        )
 
     def _pause(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -103,13 +105,13 @@ class Client:
             raise RuntimeError("the client is closed: make another one")
 
     def _wait_until_serving(self, name: str, seconds: float) -> None:
-        tries, waiting = Tries(PATIENT, seconds), Waiting(name, seconds)
+        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds)
         health: Any = health_pb2_grpc.HealthStub(self._channel)
         request = watch_request(name)
-        while tries.left > 0:
+        while attempts.left > 0:
             self._check_open()
             failure = errors.ServerStopping("the server ended the watch")
-            watch = health.Watch(request, timeout=tries.timeout, **self._connection.arguments())
+            watch = health.Watch(request, timeout=attempts.timeout, **self._connection.arguments())
             try:
                 for response in watch:
                     if waiting.is_over(response):
@@ -119,7 +121,7 @@ class Client:
             finally:
                 watch.cancel()
             try:
-                pause = tries.pause_after(failure)
+                pause = attempts.pause_after(failure)
             except errors.ServerStopping:
                 break
             self._pause(pause)

@@ -12,7 +12,7 @@ from service_kit import errors
 from service_kit.status import code_of
 
 # Of the doubling; far above what any `longest_pause` leaves of it.
-_MOST_DOUBLINGS = 60
+_MAX_DOUBLINGS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,6 @@ def pause_before_retry(
     asked = max(0.0, error.retry_after or 0.0)
     if failed >= attempts or asked > policy.patience or not passes(error):
         return None
-    grown = policy.first_pause * 2.0 ** min(failed - 1, _MOST_DOUBLINGS)
+    grown = policy.first_pause * 2.0 ** min(failed - 1, _MAX_DOUBLINGS)
     pause = asked + min(grown, policy.longest_pause) * random()
     return pause if pause < left else None

@@ -15,7 +15,7 @@ from service_kit.files.strict_yaml import parse_yaml
 # Of a key that is shown.
 LONGEST_KEY = 80
 # Enough to see what is wrong with a file.
-_MOST_PROBLEMS = 5
+_MAX_PROBLEMS = 5
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -44,8 +44,8 @@ def parse_settings(
 
 def _problems(error: pydantic.ValidationError, models: Sequence[type[BaseModel]]) -> str:
     lines = [_problem(one, models) for one in error.errors(include_url=False)]
-    more = len(lines) - _MOST_PROBLEMS
-    return "; ".join([*lines[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+    more = len(lines) - _MAX_PROBLEMS
+    return "; ".join([*lines[:_MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _problem(found: Any, models: Sequence[type[BaseModel]]) -> str:

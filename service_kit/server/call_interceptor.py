@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from service_kit import errors
 from service_kit.auth.access import Access
 from service_kit.server.call_spans import CallSpans
-from service_kit.server.in_flight import Gate
+from service_kit.server.in_flight import InFlightCalls
 from service_kit.server.served_call import CallRules, FinishedCall, ServedCall, authorizations
 
 # Handlers of other services (health, reflection) pass through here too, and their types are
@@ -37,7 +37,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         access: Access | None = None,
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         *,
-        gate: Gate | None = None,
+        in_flight: InFlightCalls | None = None,
         spans: CallSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,11 +46,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         Args:
             access: admits; None: everybody.
             observers: are told of each call at its end; must not raise or block.
-            gate: counts calls, and refuses them when it is closed or full.
+            in_flight: counts calls, and refuses them when closed or full.
             spans: write down the calls; None: nobody traces them.
             clock: seconds.
         """
-        self._rules = CallRules(access or Access({}), gate or Gate(), observers, spans, clock)
+        self._rules = CallRules(
+            access or Access({}), in_flight or InFlightCalls(), observers, spans, clock
+        )
 
     async def intercept_service(
         self,
@@ -79,7 +81,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return ServedCall(method, context, self._rules)
 
         # gRPC would read the whole message of another kind of rpc first.
-        refusal = self._rules.gate.refusal(method)
+        refusal = self._rules.in_flight.refusal(method)
         if refusal or (
             not handler.request_streaming and self._is_refused_early(handler_call_details)
         ):

@@ -10,14 +10,14 @@ from service_kit import errors
 # Health is watched until the end and reflection may be: neither holds it up, or is refused; and
 # health has to answer above all when all else is full.
 _UNCOUNTED = "/grpc."
-# Calls that a client had sent when the gate was closed have arrived so much later, and those that
+# Calls that a client had sent when the server closed have arrived so much later, and those that
 # were answered last are read.
 _LINGER_SECONDS = 0.2
 # By then a server that answers at all has answered many of those it has.
 _RETRY_SECONDS = 1.0
 
 
-class Gate:
+class InFlightCalls:
     """Lets calls in until it is closed. Belongs to the event loop.
 
     gRPC's own stop cancels calls that have arrived and have not begun, and their callers learn
@@ -40,7 +40,7 @@ class Gate:
         """Counts a call.
 
         Raises:
-            ServerStopping: the gate is closed.
+            ServerStopping: new calls are refused.
             TooManyCalls: as many calls are inside as may be.
         """
         if method.startswith(_UNCOUNTED):

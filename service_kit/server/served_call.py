@@ -18,7 +18,7 @@ from service_kit.auth.access import Access
 from service_kit.auth.caller import ANONYMOUS, current_caller, current_method
 from service_kit.server.call_spans import CallSpan, CallSpans
 from service_kit.server.credentials import certificate_names
-from service_kit.server.in_flight import Gate
+from service_kit.server.in_flight import InFlightCalls
 from service_kit.server.incidents import described_error
 
 # A caller's own name of a call, for the logs of both sides.
@@ -41,7 +41,7 @@ class CallRules:
     """What holds for every call of a server; see `CallInterceptor`."""
 
     access: Access
-    gate: Gate
+    in_flight: InFlightCalls
     observers: Sequence[Callable[[FinishedCall], None]]
     spans: CallSpans | None
     clock: Callable[[], float]
@@ -78,7 +78,7 @@ class ServedCall:
                 authorizations(metadata),
                 certificate_names(self._context),
             )
-            self._rules.gate.enter(self._method)
+            self._rules.in_flight.enter(self._method)
         except errors.PbserveError as error:
             await self._end(error)
         current_caller.set(self._caller)
@@ -98,7 +98,7 @@ class ServedCall:
         try:
             await self._end(error)
         finally:
-            self._rules.gate.leave(self._method)
+            self._rules.in_flight.leave(self._method)
 
     async def _end(self, error: BaseException | None) -> None:
         if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):

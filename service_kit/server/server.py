@@ -18,7 +18,7 @@ from service_kit.server.call_interceptor import CallInterceptor
 from service_kit.server.call_spans import CallSpans
 from service_kit.server.credentials import TlsCredentials
 from service_kit.server.health import LIVE, OVERALL, Health
-from service_kit.server.in_flight import Gate
+from service_kit.server.in_flight import InFlightCalls
 from service_kit.server.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.server.open_streams import OpenStreams
 from service_kit.server.process_end import end_when_lost
@@ -62,8 +62,8 @@ class Server:
         self.health = Health()
         self.streams = OpenStreams(max_connection_streams, connection_seconds)
         self._keepalive = keepalive_arguments(keepalive)
-        self._gate = Gate(max_calls)
-        interceptor = CallInterceptor(access, observers, gate=self._gate, spans=spans)
+        self._in_flight = InFlightCalls(max_calls)
+        interceptor = CallInterceptor(access, observers, in_flight=self._in_flight, spans=spans)
         options = server_arguments(max_message_bytes, connection_seconds) + self._keepalive
         self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
@@ -135,7 +135,7 @@ class Server:
 
         # The other half is for the calls that came until the streams had ended.
         await self.streams.end(grace_seconds / 2)
-        await self._gate.close(left())
+        await self._in_flight.close(left())
         await self.grpc.stop(min(_LAST_CALLS_SECONDS, left()))
         if self._probed:
             # Last: a probe that cannot connect would have the process killed.

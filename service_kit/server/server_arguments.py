@@ -19,7 +19,7 @@ _AGE_JITTER = 0.1
 # those above 1,000 and all above 3,000, and their callers learn nothing. Here all are seen, and
 # refused with a reason if need be; what is left is a bound for memory. One that waits takes about
 # 15 KB, all of them 1 GB.
-_MOST_PENDING = 65_536
+_MAX_PENDING = 65_536
 # Pings of a client that keeps to the interval come a little early now and then, and gRPC counts
 # those that do for as long as the server has nothing to send.
 _PING_TOLERANCE = 0.8
@@ -39,8 +39,8 @@ def server_arguments(max_message_bytes: int, connection_seconds: float | None) -
         # Two servers must not share a port without knowing of each other.
         ("grpc.so_reuseport", 0),
         # From the first one on, without a random part.
-        ("grpc.server.max_pending_requests", _MOST_PENDING),
-        ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
+        ("grpc.server.max_pending_requests", _MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
         # Seconds, by default 30, after which those that wait are cancelled.
         ("grpc.server_max_unrequested_time_in_server", _MOST),
     ]

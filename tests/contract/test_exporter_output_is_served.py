@@ -17,7 +17,7 @@ from inference_service.models.servable import Servable
 from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
 from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
-from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_order, expected
+from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_spec, expected
 
 
 def served(store: ArtifactStore, model: str, devices: str = "cpu:2") -> Servable:
@@ -47,8 +47,8 @@ def test_every_card_of_what_is_published_answers(
 ) -> None:
     store: ArtifactStore = request.getfixturevalue(kind)
     spec = ArchitectureSpec("densenet", {**SPEC.parameters, "data_format": layout})
-    order = digits_order(checkpoint, MovingAverageMode.AUTO, cards, spec)
-    done = convert_and_prove(order, tmp_path)
+    conversion_spec = digits_spec(checkpoint, MovingAverageMode.AUTO, cards, spec)
+    done = convert_and_prove(conversion_spec, tmp_path)
     store.publish("digits", done, tmp_path / done.graph.file_name)
     servable = served(store, "digits")
     golden = (
@@ -67,7 +67,7 @@ def test_every_card_of_what_is_published_answers(
 def test_all_cards_are_served_whatever_the_devices(
     store: ArtifactStore, tmp_path: Path, devices: str, towers: int, cards: int
 ) -> None:
-    done = convert_and_prove(digits_order(cards=towers), tmp_path)
+    done = convert_and_prove(digits_spec(cards=towers), tmp_path)
     store.publish("digits", done, tmp_path / done.graph.file_name)
     servable = served(store, "digits", devices)
     assert len(servable.cards) == cards
@@ -82,11 +82,11 @@ def test_all_cards_are_served_whatever_the_devices(
 def test_a_training_graph_for_images_of_any_size_in_bytes_is_served(
     store: ArtifactStore, tmp_path: Path
 ) -> None:
-    order = digits_order(
+    conversion_spec = digits_spec(
         architecture=SPEC,
         towers=TowerOptions(cards=2, free_image_size=True, input_dtype="uint8"),
     )
-    done = convert_and_prove(order, tmp_path)
+    done = convert_and_prove(conversion_spec, tmp_path)
     store.publish("any-size", done, tmp_path / done.graph.file_name)
     servable = served(store, "any-size")
     images = expected()["images"][:9].astype(np.uint8)
@@ -99,12 +99,12 @@ def test_a_training_graph_for_images_of_any_size_in_bytes_is_served(
 
 
 def test_a_graph_from_the_meta_alone_is_served(store: ArtifactStore, tmp_path: Path) -> None:
-    order = digits_order(
+    conversion_spec = digits_spec(
         architecture=ArchitectureSpec("META_GRAPH", {}),
         towers=TowerOptions(cards=2),
         preprocessing=None,
     )
-    done = convert_and_prove(order, tmp_path)
+    done = convert_and_prove(conversion_spec, tmp_path)
     store.publish("meta", done, tmp_path / done.graph.file_name)
     servable = served(store, "meta")
     for card in servable.cards:

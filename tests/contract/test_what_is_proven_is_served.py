@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.conversion.adopt import adopt
 from exporter_service.parity.proof import prove
-from exporter_service.specs.conversion import AdoptionOrder, AdoptionRequest
+from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
 from inference_service.cards.card_spec import CardLimits
 from inference_service.engine.devices import parse_devices
 from inference_service.engine.tensorflow import TensorFlowEngines
@@ -71,7 +71,7 @@ def answers_of(path: Path, batch: Any) -> Any:
 def adopted(path: Path, folder: Path, **options: Any) -> Conversion:
     folder.mkdir()
     request = AdoptionRequest("m", None, path.name, outputs=("y",), **options)
-    done = adopt(AdoptionOrder(path, request), folder, lambda _: None)
+    done = adopt(AdoptionSpec(path, request), folder, lambda _: None)
     return replace(done, parity=prove(done, folder, lambda _: None))
 
 
@@ -83,7 +83,7 @@ def served(store: ArtifactStore) -> Servable:
 
 
 def asked(servable: Servable, batch: Any, card: int = 0) -> Any:
-    name = servable.cards[card].lane.tower.inputs[0].name
+    name = servable.cards[card].spec.tower.inputs[0].name
     answer = servable.cards[card].submit({name: batch}, len(batch)).result(60)
     return next(iter(answer.outputs.values()))
 
@@ -96,7 +96,7 @@ def test_an_adopted_graph_answers(kind: str, store: ArtifactStore, tmp_path: Pat
     assert done.parity.rows_by_runs == (("y",) if kind == "loop" else ())
     store.publish("m", done, tmp_path / "out" / done.graph.file_name)
     servable = served(store)
-    assert servable.cards[0].lane.packs
+    assert servable.cards[0].spec.packs
     for card in (0, 1):
         for count in (1, 2, 3, 4):
             wanted = answers_of(path, INPUTS[:count])
@@ -153,7 +153,7 @@ def test_unbatched_outputs_come_whole_and_never_share(store: ArtifactStore, tmp_
     store.publish("m", done, tmp_path / "out" / done.graph.file_name)
     servable = served(store)
     card = servable.cards[0]
-    assert (card.lane.packs, card.lane.whole) == (False, True)
+    assert (card.spec.packs, card.spec.whole) == (False, True)
     rows = [asked(servable, INPUTS[one : one + 1]) for one in range(4)]
     together = asked(servable, INPUTS)
     assert len({len(one) for one in rows}) > 1
@@ -176,6 +176,6 @@ def test_an_artifact_without_a_proof_of_its_rows_is_looked_at_when_it_is_loaded(
     old = replace(done, unbatched=False, towers=(replace(done.towers[0], outputs=outputs),))
     store.publish("m", old, tmp_path / "out" / done.graph.file_name)
     servable = served(store)
-    assert servable.cards[0].lane.packs is packs
+    assert servable.cards[0].spec.packs is packs
     np.testing.assert_allclose(asked(servable, INPUTS), answers_of(path, INPUTS), rtol=0, atol=1e-6)
     servable.close()

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from inference_service.cards.admission import CardPlaces
+from inference_service.cards.admission import Admission
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.forecast import CardForecast
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
@@ -51,14 +51,14 @@ class CardSimulation:
     batches: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        lane = Lane(
+        lane = CardSpec(
             tower(),
             Placement(0, 0, Device("cpu", 0), ()),
             lambda inputs: inputs,
             {"input": pixels(0)},
             self.warmed,
         )
-        self.queue, self.places = CardQueue(), CardPlaces(lane)
+        self.queue, self.places = CardQueue(), Admission(lane)
         self.times = RunTimes(self.warmed)
         self.forecast = CardForecast(lane, self.places, self.queue, self.times)
         self._arrivals: dict[int, Arrival] = {}
@@ -66,7 +66,7 @@ class CardSimulation:
     def play(self, arrivals: Iterable[Arrival]) -> None:
         """Plays them all, each to its one outcome."""
         coming = sorted(arrivals, key=lambda one: one.at)
-        ends: list[tuple[float, int, list[tuple[Pending, int]]]] = []
+        ends: list[tuple[float, int, list[tuple[QueuedRequest, int]]]] = []
         returns: list[tuple[float, int, float]] = []
         at = 0
         while at < len(coming) or ends or self.queue:
@@ -101,12 +101,14 @@ class CardSimulation:
             assert full or isinstance(refusal, errors.DeadlineExpired)
             self.outcomes["refused" if full else "impossible"] += 1
             return
-        pending = Pending({}, images, "a", priority, now, deadline, pinned=True)
+        pending = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
         self._arrivals[id(pending)] = arrival
         self.places.take(priority, images, 0)
         self.queue.put(pending)
 
-    def _begin(self, now: float, ends: list[tuple[float, int, list[tuple[Pending, int]]]]) -> None:
+    def _begin(
+        self, now: float, ends: list[tuple[float, int, list[tuple[QueuedRequest, int]]]]
+    ) -> None:
         batch, late = self.forecast.take(now, self.limits)
         for pending in late:
             self._leave(pending)
@@ -118,7 +120,7 @@ class CardSimulation:
             seconds = self.run_seconds(images, now)
             ends.append((now + seconds, 0, [(pending, part.stop) for pending, part in batch]))
 
-    def _end(self, pending: Pending, stop: int, back: float) -> None:
+    def _end(self, pending: QueuedRequest, stop: int, back: float) -> None:
         if stop < pending.images:
             return
         in_time = pending.deadline is None or back <= pending.deadline
@@ -126,7 +128,7 @@ class CardSimulation:
         self.answers.append((self._arrivals[id(pending)], back, in_time))
         self._leave(pending)
 
-    def _leave(self, pending: Pending) -> None:
+    def _leave(self, pending: QueuedRequest) -> None:
         self.places.free(pending.priority, pending.images, 0, pending.done)
         del self._arrivals[id(pending)]
 

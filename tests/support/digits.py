@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter_service.checkpoints.roots import CheckpointRoots
-from exporter_service.specs.conversion import ConversionOrder, ConversionRequest, TowerOptions
+from exporter_service.specs.conversion import ConversionRequest, ConversionSpec, TowerOptions
 from service_kit.artifacts.manifest import (
     ArchitectureSpec,
     Conversion,
@@ -43,14 +43,14 @@ def expected(name: str = "expected") -> dict[str, npt.NDArray[Any]]:
         return dict(archive)
 
 
-def digits_order(
+def digits_spec(
     checkpoint: str = "ckpt_ema",
     moving_average: MovingAverageMode = MovingAverageMode.AUTO,
     cards: int = 1,
     architecture: ArchitectureSpec = SPEC,
     root: Path = GOLDEN,
     **changes: Any,
-) -> ConversionOrder:
+) -> ConversionSpec:
     """Returns what the conversion's process is told."""
     fields: dict[str, Any] = {
         "checkpoint": CheckpointRoots([root]).locate(checkpoint),
@@ -59,7 +59,7 @@ def digits_order(
         "moving_average": moving_average,
         "preprocessing": MEAN,
     }
-    return ConversionOrder(**(fields | changes))
+    return ConversionSpec(**(fields | changes))
 
 
 def digits_request(cards: int = 2, **changes: Any) -> ConversionRequest:
@@ -74,10 +74,10 @@ def digits_request(cards: int = 2, **changes: Any) -> ConversionRequest:
     return ConversionRequest(**(fields | changes))
 
 
-def convert_and_prove(order: ConversionOrder, folder: Path) -> Conversion:
+def convert_and_prove(spec: ConversionSpec, folder: Path) -> Conversion:
     """Converts and proves in this process, as the service does in two others."""
     from exporter_service.conversion.convert import convert
     from exporter_service.parity.proof import prove
 
-    done = convert(order, folder, lambda _: None)
+    done = convert(spec, folder, lambda _: None)
     return replace(done, parity=prove(done, folder, lambda _: None))

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.checkpoints.roots import CheckpointRoots
 from exporter_service.graphs.session import session_config
-from exporter_service.specs.conversion import ConversionOrder, TowerOptions
+from exporter_service.specs.conversion import ConversionSpec, TowerOptions
 from service_kit.artifacts.manifest import ArchitectureSpec, Conversion, MovingAverageMode
 from tests.support.digits import convert_and_prove
 from tests.support.training_graphs import Feeds, Saved
@@ -36,7 +36,7 @@ def converted(
         "towers": TowerOptions(cards=cards),
         "moving_average": MovingAverageMode[moving_average],
     }
-    return convert_and_prove(ConversionOrder(**(fields | (order or {}))), folder)
+    return convert_and_prove(ConversionSpec(**(fields | (order or {}))), folder)
 
 
 def answered(done: Conversion, folder: Path, feeds: Feeds) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from functools import partial
 
 from inference_service.cards.batch_limit import BatchTiming
-from inference_service.cards.card_spec import CardLimits, Lane
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.engine.devices import Device, place_cards
-from inference_service.models.servable import Lanes, Servable
+from inference_service.models.servable import LoadedModel, Servable
 from service_kit.artifacts.manifest import published_as
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import conversion
@@ -32,8 +32,8 @@ def mean_servable(
         conversion(cards=cards), model, version, datetime(2026, 1, 2, tzinfo=timezone.utc)
     )
     devices = [Device("cpu", index) for index in range(cards)]
-    lanes = tuple(
-        Lane(
+    specs = tuple(
+        CardSpec(
             tower=tower,
             placement=placement,
             run=partial(engine.run, tower.index),
@@ -45,4 +45,4 @@ def mean_servable(
             manifest.towers, place_cards(cards, devices, replicate=False), strict=True
         )
     )
-    return Servable(Lanes(manifest, engine, lanes, 1.5), lambda _: limits, clock=clock)
+    return Servable(LoadedModel(manifest, engine, specs, 1.5), lambda _: limits, clock=clock)

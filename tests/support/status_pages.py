@@ -12,7 +12,7 @@ from service_kit.address import Address
 from service_kit.http.http_server import HttpServer
 from tests.support.inference_server import InferenceServer
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def status_page(
     facts = ServerFacts("1.2.3", datetime.now(timezone.utc), cores=2, devices="auto")
 
     async def open_port() -> tuple[HttpServer, Address]:
-        page = StatusPage(server.core, facts, most_bytes=MOST_BYTES, takes_images=takes_images)
+        page = StatusPage(server.core, facts, max_bytes=MAX_BYTES, takes_images=takes_images)
         opened = HttpServer([page])
         return opened, await opened.start(Address(host, 0))
 

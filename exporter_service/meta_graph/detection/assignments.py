@@ -25,7 +25,7 @@ _CONDITIONS = frozenset(["If", "StatelessIf"])
 _LOOPS = frozenset(["While", "StatelessWhile", "Case", "StatelessCase"])
 # DT_RESOURCE of tensorflow/core/framework/types.proto.
 _RESOURCE_TYPE = 20
-_MOST_ROUNDS = 64
+_MAX_ROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def with_bodies(graph: NodeGraph, names: AbstractSet[str]) -> NodeGraph:
     definition = type(graph.definition)()
     definition.CopyFrom(graph.definition)
     copy = NodeGraph(definition)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         found = _to_write_out(copy, names)
         if not found:
             break

@@ -99,7 +99,7 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
 
 
 def obvious_head(heads: list[Head]) -> Head | None:
-    """Returns the one head to take; copies of one net, as towers and twins are, count once."""
+    """Returns the one head to take; copies of one net (towers, evaluation copies) count once."""
     if not heads:
         return None
     best = [head for head in heads if head.rank == heads[0].rank]

@@ -3,7 +3,8 @@
 Whatever wrote it, a moving average is an assignment to a variable S of a mixture of S itself and
 one other tensor V: `S -= (S - V) * (1 - decay)`, `S = S * decay + V * (1 - decay)`, with or
 without a bias correction. When V is a statistic of the batch, S is what inference takes in its
-place; when V is a variable, S is its shadow. Whether it is a mixture is tried out (`mixture`).
+place; when V is a variable, S is its shadow. Whether it is a mixture is tried out
+(`average_arithmetic`).
 """
 
 from __future__ import annotations

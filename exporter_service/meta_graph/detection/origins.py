@@ -26,7 +26,7 @@ _PASSING = frozenset(["Identity", "Cast", "Reshape", "StopGradient"])
 # Of these only the first input is a value that is passed on; a condition is looked at apart.
 _FIRST_INPUT = frozenset(["Reshape", "Switch", "RefSwitch", "Cast", "Squeeze", "ExpandDims"])
 # An average is made by few operations.
-_MOST_OPERATIONS = 200
+_MAX_OPERATIONS = 200
 
 
 class Origins:
@@ -102,7 +102,7 @@ class Origins:
         inner, ends, seen, waiting = list[Port](), list[Port](), set[Port](), [value]
         while waiting:
             port = waiting.pop(0)
-            if port in seen or len(seen) > _MOST_OPERATIONS:
+            if port in seen or len(seen) > _MAX_OPERATIONS:
                 continue
             seen.add(port)
             op = self._graph.op(port)

@@ -8,7 +8,7 @@ from exporter_service.meta_graph.reading.node_graph import NodeGraph
 _ROUNDING = frozenset(["Round", "Rint", "Floor", "FloorDiv"])
 _READING = frozenset(["Identity", "ReadVariableOp", "Switch", "RefSwitch", "Merge", "Enter"])
 # From a range to the rounding it is a few operations.
-_MOST_NODES = 100
+_MAX_NODES = 100
 
 
 def sets_a_range(graph: NodeGraph, variable: str, update: str) -> bool:
@@ -23,7 +23,7 @@ def sets_a_range(graph: NodeGraph, variable: str, update: str) -> bool:
     """
     consumers = graph.consumers()
     seen, waiting = set[str](), [variable, update]
-    while waiting and len(seen) < _MOST_NODES:
+    while waiting and len(seen) < _MAX_NODES:
         for user, _ in consumers.get(waiting.pop(0), ()):
             op = graph.nodes[user].op
             if op in _ROUNDING or "Quant" in op:

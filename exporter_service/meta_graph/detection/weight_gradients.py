@@ -22,7 +22,7 @@ _PASSING = ARITHMETIC | {
     "IsFinite", "IsInf", "IsNan", "All", "LogicalAnd", "LogicalNot", "Max", "Unique", "Sign",
     "NcclAllReduce", "CollectiveReduce", "HorovodAllreduce", "IdentityN", "Sigmoid", "Tanh",
 }  # fmt: skip
-_MOST_NODES = 2000
+_MAX_NODES = 2000
 
 
 class WeightGradients:
@@ -59,7 +59,7 @@ class WeightGradients:
             own = self._gradient_of(port, content)
             if own:
                 found |= own
-            elif self._graph.op(port) in _PASSING and len(seen) < _MOST_NODES:
+            elif self._graph.op(port) in _PASSING and len(seen) < _MAX_NODES:
                 # A variable's value, an assigned one's, too, stands for itself.
                 if variable_of(self._graph, port) is not None or origins.assigns(port.node):
                     return None

@@ -16,7 +16,7 @@ _PURE = frozenset(
      "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Neg", "StopGradient", "Pack",
      "All", "Any", "Select", "SelectV2", "Floor", "Rank", "ConcatV2"]
 )  # fmt: skip
-_MOST_NODES = 100
+_MAX_NODES = 100
 
 
 def constant_value(
@@ -77,7 +77,7 @@ def _pure_cone(
         if name in found:
             continue
         node = graph.nodes.get(name)
-        if node is None or node.op not in pure or len(found) >= _MOST_NODES:
+        if node is None or node.op not in pure or len(found) >= _MAX_NODES:
             return None
         found.add(name)
         waiting.extend(one.node for one in graph.inputs(name) if one.node not in given)

@@ -14,7 +14,7 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # A library that calls itself in a circle would go on for ever.
 _DEEPEST = 64
 # Functions that call others twice each double with every level.
-_MOST_INLINED = 100_000
+_MAX_INLINED = 100_000
 
 
 def inline_calls(graph: NodeGraph, names: set[str]) -> bool:
@@ -81,9 +81,9 @@ def _definition(graph: NodeGraph, name: str, function: str, given: int) -> Any:
         raise errors.MetaGraphUnusable(
             f"{name} calls the function {function}, which the graph does not have"
         )
-    if len(graph.nodes) > graph.at_first + _MOST_INLINED:
+    if len(graph.nodes) > graph.at_first + _MAX_INLINED:
         raise errors.MetaGraphUnusable(
-            f"the graph's functions become more than {_MOST_INLINED} nodes when they are put in "
+            f"the graph's functions become more than {_MAX_INLINED} nodes when they are put in "
             "their place: it is not a graph to be served"
         )
     # Each level adds its part to the name, so a circle shows in the name's depth.

@@ -24,7 +24,7 @@ _NOISE = frozenset(["Add", "AddV2", "Mul", "Sub", "Identity", "Cast", "Enter"])
 _SELECTS = frozenset(["Select", "SelectV2"])
 _DIVISIONS = frozenset(["RealDiv", "Div"])
 # A scale is computed from a rate by few operations.
-_MOST_SCALE_NODES = 20
+_MAX_SCALE_NODES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _is_noise(graph: NodeGraph, port: Port) -> bool:
 
 def _leaves(graph: NodeGraph, port: Port) -> Iterator[Port]:
     waiting, steps = [port], 0
-    while waiting and steps < _MOST_SCALE_NODES:
+    while waiting and steps < _MAX_SCALE_NODES:
         steps += 1
         one = waiting.pop()
         if graph.op(one) in _NOISE:
@@ -187,7 +187,7 @@ def _small_cone(graph: NodeGraph, port: Port) -> set[str]:
         if name not in found and name in graph.nodes:
             found.add(name)
             waiting.extend(one.node for one in graph.inputs(name))
-        if len(found) > _MOST_SCALE_NODES:
+        if len(found) > _MAX_SCALE_NODES:
             return set()
     return found
 

@@ -8,17 +8,21 @@ from exporter_service.meta_graph.detection.heads import find_heads
 from exporter_service.meta_graph.reading.node_graph import NodeGraph
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
 from exporter_service.meta_graph.reading.variables import trainable_names
-from exporter_service.meta_graph.rewriting.to_inference import DefaultNames, InferenceGraph, operate
+from exporter_service.meta_graph.rewriting.to_inference import (
+    DefaultNames,
+    InferenceGraph,
+    convert_to_inference,
+)
 from service_kit import errors
 
 
-def find_twin(
+def find_evaluation_copy(
     meta: Any, net: InferenceGraph, parameters: MetaGraphParameters
 ) -> InferenceGraph | None:
     """Returns another copy of the net that needs no switching; None if there is none.
 
     It ends in the same op, depends on the same trainable variables, and takes one input of the
-    same type and shape. A net that was not in training mode itself needs no twin.
+    same type and shape. A net that was not in training mode itself needs none.
     """
     switched = net.batch_norms or net.dropouts
     if not parameters.compare_twin or not switched or len(net.cut) > 1 or len(net.outputs) > 1:
@@ -40,19 +44,19 @@ def find_twin(
         )
         names = DefaultNames(net.input_names[0], net.output_names[0])
         try:
-            twin = operate(meta, alone, names)
+            evaluation_copy = convert_to_inference(meta, alone, names)
         except errors.PbserveError:
             # What cannot be converted by itself is no measure for the other.
             continue
         # One that had to be switched itself is another training tower, and no measure.
-        switched_too = twin.batch_norms or twin.dropouts
-        if not switched_too and _takes_the_same(twin, net):
-            return twin
+        switched_too = evaluation_copy.batch_norms or evaluation_copy.dropouts
+        if not switched_too and _takes_the_same(evaluation_copy, net):
+            return evaluation_copy
     return None
 
 
-def _takes_the_same(twin: InferenceGraph, net: InferenceGraph) -> bool:
-    left, right = twin.cut[0], net.cut[0]
+def _takes_the_same(evaluation_copy: InferenceGraph, net: InferenceGraph) -> bool:
+    left, right = evaluation_copy.cut[0], net.cut[0]
     if left.dtype != right.dtype or left.shape is None or right.shape is None:
         return False
     return left.shape[1:] == right.shape[1:] and len(left.shape) == len(right.shape)

@@ -34,7 +34,7 @@ _SUMS = {"AssignAdd": "AddV2", "AssignAddVariableOp": "AddV2",
 _VALUES = frozenset(["Assign", "AssignVariableOp"])
 _READS = frozenset(["Identity", "ReadVariableOp"])
 # A state has a row for each example; this is no place for tables.
-_MOST_ELEMENTS = 100_000_000
+_MAX_ELEMENTS = 100_000_000
 
 
 def begin_anew(
@@ -70,7 +70,7 @@ def initial_value(meta: Any, name: str) -> np.ndarray[Any, Any]:
             "it is initialised with"
         )
     shape = graph_variable(graph, name).shape
-    small = shape is None or int(np.prod(shape)) <= _MOST_ELEMENTS
+    small = shape is None or int(np.prod(shape)) <= _MAX_ELEMENTS
     value = constant_value(graph, port_of(tensor), also=_MAKING) if small else None
     if value is None or (shape is not None and value.shape != shape):
         raise errors.Unconvertible(

@@ -30,7 +30,7 @@ _PREDICATE_FIRST = frozenset(["If", "StatelessIf", "Select", "SelectV2"])
 _RANDOM = UNIFORM | {"RandomStandardNormal", "TruncatedNormal", "StatelessRandomNormal"}
 _MODE = re.compile(r"train|phase|test|infer|eval|valid|predict|determin|mode")
 # Each is tried with both of its values; nets have one or two.
-_MOST_FLAGS = 16
+_MAX_FLAGS = 16
 
 
 def bind_phases(
@@ -43,7 +43,7 @@ def bind_phases(
     forward = needed(graph, outputs, set(cut))
     bound: dict[str, str] = {}
     inputs = {port.node for port in cut}
-    for name in _flags(graph, forward - inputs)[:_MOST_FLAGS]:
+    for name in _flags(graph, forward - inputs)[:_MAX_FLAGS]:
         off, on = (_training_marks(graph, name, value, outputs, cut) for value in (0, 1))
         if off == on:
             continue

@@ -36,7 +36,7 @@ from exporter_service.meta_graph.rewriting.pruning import needed, pruned
 from exporter_service.meta_graph.rewriting.settling import refuse_state, settle
 from service_kit import errors
 
-_MOST_ROUNDS = 64
+_MAX_ROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,9 @@ class DefaultNames:
     output: str = ""
 
 
-def operate(meta: Any, parameters: MetaGraphParameters, names: DefaultNames) -> InferenceGraph:
+def convert_to_inference(
+    meta: Any, parameters: MetaGraphParameters, names: DefaultNames
+) -> InferenceGraph:
     """Returns the inference graph of a training graph.
 
     Args:
@@ -190,7 +192,7 @@ def _named(graph: NodeGraph, texts: Sequence[str], what: str) -> tuple[list[str]
 def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[str, str]:
     """Binds flags, inlines calls and folds conditions until nothing changes any more."""
     bound: dict[str, str] = {}
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         changed = inline_calls(graph, graph.ancestors(outputs, stop=cut.__contains__))
         # With the pivots: a branch of constants depends on its condition by control alone.
         folded = fold_conditions(graph, needed(graph, outputs, cut))

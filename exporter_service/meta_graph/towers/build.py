@@ -15,12 +15,16 @@ from exporter_service.graphs.towers import INPUT, inside, tensor_spec
 from exporter_service.meta_graph.detection.feeds import Feed
 from exporter_service.meta_graph.reading.meta_file import malformed_named, read_meta
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters, parse_parameters
-from exporter_service.meta_graph.rewriting.evaluation_copy import find_twin
-from exporter_service.meta_graph.rewriting.to_inference import DefaultNames, InferenceGraph, operate
+from exporter_service.meta_graph.rewriting.evaluation_copy import find_evaluation_copy
+from exporter_service.meta_graph.rewriting.to_inference import (
+    DefaultNames,
+    InferenceGraph,
+    convert_to_inference,
+)
 from exporter_service.meta_graph.towers.replication import import_tower, import_variables
 from exporter_service.meta_graph.towers.restoring import followers, plan_variables
 from exporter_service.meta_graph.towers.shapes import input_shape
-from exporter_service.specs.conversion import ConversionOrder
+from exporter_service.specs.conversion import ConversionSpec
 from exporter_service.specs.names import META_GRAPH
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
@@ -36,13 +40,13 @@ from service_kit.artifacts.manifest import (
 
 
 def meta_graph_towers(
-    order: ConversionOrder, tensors: Mapping[str, StoredTensor], report: Report
+    conversion_spec: ConversionSpec, tensors: Mapping[str, StoredTensor], report: Report
 ) -> TowerGraph:
     """Switches the graph in the checkpoint's `.meta` to inference and builds its towers.
 
     Args:
-        order: what to build.
-        tensors: the checkpoint's tensors, by the names that the order's key map gives them.
+        conversion_spec: what to build.
+        tensors: the checkpoint's tensors, by the names that the spec's key map gives them.
         report: is told when building begins.
 
     Raises:
@@ -51,38 +55,49 @@ def meta_graph_towers(
         CheckpointMismatch: the checkpoint lacks variables that the outputs need.
         MovingAverageMissing: required averages are absent.
     """
-    parameters = parse_parameters(order.architecture.parameters)
-    meta = read_meta(order.checkpoint, tensors)
-    report(Progress(Step.BUILD, f"{len(meta.graph_def.node)} nodes, {order.towers.cards} card(s)"))
-    preprocessing = order.preprocessing or Preprocessing()
-    names = DefaultNames(order.towers.input_name or INPUT, order.towers.output_name)
+    parameters = parse_parameters(conversion_spec.architecture.parameters)
+    meta = read_meta(conversion_spec.checkpoint, tensors)
+    report(
+        Progress(
+            Step.BUILD, f"{len(meta.graph_def.node)} nodes, {conversion_spec.towers.cards} card(s)"
+        )
+    )
+    preprocessing = conversion_spec.preprocessing or Preprocessing()
+    names = DefaultNames(
+        conversion_spec.towers.input_name or INPUT, conversion_spec.towers.output_name
+    )
     with malformed_named():
-        net = operate(meta, parameters, names)
-        built = _towers(net, meta, tensors, order, parameters, preprocessing)
-        twin = find_twin(meta, net, parameters)
-    if twin is None:
+        net = convert_to_inference(meta, parameters, names)
+        built = _towers(net, meta, tensors, conversion_spec, parameters, preprocessing)
+        evaluation_copy = find_evaluation_copy(meta, net, parameters)
+    if evaluation_copy is None:
         return built
-    single = replace(order, towers=replace(order.towers, cards=1, image_size=None, input_dtype=""))
-    other = _towers(twin, meta, tensors, single, parameters, preprocessing)
-    surgery = built.surgery and replace(built.surgery, twin=twin.outputs[0].tensor_name)
-    return replace(built, twin=other, surgery=surgery)
+    single = replace(
+        conversion_spec,
+        towers=replace(conversion_spec.towers, cards=1, image_size=None, input_dtype=""),
+    )
+    other = _towers(evaluation_copy, meta, tensors, single, parameters, preprocessing)
+    meta_graph = built.meta_graph and replace(
+        built.meta_graph, twin=evaluation_copy.outputs[0].tensor_name
+    )
+    return replace(built, evaluation_copy=other, meta_graph=meta_graph)
 
 
 def _towers(
     net: InferenceGraph,
     meta: Any,
     tensors: Mapping[str, StoredTensor],
-    order: ConversionOrder,
+    conversion_spec: ConversionSpec,
     parameters: MetaGraphParameters,
     preprocessing: Preprocessing,
 ) -> TowerGraph:
-    restoring = plan_variables(net, meta, tensors, order)
+    restoring = plan_variables(net, meta, tensors, conversion_spec)
     graph = tf.Graph()
     with graph.as_default():
         import_variables(net, restoring.shapes)
         towers = tuple(
-            _tower(net, order, parameters, preprocessing, index)
-            for index in range(order.towers.cards)
+            _tower(net, conversion_spec, parameters, preprocessing, index)
+            for index in range(conversion_spec.towers.cards)
         )
     return TowerGraph(
         graph=graph,
@@ -93,7 +108,7 @@ def _towers(
         pixels=False,
         part=restoring.part_of,
         statistics=net.statistics,
-        surgery=MetaGraphReport(
+        meta_graph=MetaGraphReport(
             inputs=tuple(
                 CutInput(name, feed.port.tensor_name, feed.kind, feed.upstream)
                 for name, feed in zip(net.input_names, net.cut, strict=True)
@@ -111,22 +126,24 @@ def _towers(
 
 def _tower(
     net: InferenceGraph,
-    order: ConversionOrder,
+    conversion_spec: ConversionSpec,
     parameters: MetaGraphParameters,
     preprocessing: Preprocessing,
     index: int,
 ) -> Tower:
-    options = order.towers
+    options = conversion_spec.towers
     scope, device = options.scope(index), options.device(index)
     fed, inputs = {}, []
     with inside(scope, device):
         for name, feed in zip(net.input_names, net.cut, strict=True):
-            placeholder, value = _placeholder(name, feed, net, order, parameters, preprocessing)
+            placeholder, value = _placeholder(
+                name, feed, net, conversion_spec, parameters, preprocessing
+            )
             fed[str(feed.port)] = value
             inputs.append(tensor_spec(name, placeholder))
         tensors = import_tower(net, fed, scope=scope, first=index == 0)
         outputs = [
-            _output(name, tensor, whole=order.unbatched)
+            _output(name, tensor, whole=conversion_spec.unbatched)
             for name, tensor in zip(net.output_names, tensors, strict=True)
         ]
     return Tower(index, scope, device, tuple(inputs), tuple(outputs))
@@ -136,7 +153,7 @@ def _placeholder(
     name: str,
     feed: Feed,
     net: InferenceGraph,
-    order: ConversionOrder,
+    conversion_spec: ConversionSpec,
     parameters: MetaGraphParameters,
     preprocessing: Preprocessing,
 ) -> tuple[Any, Any]:
@@ -146,10 +163,12 @@ def _placeholder(
             f"{feed.port.tensor_name} is of an op that this TensorFlow does not have "
             f"({feed.kind}): choose a tensor behind it as input"
         )
-    shape = input_shape(name, feed, parameters.shapes, order.towers)
+    shape = input_shape(name, feed, parameters.shapes, conversion_spec.towers)
     dtype = tf.as_dtype(feed.dtype)
     placeholder = tf.placeholder(
-        tf.as_dtype(order.towers.input_dtype) if order.towers.input_dtype else dtype,
+        tf.as_dtype(conversion_spec.towers.input_dtype)
+        if conversion_spec.towers.input_dtype
+        else dtype,
         [None if size < 0 else size for size in shape],
         name=name,
     )

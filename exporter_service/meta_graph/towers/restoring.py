@@ -32,7 +32,7 @@ from exporter_service.meta_graph.reading.variables import (
     trainable_names,
 )
 from exporter_service.meta_graph.rewriting.to_inference import InferenceGraph
-from exporter_service.specs.conversion import ConversionOrder
+from exporter_service.specs.conversion import ConversionSpec
 
 _OUTPUT = ":0"
 
@@ -58,7 +58,7 @@ class Restoring:
 
 
 def plan_variables(
-    net: InferenceGraph, meta: Any, tensors: Mapping[str, StoredTensor], order: ConversionOrder
+    net: InferenceGraph, meta: Any, tensors: Mapping[str, StoredTensor], spec: ConversionSpec
 ) -> Restoring:
     """Chooses a key for every variable that the outputs need.
 
@@ -85,9 +85,9 @@ def plan_variables(
         )
         for name, variable in variables.items()
     }
-    plan = plan_keys(keys, tensors.keys(), order.moving_average)
+    plan = plan_keys(keys, tensors.keys(), spec.moving_average)
     parts = {name: one for name, one in saved.items() if one.part}
-    _check(variables, plan, tensors, parts, order)
+    _check(variables, plan, tensors, parts, spec)
     return Restoring(
         plan=plan,
         shapes={
@@ -168,7 +168,7 @@ def _check(
     plan: RestorePlan,
     tensors: Mapping[str, StoredTensor],
     parts: Mapping[str, SavedAs],
-    order: ConversionOrder,
+    spec: ConversionSpec,
 ) -> None:
     missing, misshapen = [], []
     for name, variable in variables.items():
@@ -183,11 +183,11 @@ def _check(
             misshapen.append(f"{key} holds {found.dtype}, needs {dtype_name(variable.dtype)}")
     if missing or misshapen:
         raise mismatch(
-            f"{order.checkpoint.prefix.name} lacks what its graph needs: missing "
+            f"{spec.checkpoint.prefix.name} lacks what its graph needs: missing "
             f"{counted(missing)}; misshapen {counted(misshapen)}",
             {name: one.shape for name, one in variables.items() if one.shape is not None},
             tensors,
-            order.key_map,
+            spec.key_map,
         )
 
 

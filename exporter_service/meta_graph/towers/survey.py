@@ -22,7 +22,7 @@ from exporter_service.meta_graph.reading.variables import trainable_names
 from exporter_service.meta_graph.rewriting.batch_norm import training_forward
 from exporter_service.meta_graph.rewriting.dropout import remove_dropouts
 
-_MOST_OUTPUTS = 20
+_MAX_OUTPUTS = 20
 # As trainers name copies of the net: `tower_0`, `clone_1`, `Card_0`, `replica_1`.
 _TOWER = re.compile(r"((?:.*/)?(?:tower|clone|card|replica|gpu)_?\d+)/", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ def survey(meta: Any) -> MetaGraphContents:
         inputs=_inputs(graph, forward),
         outputs=tuple(
             OutputContents(head.port.tensor_name, head.kind, head.trains)
-            for head in heads[:_MOST_OUTPUTS]
+            for head in heads[:_MAX_OUTPUTS]
         ),
         batch_norms=_batch_norms(graph),
         towers=tuple(_towers(graph)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from inference_service.cli.bench.caller import Caller
 from inference_service.cli.bench.requests import Request
-from inference_service.cli.bench.schedule import MOST_OUTSTANDING, ClosedLoop, OpenLoop, Schedule
+from inference_service.cli.bench.schedule import MAX_OUTSTANDING, ClosedLoop, OpenLoop, Schedule
 from inference_service.cli.bench.tally import Span, Tally
 from inference_service.cli.named_images import size_of
 from inference_service.client import InferenceClient
@@ -20,9 +20,9 @@ from service_kit import errors
 UNANSWERED = "UNANSWERED"
 # Of requests under way, all streams together: an open loop must not fill the memory when the
 # server answers nothing.
-_MOST_BYTES = 512 * 2**20
+_MAX_BYTES = 512 * 2**20
 # Threads that call, all streams together.
-_MOST_CALLERS = 512
+_MAX_CALLERS = 512
 # Between two tries to open a stream.
 _REOPEN_SECONDS = 0.2
 # What a tick that came early leaves of the time is none of its own.
@@ -58,10 +58,10 @@ class LoadPlan:
     timeout: float | None = None
 
     @property
-    def most_outstanding(self) -> int:
+    def max_outstanding(self) -> int:
         """Requests under way in a stream when the server answers none."""
-        room = _MOST_BYTES // max(1, self.streams * _request_bytes(self.requests[0]))
-        return min(MOST_OUTSTANDING, max(1, room))
+        room = _MAX_BYTES // max(1, self.streams * _request_bytes(self.requests[0]))
+        return min(MAX_OUTSTANDING, max(1, room))
 
     @property
     def callers(self) -> int:
@@ -70,7 +70,7 @@ class LoadPlan:
             return self.window
         # As many calls as there can be under way until their deadlines.
         needed = math.ceil(self.rate / self.streams * (self.timeout or 0.0)) + 1
-        return max(1, min(needed, self.most_outstanding, _MOST_CALLERS // self.streams))
+        return max(1, min(needed, self.max_outstanding, _MAX_CALLERS // self.streams))
 
 
 class Load:
@@ -132,7 +132,7 @@ class Load:
         # Streams take turns.
         first = self.began + between * number / plan.streams
         return OpenLoop(
-            first, self.span.ends, between, plan.most_outstanding, self._stopped, self._clock
+            first, self.span.ends, between, plan.max_outstanding, self._stopped, self._clock
         )
 
     def ticks(self, seconds: float) -> Iterator[tuple[float, float]]:
@@ -216,7 +216,7 @@ class _Stream:
     def _stream(self) -> None:
         plan = self._plan
         answers = self._client.stream(
-            plan.model, self._groups(self._call), window=MOST_OUTSTANDING + 1, **plan.options
+            plan.model, self._groups(self._call), window=MAX_OUTSTANDING + 1, **plan.options
         )
         for answer in answers:
             now = self._clock()

@@ -15,8 +15,8 @@ from service_kit.artifacts.manifest import TensorSpec
 # Images by the name of the model's input.
 Request = dict[str, Content]
 # Different requests are enough of these that no cache on the way answers for the model.
-_MOST_REQUESTS = 64
-_MOST_BYTES = 128 * 2**20
+_MAX_REQUESTS = 64
+_MAX_BYTES = 128 * 2**20
 _SEED = 0
 
 
@@ -39,7 +39,7 @@ def random_requests(spec: TensorSpec, batch: int, size: tuple[int, int] | None) 
     random = np.random.default_rng(_SEED)
     return [
         {spec.name: _values(random, shape, dtype)}
-        for _ in range(max(1, min(_MOST_REQUESTS, _MOST_BYTES // each)))
+        for _ in range(max(1, min(_MAX_REQUESTS, _MAX_BYTES // each)))
     ]
 
 
@@ -58,11 +58,11 @@ def image_requests(images: NamedImages, name: str, batch: int) -> list[Request]:
     for index in images:
         content = _read(images, index)
         size += size_of(content)
-        if contents and size > _MOST_BYTES:
+        if contents and size > _MAX_BYTES:
             break
         contents.append(content)
     # As few requests as have every image once, in a whole number of rounds where that is possible.
-    count = min(_MOST_REQUESTS, len(contents))
+    count = min(_MAX_REQUESTS, len(contents))
     return [
         {name: _joined([contents[(first * batch + n) % len(contents)] for n in range(batch)])}
         for first in range(count)

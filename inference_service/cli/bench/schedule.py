@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 # In one stream.
-MOST_OUTSTANDING = 1000
+MAX_OUTSTANDING = 1000
 
 Clock = Callable[[], float]
 
@@ -82,17 +82,17 @@ class OpenLoop:
         begins: float,
         ends: float,
         seconds_between: float,
-        most_outstanding: int,
+        max_outstanding: int,
         stopped: threading.Event,
         clock: Clock = time.perf_counter,
     ) -> None:
         """Makes requests due from `begins` until `ends`, or until it is stopped.
 
-        With `most_outstanding` under way, the next one goes late.
+        With `max_outstanding` under way, the next one goes late.
         """
         self._begins, self._ends, self._between = begins, ends, seconds_between
         self._clock, self._stopped = clock, stopped
-        self._places = _Places(most_outstanding, ends, stopped, clock)
+        self._places = _Places(max_outstanding, ends, stopped, clock)
         self._lock = threading.Lock()
         self._count = 0
         self._not_sent: deque[float] = deque()

@@ -10,7 +10,7 @@ from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
 from inference_service.images.decoding import Fit
 from inference_service.models.status import ModelStatus, VersionStatus
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.wire.scored_class import ScoredClass
 from inference_service.wire.tensor_codec import decode_elements, decode_tensor, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
@@ -28,14 +28,14 @@ _FIT_OF = {
     pb.IMAGE_FIT_STRETCH: Fit.STRETCH,
     pb.IMAGE_FIT_CROP: Fit.CROP,
 }
-_MOST_TOP = 1000
+_MAX_TOP = 1000
 # What becomes a message in a millisecond or two: measured, 0.9 microseconds a class, 2 ms for 4 MB.
 _QUICK_CLASSES = 1000
 _QUICK_BYTES = 4 * 2**20
 
 
-def question(message: pb.PredictRequest) -> Question:
-    """Returns the question in a request.
+def inference_request(message: pb.PredictRequest) -> InferenceRequest:
+    """Returns the inference request in a message.
 
     Raises:
         InvalidRequest: a field is out of range.
@@ -45,15 +45,15 @@ def question(message: pb.PredictRequest) -> Question:
         raise errors.InvalidRequest("model is empty: name the model, ListModels has them all")
     if message.version < 0:
         raise errors.InvalidRequest(f"version is {message.version}: versions begin at 1")
-    if not 0 <= message.top <= _MOST_TOP:
-        raise errors.InvalidRequest(f"top is {message.top}: 0 to {_MOST_TOP} classes are possible")
+    if not 0 <= message.top <= _MAX_TOP:
+        raise errors.InvalidRequest(f"top is {message.top}: 0 to {_MAX_TOP} classes are possible")
     priority, fit = _PRIORITY_OF.get(message.priority), _FIT_OF.get(message.image_fit)
     if priority is None:
         raise errors.InvalidRequest(f"priority is {message.priority}: there is no such class")
     if fit is None:
         raise errors.InvalidRequest(f"image_fit is {message.image_fit}: there is no such way")
     encoded = {n for n, tensor in message.inputs.items() if tensor.dtype == pb.DATA_TYPE_BYTES}
-    return Question(
+    return InferenceRequest(
         model=message.model,
         version=message.version,
         label=message.label,
@@ -85,14 +85,14 @@ def model_and_version(
     return checked_model_name(message.model), message.version
 
 
-def is_slow_answer(answer: Answer) -> bool:
+def is_slow_answer(answer: InferenceResult) -> bool:
     """Whether `answer_message` takes so long that nobody should wait for it on an event loop."""
     if sum(array.nbytes for array in answer.outputs.values()) > _QUICK_BYTES:
         return True
     return bool(answer.top) and len(answer.top) * len(answer.top[0]) > _QUICK_CLASSES
 
 
-def answer_message(answer: Answer) -> pb.PredictResponse:
+def answer_message(answer: InferenceResult) -> pb.PredictResponse:
     """Returns the response for an answer."""
     return pb.PredictResponse(
         request_id=answer.request_id,
@@ -148,22 +148,22 @@ def version_message(status: VersionStatus) -> pb.VersionStatus:
 
 
 def _card_message(card: Card) -> pb.CardStatus:
-    lane, counts = card.lane, card.counts
+    card_spec, counts = card.spec, card.counts
     return pb.CardStatus(
         index=card.index,
-        device=lane.tower.device,
-        inputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in lane.tower.inputs],
-        outputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in lane.tower.outputs],
+        device=card_spec.tower.device,
+        inputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in card_spec.tower.inputs],
+        outputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in card_spec.tower.outputs],
         outstanding_images=card.outstanding,
         outstanding_bytes=card.outstanding_bytes,
         answered_images=counts.answered_images,
         max_batch_size=card.limits.batch,
-        runs_on=str(lane.placement.device),
-        shares_device_with=lane.placement.shares_with,
-        tower=lane.placement.tower,
+        runs_on=str(card_spec.placement.device),
+        shares_device_with=card_spec.placement.shares_with,
+        tower=card_spec.placement.tower,
         timings=[
             pb.BatchTiming(batch_size=timing.batch_size, time=_duration(timing.seconds))
-            for timing in lane.timings
+            for timing in card_spec.timings
         ],
         healthy=card.healthy,
         last_error=card.last_error,

@@ -32,7 +32,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         """Answers one request."""
         answer = await self._core.predictor.answer(
-            codec.question(request), context.time_remaining()
+            codec.inference_request(request), context.time_remaining()
         )
         if codec.is_slow_answer(answer):
             return await asyncio.to_thread(codec.answer_message, answer)

@@ -1,4 +1,4 @@
-"""`ModelInferRequest` -> question, answer -> `ModelInferResponse`."""
+"""`ModelInferRequest` -> inference request, result -> `ModelInferResponse`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import service_pb2 as pb
 
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.protocols.open_inference.byte_elements import joined_elements
 from inference_service.protocols.open_inference.classification import class_texts
 from inference_service.protocols.open_inference.datatypes import BYTES, datatype_of
@@ -34,9 +34,9 @@ _QUICK_ELEMENTS = 10_000
 _QUICK_BYTES = 4 * 2**20
 # Inputs, outputs and parameters of one request: a message of 64 MB has room for 30 million empty
 # ones, which would hold up the event loop for a minute.
-_MOST_PARTS = 1000
+_MAX_PARTS = 1000
 # Of one image; what a model has more of takes its time anyway.
-_MOST_RANKED = 1000
+_MAX_RANKED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Inference:
         places = [*(one.raw for one in self.inputs), *(one.place for one in self.outputs)]
         shared = sum(place.byte_size for place in places if isinstance(place, Place))
         images = max((one.message.shape[0] for one in self.inputs if one.message.shape), default=0)
-        classes = sum(min(output.classes, _MOST_RANKED) for output in self.outputs)
+        classes = sum(min(output.classes, _MAX_RANKED) for output in self.outputs)
         slow = images * (classes + any(one.message.datatype == BYTES for one in self.inputs))
         typed = sum(typed_size(one.message.contents) for one in self.inputs)
         return shared <= _QUICK_BYTES and slow + typed <= _QUICK_ELEMENTS
@@ -73,9 +73,9 @@ def inference(message: pb.ModelInferRequest, memory: SharedMemory | None) -> Inf
         ("outputs", message.outputs),
         ("parameters", message.parameters),
     ):
-        if len(parts) > _MOST_PARTS:
+        if len(parts) > _MAX_PARTS:
             raise errors.InvalidRequest(
-                f"there are {len(parts)} {what}; {_MOST_PARTS} are possible in a request"
+                f"there are {len(parts)} {what}; {_MAX_PARTS} are possible in a request"
             )
     return Inference(
         message=message,
@@ -85,8 +85,8 @@ def inference(message: pb.ModelInferRequest, memory: SharedMemory | None) -> Inf
     )
 
 
-def question(request: Inference) -> Question:
-    """Returns the question in a request. May block; see `Inference.is_quick`.
+def inference_request(request: Inference) -> InferenceRequest:
+    """Returns the inference request in a message. May block; see `Inference.is_quick`.
 
     Raises:
         InvalidRequest: the version is none, or an input comes twice.
@@ -110,7 +110,7 @@ def question(request: Inference) -> Question:
             f"the model_version is label {label}, and parameter label is {parameters.label}: give "
             "one"
         )
-    return Question(
+    return InferenceRequest(
         model=message.model_name,
         version=version,
         label=label or parameters.label,
@@ -124,8 +124,10 @@ def question(request: Inference) -> Question:
     )
 
 
-def encode_answer(request: Inference, answer: Answer, response: pb.ModelInferResponse) -> None:
-    """Fills a response, raw outputs always; writes shared memory. May block like `question`.
+def encode_answer(
+    request: Inference, answer: InferenceResult, response: pb.ModelInferResponse
+) -> None:
+    """Fills a response, raw outputs always; writes shared memory. May block, as decoding may.
 
     Raises:
         Unsupported: the protocol has no type for an output.
@@ -148,7 +150,7 @@ def encode_answer(request: Inference, answer: Answer, response: pb.ModelInferRes
 
 
 def _encode_output(
-    wanted: RequestedOutput, answer: Answer, response: pb.ModelInferResponse
+    wanted: RequestedOutput, answer: InferenceResult, response: pb.ModelInferResponse
 ) -> None:
     array = answer.outputs[wanted.name]
     output = response.outputs.add(name=wanted.name, datatype=datatype_of(array.dtype))

@@ -35,7 +35,7 @@ def served_versions(status: ModelStatus) -> list[int]:
 
 def metadata_message(servable: Servable, versions: Sequence[int]) -> pb.ModelMetadataResponse:
     """Returns the metadata of a version; shapes begin with -1, for any number of images."""
-    tower = servable.cards[0].lane.tower
+    tower = servable.cards[0].spec.tower
     return pb.ModelMetadataResponse(
         name=servable.model,
         versions=[str(version) for version in versions],
@@ -68,16 +68,16 @@ def config_message(
         versions: of the model that are served.
         labels: of the model's versions.
     """
-    lane = servable.cards[0].lane
-    batch = max(card.limits.batch for card in servable.cards) if lane.packs else 0
+    card_spec = servable.cards[0].spec
+    batch = max(card.limits.batch for card in servable.cards) if card_spec.packs else 0
     config = config_pb.ModelConfig(
         name=servable.model,
         platform=PLATFORM,
         backend="tensorflow",
         default_model_filename=servable.manifest.graph.file_name,
         max_batch_size=batch,
-        input=[_input(spec, batched=batch > 0) for spec in lane.tower.inputs],
-        output=[_output(spec, batched=batch > 0) for spec in lane.tower.outputs],
+        input=[_input(spec, batched=batch > 0) for spec in card_spec.tower.inputs],
+        output=[_output(spec, batched=batch > 0) for spec in card_spec.tower.outputs],
         instance_group=[_instance_group(card) for card in servable.cards],
     )
     config.version_policy.specific.versions.extend(versions)
@@ -113,7 +113,7 @@ def _dims(spec: TensorSpec, *, batched: bool) -> list[int]:
 
 
 def _instance_group(card: Card) -> config_pb.ModelInstanceGroup:
-    device = card.lane.placement.device
+    device = card.spec.placement.device
     gpu = device.kind == "gpu"
     group = config_pb.ModelInstanceGroup
     return group(
@@ -141,7 +141,7 @@ def _facts(servable: Servable, labels: dict[str, int]) -> dict[str, str]:
     limits = servable.cards[0].limits
     facts = {
         "graph_sha256": servable.manifest.graph.sha256,
-        "devices": ",".join(str(card.lane.placement.device) for card in servable.cards),
+        "devices": ",".join(str(card.spec.placement.device) for card in servable.cards),
         "queue_images": str(limits.queue_images),
         "queue_bytes": str(limits.queue_bytes),
     }

@@ -6,7 +6,7 @@ from service_kit import errors
 from service_kit.artifacts.model_name import is_model_name
 
 # Of a signed 64-bit number.
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 
 
 def version_or_label(text: str) -> tuple[int, str]:
@@ -18,9 +18,9 @@ def version_or_label(text: str) -> tuple[int, str]:
     if not text:
         return 0, ""
     if text.isascii() and text.isdigit():
-        if len(text) > _MOST_DIGITS or int(text) == 0:
+        if len(text) > _MAX_DIGITS or int(text) == 0:
             raise errors.InvalidRequest(
-                f"version {text[:100]!r}: versions begin at 1 and have up to {_MOST_DIGITS} digits"
+                f"version {text[:100]!r}: versions begin at 1 and have up to {_MAX_DIGITS} digits"
             )
         return int(text), ""
     if is_model_name(text):

@@ -135,9 +135,13 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         request = infer_codec.inference(message, self._memory)
         left, seconds = context.time_remaining(), request.parameters.seconds
         timed = seconds is not None and (left is None or seconds < left)
-        question = await self._run(request.is_quick, lambda: infer_codec.question(request))
+        inference_request = await self._run(
+            request.is_quick, lambda: infer_codec.inference_request(request)
+        )
         with triton_errors(timed=timed):
-            answer = await self._core.predictor.answer(question, seconds if timed else left)
+            answer = await self._core.predictor.answer(
+                inference_request, seconds if timed else left
+            )
         await self._run(
             request.is_quick, lambda: infer_codec.encode_answer(request, answer, response)
         )

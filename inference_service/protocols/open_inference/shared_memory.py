@@ -107,19 +107,19 @@ class SharedMemory:
         self,
         folder: Path = FOLDER,
         *,
-        most_regions: int = 256,
-        most_bytes: int = 256 * 2**20,
+        max_regions: int = 256,
+        max_bytes: int = 256 * 2**20,
     ) -> None:
         """Begins empty.
 
         Args:
             folder: that of the memory; no key leads out of it.
-            most_regions: that may be registered; each keeps a file open.
-            most_bytes: of one input, which is copied when its request comes.
+            max_regions: that may be registered; each keeps a file open.
+            max_bytes: of one input, which is copied when its request comes.
         """
         self._folder = folder
-        self._most_regions = most_regions
-        self._most_bytes = most_bytes
+        self._max_regions = max_regions
+        self._max_bytes = max_bytes
         self._regions: dict[str, Region] = {}
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
@@ -144,9 +144,9 @@ class SharedMemory:
             raise errors.RegionTaken(
                 f"shared memory region {name!r} is registered already: unregister it first"
             )
-        if len(self._regions) >= self._most_regions:
+        if len(self._regions) >= self._max_regions:
             raise errors.TooManyRegions(
-                f"{self._most_regions} shared memory regions are registered, and no more are "
+                f"{self._max_regions} shared memory regions are registered, and no more are "
                 "possible: unregister some"
             )
         memory = self._opened(_file_name(key))
@@ -189,10 +189,10 @@ class SharedMemory:
                 f"bytes {offset} to {offset + byte_size} are not within shared memory region "
                 f"{name!r}: it has {region.byte_size}"
             )
-        if byte_size > self._most_bytes:
+        if byte_size > self._max_bytes:
             raise errors.InvalidRequest(
                 f"{byte_size} bytes of shared memory region {name!r} are too many for one tensor: "
-                f"{self._most_bytes} are possible"
+                f"{self._max_bytes} are possible"
             )
         return Place(region, offset, byte_size)
 

@@ -16,7 +16,7 @@ from inference_service.wire.raw_tensor import Array, element_count, raw_array
 from service_kit import errors
 
 _REGION, _SIZE, _OFFSET = "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"
-_MOST_CLASSES = 2**31 - 1
+_MAX_CLASSES = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def requested_outputs(
     for output in message.outputs:
         where = f"output {output.name!r}"
         parameters = Parameters(output.parameters, where)
-        classes = parameters.integer("classification", most=_MOST_CLASSES) or 0
+        classes = parameters.integer("classification", most=_MAX_CLASSES) or 0
         place = _place(output.parameters, where, memory)
         if classes and place:
             raise errors.InvalidRequest(

@@ -1,4 +1,4 @@
-"""PredictRequest -> question, answer -> PredictResponse."""
+"""PredictRequest -> inference request, result -> PredictResponse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 
 from tensorflow_serving.apis import predict_pb2
 
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.protocols.tensorflow_serving import tensor_codec
 from inference_service.protocols.tensorflow_serving.model_spec import Asked
 from inference_service.protocols.tensorflow_serving.signatures import Signature
@@ -15,7 +15,7 @@ from inference_service.wire.raw_tensor import Array
 from service_kit import errors
 
 # A caller may have sent a million, which takes a second to sort.
-_MOST_NAMES = 100
+_MAX_NAMES = 100
 
 
 def check_names(request: predict_pb2.PredictRequest, signature: Signature) -> None:
@@ -25,7 +25,7 @@ def check_names(request: predict_pb2.PredictRequest, signature: Signature) -> No
         InvalidRequest: an input is missing or unknown, an output is unknown or there twice.
     """
     known = {*signature.inputs}
-    sent = {*islice(request.inputs, len(known) + _MOST_NAMES)}
+    sent = {*islice(request.inputs, len(known) + _MAX_NAMES)}
     if len(request.inputs) != len(known):
         missing = {name for name in known if name not in request.inputs}
         raise errors.InvalidRequest(
@@ -59,17 +59,19 @@ def _set(names: Collection[str]) -> str:
 
 
 def is_slow(request: predict_pb2.PredictRequest) -> bool:
-    """Whether `question` takes too long for an event loop."""
+    """Whether `inference_request` takes too long for an event loop."""
     return any(tensor_codec.is_slow(tensor) for tensor in request.inputs.values())
 
 
-def is_slow_answer(answer: Answer) -> bool:
+def is_slow_answer(answer: InferenceResult) -> bool:
     """Whether `response` takes too long for an event loop."""
     return any(tensor_codec.is_slow_array(array) for array in answer.outputs.values())
 
 
-def question(request: predict_pb2.PredictRequest, target: Asked, signature: Signature) -> Question:
-    """Returns the question in a request whose names are checked.
+def inference_request(
+    request: predict_pb2.PredictRequest, target: Asked, signature: Signature
+) -> InferenceRequest:
+    """Returns the inference request in a message whose names are checked.
 
     Raises:
         InvalidTensor: a tensor cannot be parsed.
@@ -84,7 +86,7 @@ def question(request: predict_pb2.PredictRequest, target: Asked, signature: Sign
                 inputs[name] = tensor_codec.decode_tensor(name, tensor)
         except errors.InvalidTensor as error:
             raise errors.InvalidTensor(f"tensor parsing error: {name}. {error.message}") from error
-    return Question(
+    return InferenceRequest(
         model=target.model,
         version=target.version,
         label=target.label,
@@ -95,7 +97,7 @@ def question(request: predict_pb2.PredictRequest, target: Asked, signature: Sign
     )
 
 
-def response(answer: Answer, signature: str) -> predict_pb2.PredictResponse:
+def response(answer: InferenceResult, signature: str) -> predict_pb2.PredictResponse:
     """Returns the response for an answer; `signature` is the name that was resolved."""
     message = predict_pb2.PredictResponse()
     message.model_spec.name = answer.model

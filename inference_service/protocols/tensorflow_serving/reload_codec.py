@@ -12,9 +12,9 @@ from service_kit.artifacts.model_name import checked_label, checked_model_name
 
 _PLATFORM = "tensorflow"
 # More would keep the event loop from its work; labels and versions are those of one model.
-_MOST_MODELS = 10_000
-_MOST_LABELS = 1000
-_MOST_VERSIONS = 10_000
+_MAX_MODELS = 10_000
+_MAX_LABELS = 1000
+_MAX_VERSIONS = 10_000
 
 
 def model_list(request: model_management_pb2.ReloadConfigRequest) -> dict[str, ListedModel]:
@@ -30,9 +30,9 @@ def model_list(request: model_management_pb2.ReloadConfigRequest) -> dict[str, L
             "ModelConfigList is currently supported"
         )
     entries = config.model_config_list.config
-    if len(entries) > _MOST_MODELS:
+    if len(entries) > _MAX_MODELS:
         raise errors.InvalidRequest(
-            f"the list has {len(entries)} models; {_MOST_MODELS} are possible"
+            f"the list has {len(entries)} models; {_MAX_MODELS} are possible"
         )
     found: dict[str, ListedModel] = {}
     for entry in entries:
@@ -56,10 +56,9 @@ def _listed(entry: config_pb2.ModelConfig) -> ListedModel:
             f"model {entry.name} has a logging_config, and this server logs no requests: leave it "
             "away"
         )
-    if len(entry.version_labels) > _MOST_LABELS:
+    if len(entry.version_labels) > _MAX_LABELS:
         raise errors.InvalidRequest(
-            f"model {entry.name} has {len(entry.version_labels)} labels; {_MOST_LABELS} are "
-            "possible"
+            f"model {entry.name} has {len(entry.version_labels)} labels; {_MAX_LABELS} are possible"
         )
     for label, version in entry.version_labels.items():
         checked_label(label)
@@ -97,10 +96,10 @@ def _keep(entry: config_pb2.ModelConfig) -> Keep:
                 f"the specific policy of model {entry.name} has no versions: name some, or leave "
                 "the model away"
             )
-        if len(policy.specific.versions) > _MOST_VERSIONS:
+        if len(policy.specific.versions) > _MAX_VERSIONS:
             raise errors.InvalidRequest(
                 f"the specific policy of model {entry.name} has {len(policy.specific.versions)} "
-                f"versions; {_MOST_VERSIONS} are possible: ask for all"
+                f"versions; {_MAX_VERSIONS} are possible: ask for all"
             )
         for version in policy.specific.versions:
             _check_version(version, f"the specific policy of model {entry.name}")

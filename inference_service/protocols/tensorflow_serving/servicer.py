@@ -52,11 +52,13 @@ class TensorFlowServingServicer:
             signature = chosen_signature(servable, request.model_spec.signature_name)
         predict_codec.check_names(request, signature)
         if predict_codec.is_slow(request):
-            question = await asyncio.to_thread(predict_codec.question, request, target, signature)
+            inference_request = await asyncio.to_thread(
+                predict_codec.inference_request, request, target, signature
+            )
         else:
-            question = predict_codec.question(request, target, signature)
+            inference_request = predict_codec.inference_request(request, target, signature)
         with target.missing_as_tensorflow_serving(self._core.registry):
-            answer = await self._core.predictor.answer(question, context.time_remaining())
+            answer = await self._core.predictor.answer(inference_request, context.time_remaining())
         if predict_codec.is_slow_answer(answer):
             return await asyncio.to_thread(predict_codec.response, answer, signature.name)
         return predict_codec.response(answer, signature.name)

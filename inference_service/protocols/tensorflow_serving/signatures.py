@@ -39,9 +39,9 @@ class Signature:
 
 def signatures(servable: Servable) -> Iterator[Signature]:
     """Yields all signatures of a servable; the first card's tensors stand for all."""
-    yield Signature(DEFAULT, None, servable.cards[0].lane.tower)
+    yield Signature(DEFAULT, None, servable.cards[0].spec.tower)
     for card in servable.cards:
-        yield Signature(f"{_CARD}{card.index}", card.index, card.lane.tower)
+        yield Signature(f"{_CARD}{card.index}", card.index, card.spec.tower)
 
 
 def chosen_signature(servable: Servable, name: str) -> Signature:

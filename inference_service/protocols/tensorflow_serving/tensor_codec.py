@@ -13,9 +13,9 @@ from inference_service.wire.raw_tensor import Array, element_count, raw_array, r
 from service_kit import errors
 
 # As many as NumPy has had before release 2.
-MOST_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 # Of a tensor whose content is made by repeating its last value: what a message may have.
-_MOST_REPEATED_BYTES = 64 * 2**20
+_MAX_REPEATED_BYTES = 64 * 2**20
 
 
 class _Kind(NamedTuple):
@@ -153,10 +153,10 @@ def _parts(kind: _Kind) -> np.dtype[Any]:
 def _shape(name: str, message: Any) -> list[int]:
     if message.tensor_shape.unknown_rank:
         raise errors.InvalidTensor(f"input {name!r} has a shape of unknown rank: send its sizes")
-    if len(message.tensor_shape.dim) > MOST_DIMENSIONS:
+    if len(message.tensor_shape.dim) > MAX_DIMENSIONS:
         raise errors.InvalidTensor(
             f"input {name!r} has {len(message.tensor_shape.dim)} dimensions in its shape; "
-            f"{MOST_DIMENSIONS} are possible"
+            f"{MAX_DIMENSIONS} are possible"
         )
     return [dimension.size for dimension in message.tensor_shape.dim]
 
@@ -193,10 +193,10 @@ def _check_values(
         raise errors.InvalidTensor(
             f"input {name!r} has {given} values; {type_name} of shape {list(shape)} takes {wanted}"
         )
-    if given < wanted and wanted * size > _MOST_REPEATED_BYTES:
+    if given < wanted and wanted * size > _MAX_REPEATED_BYTES:
         raise errors.InvalidTensor(
             f"input {name!r} has {given} values; {type_name} of shape {list(shape)} takes "
-            f"{wanted}, and no more than {_MOST_REPEATED_BYTES} bytes are made by repeating the "
+            f"{wanted}, and no more than {_MAX_REPEATED_BYTES} bytes are made by repeating the "
             "last one: send all"
         )
 

@@ -118,8 +118,8 @@
     const form = event.target;
     const button = form.querySelector("button");
     const file = byId("image").files[0];
-    if (file && file.size > Number(form.dataset.mostBytes)) {
-      say(`The image has ${file.size} bytes, and ${form.dataset.mostBytes} are possible.`);
+    if (file && file.size > Number(form.dataset.maxBytes)) {
+      say(`The image has ${file.size} bytes, and ${form.dataset.maxBytes} are possible.`);
       return;
     }
     button.disabled = true;

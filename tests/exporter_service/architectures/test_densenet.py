@@ -13,7 +13,7 @@ from exporter_service.architectures.registry import find_architecture
 from exporter_service.conversion.convert import convert
 from exporter_service.graphs.session import session_config
 from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
-from tests.support.digits import digits_order
+from tests.support.digits import digits_spec
 
 SMALL = DenseNetParameters(
     classes=4, scope="net", growth_rate=4, initial_filters=8, layers=(2, 2), dropout_rate=0.2
@@ -112,8 +112,8 @@ def test_a_model_trained_here_through_a_dataset_converts(tmp_path: Path) -> None
     mean = np.array([177.26, 109.55, 168.66], np.float32)
     expected = _trained(tmp_path, images - mean)
     spec = ArchitectureSpec("densenet", SMALL.model_dump(mode="json"))
-    order = digits_order(".", MovingAverageMode.REQUIRED, architecture=spec, root=tmp_path)
-    done = convert(order, tmp_path, lambda _: None)
+    conversion_spec = digits_spec(".", MovingAverageMode.REQUIRED, architecture=spec, root=tmp_path)
+    done = convert(conversion_spec, tmp_path, lambda _: None)
     assert done.checkpoint.global_step == 5
     graph_def = tf.GraphDef.FromString((tmp_path / done.graph.file_name).read_bytes())
     with tf.Graph().as_default(), tf.Session() as session:

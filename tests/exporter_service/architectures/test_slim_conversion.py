@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.graphs.session import session_config
 from exporter_service.specs.conversion import TowerOptions
-from tests.support.digits import convert_and_prove, digits_order
+from tests.support.digits import convert_and_prove, digits_spec
 from tests.support.random_checkpoint import write_random_checkpoint
 
 
@@ -27,11 +27,11 @@ def test_a_net_of_slim_is_converted_with_its_own_defaults(
 ) -> None:
     (tmp_path / "run").mkdir()
     spec = write_random_checkpoint(tmp_path / "run", name)
-    order = digits_order(
+    conversion_spec = digits_spec(
         "run", architecture=spec, root=tmp_path, preprocessing=None,
         towers=TowerOptions(cards=2, image_size=size),
     )  # fmt: skip
-    done = convert_and_prove(order, tmp_path)
+    done = convert_and_prove(conversion_spec, tmp_path)
     assert done.preprocessing.mean[0] == mean
     assert [tower.outputs[0].tensor_name for tower in done.towers] == [
         f"Card_{index}/{output}:0" for index in range(2)

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from exporter_service.conversion.adopt import adopt
 from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.parity.proof import prove
-from exporter_service.specs.conversion import AdoptionOrder, AdoptionRequest
+from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
 from service_kit import errors
 from service_kit.artifacts.manifest import CheckpointFormat, Conversion
 from tests.support.digits import GOLDEN
@@ -20,7 +20,7 @@ from tests.support.digits import GOLDEN
 def adopted(graph: Path, folder: Path, **changes: Any) -> Conversion:
     folder.mkdir(exist_ok=True)
     request = AdoptionRequest("m", None, graph.name, **changes)
-    done = adopt(AdoptionOrder(graph, request), folder, lambda _: None)
+    done = adopt(AdoptionSpec(graph, request), folder, lambda _: None)
     return replace(done, parity=prove(done, folder, lambda _: None))
 
 

@@ -15,7 +15,7 @@ from exporter_service.specs.progress import Step
 from service_kit import errors
 from service_kit.artifacts.manifest import ArchitectureSpec, Conversion, MovingAverageMode
 from tests.conftest import Converted
-from tests.support.digits import GOLDEN, PARITY, SPEC, digits_order, expected
+from tests.support.digits import GOLDEN, PARITY, SPEC, digits_spec, expected
 from tests.support.random_checkpoint import write_random_checkpoint
 
 AUTO, REQUIRED, OFF = MovingAverageMode.AUTO, MovingAverageMode.REQUIRED, MovingAverageMode.OFF
@@ -53,7 +53,7 @@ def answers(graph_def: Any, scope: str, images: np.ndarray) -> tuple[Any, Any]:
 def test_every_card_answers_as_tensorflow_1_15_did(
     tmp_path: Path, checkpoint: str, mode: MovingAverageMode, golden: str, suffix: str, cards: int
 ) -> None:
-    done = convert(digits_order(checkpoint, mode, cards), tmp_path, lambda _: None)
+    done = convert(digits_spec(checkpoint, mode, cards), tmp_path, lambda _: None)
     graph_def = frozen(tmp_path / done.graph.file_name)
     assert len(done.towers) == cards
     for tower in done.towers:
@@ -68,7 +68,7 @@ def test_every_card_answers_as_tensorflow_1_15_did(
 def test_the_files_that_tensorflow_1_15_froze_give_the_same_answers(
     tmp_path: Path, golden: str, cards: int, name: str
 ) -> None:
-    done = convert(digits_order(cards=cards), tmp_path, lambda _: None)
+    done = convert(digits_spec(cards=cards), tmp_path, lambda _: None)
     ours, theirs = frozen(tmp_path / name), frozen(GOLDEN / golden)
     assert done.graph.node_count == len(ours.node) == len(theirs.node)
     for tower in done.towers:
@@ -90,7 +90,7 @@ def constants(path: Path) -> list[str]:
 
 def test_several_cards_have_one_copy_of_each_weight(tmp_path: Path) -> None:
     for cards in (1, 4):
-        convert(digits_order(cards=cards), tmp_path, lambda _: None)
+        convert(digits_spec(cards=cards), tmp_path, lambda _: None)
     assert constants(tmp_path / SINGLE_NAME) == constants(tmp_path / MULTI_NAME)
     large = [n for n in frozen(tmp_path / MULTI_NAME).node if n.ByteSize() > 1000]
     assert all(not node.name.startswith("Card_") for node in large)
@@ -98,7 +98,7 @@ def test_several_cards_have_one_copy_of_each_weight(tmp_path: Path) -> None:
 
 def test_pins_are_kept_with_several_cards_and_cleared_with_one(tmp_path: Path) -> None:
     for cards in (1, 2):
-        convert(digits_order(cards=cards), tmp_path, lambda _: None)
+        convert(digits_spec(cards=cards), tmp_path, lambda _: None)
     assert not any(node.device for node in frozen(tmp_path / SINGLE_NAME).node)
     devices = {node.device for node in frozen(tmp_path / MULTI_NAME).node} - {""}
     assert devices == {node.device for node in frozen(GOLDEN / "multi.pb").node} - {""}
@@ -121,8 +121,10 @@ def test_class_labels_as_many_as_the_classes_are_kept_in_order(
     tmp_path: Path, architecture: ArchitectureSpec
 ) -> None:
     labels = tuple("9876543210")
-    order = digits_order(architecture=architecture, preprocessing=None, class_labels=labels)
-    assert convert(order, tmp_path, lambda _: None).class_labels == labels
+    conversion_spec = digits_spec(
+        architecture=architecture, preprocessing=None, class_labels=labels
+    )
+    assert convert(conversion_spec, tmp_path, lambda _: None).class_labels == labels
 
 
 @pytest.mark.parametrize("architecture", [SPEC, ArchitectureSpec("META_GRAPH", {})])
@@ -130,28 +132,28 @@ def test_another_number_of_class_labels_is_refused_before_any_value_is_restored(
     tmp_path: Path, architecture: ArchitectureSpec
 ) -> None:
     seen: list[Step] = []
-    order = digits_order(
+    conversion_spec = digits_spec(
         architecture=architecture, preprocessing=None, class_labels=tuple("012345678")
     )
     with pytest.raises(errors.Unconvertible, match=r"9 class labels, and .* has 10 classes; give"):
-        convert(order, tmp_path, lambda progress: seen.append(progress.step))
+        convert(conversion_spec, tmp_path, lambda progress: seen.append(progress.step))
     assert seen == [Step.READ, Step.BUILD]
 
 
 def test_the_same_order_gives_the_same_bytes(tmp_path: Path, converted_ema: Converted) -> None:
-    again = convert(digits_order(cards=2), tmp_path, lambda _: None)
+    again = convert(digits_spec(cards=2), tmp_path, lambda _: None)
     assert again.graph.sha256 == converted_ema.conversion.graph.sha256
 
 
 def test_the_steps_are_reported_in_order(tmp_path: Path) -> None:
     seen: list[Step] = []
-    convert(digits_order(), tmp_path, lambda progress: seen.append(progress.step))
+    convert(digits_spec(), tmp_path, lambda progress: seen.append(progress.step))
     assert seen == [Step.READ, Step.BUILD, Step.RESTORE, Step.FREEZE]
 
 
-def refused(order: Any, folder: Path) -> errors.PbserveError:
+def refused(conversion_spec: Any, folder: Path) -> errors.PbserveError:
     with pytest.raises(errors.PbserveError) as caught:
-        convert(order, folder, lambda _: None)
+        convert(conversion_spec, folder, lambda _: None)
     assert list(folder.iterdir()) == []
     return caught.value
 
@@ -174,7 +176,7 @@ def spec(**changes: Any) -> ArchitectureSpec:
 def test_another_architecture_is_a_mismatch_that_names_the_right_one(
     tmp_path: Path, wrong: ArchitectureSpec, words: str
 ) -> None:
-    error = refused(digits_order(architecture=wrong), tmp_path)
+    error = refused(digits_spec(architecture=wrong), tmp_path)
     assert isinstance(error, errors.CheckpointMismatch)
     assert words in str(error)
     assert "Its keys fit densenet " in str(error)
@@ -182,13 +184,13 @@ def test_another_architecture_is_a_mismatch_that_names_the_right_one(
 
 
 def test_required_averages_that_are_absent_are_refused(tmp_path: Path) -> None:
-    error = refused(digits_order("ckpt_noema", REQUIRED), tmp_path)
+    error = refused(digits_spec("ckpt_noema", REQUIRED), tmp_path)
     assert isinstance(error, errors.MovingAverageMissing)
     assert "of 73 trainable variables" in str(error)
 
 
 def test_images_too_small_for_the_net_are_refused(tmp_path: Path) -> None:
-    error = refused(digits_order(towers=TowerOptions(image_size=(1, 1))), tmp_path)
+    error = refused(digits_spec(towers=TowerOptions(image_size=(1, 1))), tmp_path)
     assert isinstance(error, errors.Unconvertible)
     assert "images of 1x1" in str(error)
 
@@ -201,7 +203,7 @@ def test_damaged_data_is_data_loss(tmp_path: Path) -> None:
     content = bytearray(shard.read_bytes())
     content[5000] ^= 0xFF
     shard.write_bytes(content)
-    error = refused(digits_order(".", root=root), out)
+    error = refused(digits_spec(".", root=root), out)
     assert isinstance(error, errors.CheckpointCorrupt)
     assert "(shard 1)" in str(error)
 
@@ -210,8 +212,8 @@ def test_a_second_card_adds_at_most_3_percent_to_the_file(tmp_path: Path) -> Non
     architecture = write_random_checkpoint(tmp_path, "densenet121")
     sizes: list[Conversion] = []
     for cards in (1, 2):
-        order = digits_order(".", AUTO, cards, architecture, root=tmp_path)
-        sizes.append(convert(order, tmp_path, lambda _: None))
+        conversion_spec = digits_spec(".", AUTO, cards, architecture, root=tmp_path)
+        sizes.append(convert(conversion_spec, tmp_path, lambda _: None))
     assert sizes[1].graph.size_bytes <= 1.03 * sizes[0].graph.size_bytes
 
 
@@ -254,7 +256,7 @@ def test_weights_that_are_no_numbers_are_refused(
         )
         saver = tf.train.Saver(list(made.values()))
         saver.save(session, str(tmp_path / "in" / "model.ckpt"), 2000, write_meta_graph=False)
-    order = digits_order("model.ckpt-2000", AUTO, 1, architecture, root=tmp_path / "in")
-    error = refused(order, tmp_path / "out")
+    conversion_spec = digits_spec("model.ckpt-2000", AUTO, 1, architecture, root=tmp_path / "in")
+    error = refused(conversion_spec, tmp_path / "out")
     assert type(error) is cls
     assert words.replace("net/w", "densenet121/conv1/weights") in str(error)

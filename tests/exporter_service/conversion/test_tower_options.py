@@ -26,7 +26,7 @@ from tests.support.digits import (
     PARITY,
     SPEC,
     convert_and_prove,
-    digits_order,
+    digits_spec,
     expected,
 )
 
@@ -53,11 +53,11 @@ def test_both_freezing_routes_give_the_same_graph(
 ) -> None:
     graphs = []
     for route in FreezingRoute:
-        order = digits_order(
+        conversion_spec = digits_spec(
             cards=cards, architecture=architecture, freezing_route=route,
             preprocessing=MEAN if architecture is SPEC else None,
         )  # fmt: skip
-        graphs.append(convert_and_prove(order, tmp_path).graph)
+        graphs.append(convert_and_prove(conversion_spec, tmp_path).graph)
     assert graphs[0] == graphs[1]
 
 
@@ -74,7 +74,7 @@ def test_pins_are_kept_or_cleared_as_asked(
     tmp_path: Path, cards: int, pins: DevicePins, devices: set[str]
 ) -> None:
     towers = replace(TOWERS, cards=cards, device_kind="cpu", device_pins=pins)
-    done = convert_and_prove(digits_order(towers=towers), tmp_path)
+    done = convert_and_prove(digits_spec(towers=towers), tmp_path)
     assert {node.device for node in frozen(tmp_path, done).node} - {""} == devices
 
 
@@ -86,8 +86,8 @@ def test_scopes_and_names_are_the_callers(tmp_path: Path, architecture: str) -> 
     )  # fmt: skip
     spec = SPEC if architecture == "densenet" else ArchitectureSpec(architecture, {})
     preprocessing = MEAN if spec is SPEC else None
-    order = digits_order(towers=towers, architecture=spec, preprocessing=preprocessing)
-    done = convert_and_prove(order, tmp_path)
+    conversion_spec = digits_spec(towers=towers, architecture=spec, preprocessing=preprocessing)
+    done = convert_and_prove(conversion_spec, tmp_path)
     assert [tower.scope for tower in done.towers] == ["lanes/Lane_0", "lanes/Lane_1"]
     for index, tower in enumerate(done.towers):
         assert tower.inputs[0].name == "pixels"
@@ -102,8 +102,8 @@ def test_bytes_are_cast_inside_the_graph(tmp_path: Path, architecture: str) -> N
     towers = replace(TOWERS, cards=2, input_dtype="uint8")
     spec = SPEC if architecture == "densenet" else ArchitectureSpec(architecture, {})
     preprocessing = MEAN if spec is SPEC else None
-    order = digits_order(towers=towers, architecture=spec, preprocessing=preprocessing)
-    done = convert_and_prove(order, tmp_path)
+    conversion_spec = digits_spec(towers=towers, architecture=spec, preprocessing=preprocessing)
+    done = convert_and_prove(conversion_spec, tmp_path)
     assert done.towers[0].inputs[0].dtype == "uint8"
     images = expected()["images"].astype(np.uint8)
     for found in answers(frozen(tmp_path, done), done, images):
@@ -112,7 +112,7 @@ def test_bytes_are_cast_inside_the_graph(tmp_path: Path, architecture: str) -> N
 
 def test_images_of_any_size_are_taken(tmp_path: Path) -> None:
     towers = TowerOptions(free_image_size=True)
-    done = convert_and_prove(digits_order(towers=towers), tmp_path)
+    done = convert_and_prove(digits_spec(towers=towers), tmp_path)
     assert done.towers[0].inputs[0].shape == (-1, -1, -1, 3)
     graph_def = frozen(tmp_path, done)
     (found,) = answers(graph_def, done, expected()["images"])
@@ -123,14 +123,14 @@ def test_images_of_any_size_are_taken(tmp_path: Path) -> None:
 
 def test_channels_first_gives_the_same_answers(tmp_path: Path) -> None:
     spec = ArchitectureSpec("densenet", {**SPEC.parameters, "data_format": "NCHW"})
-    done = convert_and_prove(digits_order(architecture=spec), tmp_path)
+    done = convert_and_prove(digits_spec(architecture=spec), tmp_path)
     (found,) = answers(frozen(tmp_path, done), done, expected()["images"])
     np.testing.assert_allclose(found, expected()["probs_ema"], atol=PARITY)
 
 
 def test_the_checkpoint_with_placeholder_is_kept_on_request(tmp_path: Path) -> None:
-    order = digits_order(cards=2, keep_checkpoint=True)
-    done = convert_and_prove(order, tmp_path)
+    conversion_spec = digits_spec(cards=2, keep_checkpoint=True)
+    done = convert_and_prove(conversion_spec, tmp_path)
     kept = [file.file_name for file in done.files if file.kind is ArtifactFileKind.CHECKPOINT]
     assert kept == [
         "multi_model.ckpt.data-00000-of-00001", "multi_model.ckpt.index", "multi_model.ckpt.meta",
@@ -148,8 +148,8 @@ AUGMENTED = Preprocessing(MEAN.mean, augmentation=Augmentation.TRAINING)
 @pytest.mark.parametrize("cards", [1, 2])
 def test_an_augmented_graph_is_proven_behind_its_augmentation(tmp_path: Path, cards: int) -> None:
     towers = replace(TOWERS, cards=cards, input_dtype="uint8")
-    order = digits_order(towers=towers, preprocessing=AUGMENTED)
-    done = convert_and_prove(order, tmp_path)
+    conversion_spec = digits_spec(towers=towers, preprocessing=AUGMENTED)
+    done = convert_and_prove(conversion_spec, tmp_path)
     assert done.parity.passed
     assert "the augmentation: its answers are random by design" in done.parity.not_compared[0]
     assert done.preprocessing.augmentation is Augmentation.TRAINING
@@ -167,27 +167,27 @@ def test_an_augmented_graph_is_proven_behind_its_augmentation(tmp_path: Path, ca
 
 def test_a_training_graph_takes_no_other_augmentation(tmp_path: Path) -> None:
     spec = ArchitectureSpec("META_GRAPH", {})
-    order = digits_order(architecture=spec, preprocessing=AUGMENTED)
+    conversion_spec = digits_spec(architecture=spec, preprocessing=AUGMENTED)
     with pytest.raises(errors.Unconvertible, match="a training graph brings its own"):
-        convert_and_prove(order, tmp_path)
+        convert_and_prove(conversion_spec, tmp_path)
 
 
 def test_the_callers_probe_and_tolerance_are_used(tmp_path: Path) -> None:
     probe = {"": expected()["images"][:3].astype(np.float32)}
-    done = convert_and_prove(digits_order(probe=probe, tolerance=1e-3), tmp_path)
+    done = convert_and_prove(digits_spec(probe=probe, tolerance=1e-3), tmp_path)
     assert {one.probe for one in done.parity.comparisons} == {"ones", "noise", "caller"}
     assert done.parity.tolerance == 1e-3
     with pytest.raises(errors.InvalidRequest, match="the probe's input is float32"):
-        convert_and_prove(digits_order(probe={"": np.ones((1, 3), np.float32)}), tmp_path)
+        convert_and_prove(digits_spec(probe={"": np.ones((1, 3), np.float32)}), tmp_path)
 
 
 @pytest.mark.parametrize("spec", [SPEC, ArchitectureSpec("META_GRAPH", {})])
 def test_other_formats_answer_the_same(tmp_path: Path, spec: ArchitectureSpec) -> None:
-    order = digits_order(
+    conversion_spec = digits_spec(
         cards=2, architecture=spec, formats=(ExtraFormat.SAVED_MODEL, ExtraFormat.ONNX),
         preprocessing=MEAN if spec is SPEC else None,
     )  # fmt: skip
-    done = convert_and_prove(order, tmp_path)
+    done = convert_and_prove(conversion_spec, tmp_path)
     subjects = {one.subject for one in done.parity.comparisons}
     assert {
         "SAVED_MODEL of Card_0 with session",
@@ -201,4 +201,4 @@ def test_other_formats_answer_the_same(tmp_path: Path, spec: ArchitectureSpec) -
 def test_names_that_the_graph_has_already_are_refused(tmp_path: Path) -> None:
     towers = replace(TOWERS, output_name="sub")
     with pytest.raises(errors.Unconvertible, match="sub cannot be the name"):
-        convert_and_prove(digits_order(towers=towers), tmp_path)
+        convert_and_prove(digits_spec(towers=towers), tmp_path)

@@ -143,15 +143,17 @@ def test_changed_bytes_are_seen_before_anything_is_run(tmp_path: Path) -> None:
 def test_a_proof_is_read_as_it_was_written_and_has_the_same_bytes(tmp_path: Path) -> None:
     probes = {"small noise": {"x": np.arange(3), "y/z": np.ones((2, 2))}}
     wanted = {"small noise": [{"a": np.zeros(2)}, {"a": np.ones(2)}]}
-    twin = {"small noise": {"a": np.full(2, 7)}}
-    proof = Proof(probes, wanted, twin, {0: "Card_0/augmented:0", 1: "Card_1/augmented:0"})
+    evaluation_copy = {"small noise": {"a": np.full(2, 7)}}
+    proof = Proof(
+        probes, wanted, evaluation_copy, {0: "Card_0/augmented:0", 1: "Card_1/augmented:0"}
+    )
     (tmp_path / "again").mkdir()
     first = write_proof(proof, tmp_path)
     found = read_proof(first)
     assert found.behind == proof.behind
     np.testing.assert_equal(found.probes, probes)
     np.testing.assert_equal(found.answers, wanted)
-    np.testing.assert_equal(found.twin, twin)
+    np.testing.assert_equal(found.evaluation_copy, evaluation_copy)
     assert write_proof(proof, tmp_path / "again").read_bytes() == first.read_bytes()
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
-from inference_service.cards.card_spec import CardLimits, Lane
-from inference_service.cards.queued_request import CardAnswer, Pending
+from inference_service.cards.card_spec import CardLimits, CardSpec
+from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
 from tests.support.engines import MeanEngine, pixels
@@ -49,9 +49,9 @@ class Bench:
         **limits: Any,
     ) -> None:
         self.engine, self.clock = MeanEngine(), Clock()
-        self.moved: list[Pending] = []
+        self.moved: list[QueuedRequest] = []
         self.card = Card(
-            Lane(
+            CardSpec(
                 tower=tower(),
                 placement=Placement(0, 0, Device("cpu", 0), ()),
                 run=run or (lambda inputs: self.engine.run(0, inputs)),
@@ -446,7 +446,7 @@ def test_a_card_that_fails_on_everything_is_taken_out_and_its_queue_moves(bench:
     assert not bench.card.healthy
     assert "the device is gone" in bench.card.last_error
     assert not any(one.done() for one in free)
-    assert [pending.answer for pending in bench.moved] == free
+    assert [queued.answer for queued in bench.moved] == free
     assert bench.card.outstanding == 0
 
 
@@ -500,20 +500,20 @@ def test_bulk_leaves_half_of_the_queue_to_others(bench: Bench) -> None:
 
 
 def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
-    pending = bench.card.reserve(9, 1000)
+    queued = bench.card.reserve(9, 1000)
     assert (bench.card.outstanding, bench.card.outstanding_bytes) == (9, 1000)
     with pytest.raises(errors.QueueFull):
         bench.submit(1, 2)
-    bench.card.fill(pending, {"input": pixels(*range(9))})
-    assert means(pending.answer) == list(range(9))
+    bench.card.fill(queued, {"input": pixels(*range(9))})
+    assert means(queued.answer) == list(range(9))
     assert (bench.card.outstanding, bench.card.outstanding_bytes) == (0, 0)
 
 
 def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> None:
-    pending = bench.card.reserve(9, 1000)
-    pending.answer.cancel()
+    queued = bench.card.reserve(9, 1000)
+    queued.answer.cancel()
     assert bench.card.outstanding == 0
-    bench.card.fill(pending, {"input": pixels(*range(9))})
+    bench.card.fill(queued, {"input": pixels(*range(9))})
     assert means(bench.submit(5)) == [5]
     assert bench.sizes() == [1]
 
@@ -729,7 +729,7 @@ def test_a_card_whose_run_does_not_end_is_out_of_order_and_its_queue_moves(bench
     with pytest.raises(errors.CardOutOfOrder, match="longer than the 30 s") as caught:
         pinned.result(WAIT)
     assert caught.value.retry_after == 1.0
-    assert [pending.answer for pending in bench.moved] == [free]
+    assert [queued.answer for queued in bench.moved] == [free]
     assert (bench.card.outstanding, bench.card.counts.failed_requests) == (0, 2)
     with pytest.raises(errors.CardOutOfOrder):
         bench.submit(1)

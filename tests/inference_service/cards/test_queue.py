@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 
 from inference_service.cards.batching import Priority
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import Pending
+from inference_service.cards.queued_request import QueuedRequest
 from tests.support.engines import pixels
 
 
-def pending(images: int = 1, kind: str = "a", priority: Priority = Priority.INTERACTIVE) -> Pending:
+def queued(
+    images: int = 1, kind: str = "a", priority: Priority = Priority.INTERACTIVE
+) -> QueuedRequest:
     values = [0.0] * images
-    return Pending({"input": pixels(*values)}, images, kind, priority, 0.0, None, pinned=False)
+    return QueuedRequest(
+        {"input": pixels(*values)}, images, kind, priority, 0.0, None, pinned=False
+    )
 
 
 @given(
@@ -27,7 +31,7 @@ def pending(images: int = 1, kind: str = "a", priority: Priority = Priority.INTE
 def test_every_image_leaves_once_and_in_order_while_others_come(
     requests: list[tuple[int, str, Priority]], limit: int, at_once: int
 ) -> None:
-    queue, coming = CardQueue(), [pending(*one) for one in requests]
+    queue, coming = CardQueue(), [queued(*one) for one in requests]
     everything = list(coming)
     taken: dict[int, list[int]] = {id(one): [] for one in everything}
     firsts = []
@@ -55,9 +59,9 @@ def test_every_image_leaves_once_and_in_order_while_others_come(
 def test_bulk_waits_for_interactive_but_not_for_ever() -> None:
     queue = CardQueue()
     for _ in range(8):
-        queue.put(pending(priority=Priority.INTERACTIVE))
+        queue.put(queued(priority=Priority.INTERACTIVE))
     for _ in range(3):
-        queue.put(pending(priority=Priority.BULK))
+        queue.put(queued(priority=Priority.BULK))
     order = []
     while queue:
         ((one, _),) = queue.take(1)
@@ -67,10 +71,10 @@ def test_bulk_waits_for_interactive_but_not_for_ever() -> None:
 
 def test_a_batch_is_filled_up_with_the_other_class() -> None:
     queue = CardQueue()
-    queue.put(pending(2, priority=Priority.BULK))
-    queue.put(pending(1))
+    queue.put(queued(2, priority=Priority.BULK))
+    queue.put(queued(1))
     assert not queue.has_batch_of(4)
-    queue.put(pending(1))
+    queue.put(queued(1))
     assert queue.has_batch_of(4)
     assert [one.priority for one, _ in queue.take(4)] == [
         Priority.INTERACTIVE,
@@ -81,7 +85,7 @@ def test_a_batch_is_filled_up_with_the_other_class() -> None:
 
 def test_what_is_not_wanted_is_dropped_and_everything_can_be_taken() -> None:
     queue = CardQueue()
-    kept, dropped = pending(3), pending(1)
+    kept, dropped = queued(3), queued(1)
     queue.put(dropped)
     queue.put(kept)
     queue.discard(dropped)
@@ -96,9 +100,9 @@ def test_only_batches_since_bulk_waits_count() -> None:
     queue = CardQueue()
 
     def turn(*, bulk: bool) -> str:
-        queue.put(pending(priority=Priority.INTERACTIVE))
+        queue.put(queued(priority=Priority.INTERACTIVE))
         if bulk:
-            queue.put(pending(priority=Priority.BULK))
+            queue.put(queued(priority=Priority.BULK))
         ((one, _),) = queue.take(1)
         return one.priority.name[0]
 
@@ -117,9 +121,9 @@ def test_waiting_bulk_leads_every_fourth_batch_whatever_comes(
     queue, passed = CardQueue(), 0
     for bulk, interactive in turns:
         for _ in range(interactive):
-            queue.put(pending(priority=Priority.INTERACTIVE))
+            queue.put(queued(priority=Priority.INTERACTIVE))
         if bulk:
-            queue.put(pending(2, priority=Priority.BULK))
+            queue.put(queued(2, priority=Priority.BULK))
         waits = {one.priority for one in queue}
         for one, _ in queue.take(1):
             contested = len(waits) == 2
@@ -129,7 +133,7 @@ def test_waiting_bulk_leads_every_fourth_batch_whatever_comes(
 
 def test_a_timely_batch_leaves_with_those_who_are_too_late() -> None:
     queue = CardQueue()
-    late, kept, patient = pending(), pending(2), pending(priority=Priority.BULK)
+    late, kept, patient = queued(), queued(2), queued(priority=Priority.BULK)
     late.deadline, kept.deadline = 10.5, 13.0
     for one in (patient, late, kept):
         queue.put(one)
@@ -141,7 +145,7 @@ def test_a_timely_batch_leaves_with_those_who_are_too_late() -> None:
 
 def test_time_is_told_in_the_order_of_turns() -> None:
     queue = CardQueue()
-    bulk, first = pending(priority=Priority.BULK), pending(3)
+    bulk, first = queued(priority=Priority.BULK), queued(3)
     first.deadline, first.weight = 12.0, 4.0
     queue.put(bulk)
     queue.put(first)

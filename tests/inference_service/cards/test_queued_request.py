@@ -11,7 +11,7 @@ import pytest
 
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.batching import Priority
-from inference_service.cards.queued_request import CardAnswer, Pending
+from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from service_kit import errors
 from tests.support.engines import pixels
 
@@ -22,16 +22,16 @@ class Counter:
     def __init__(self) -> None:
         self.freed_times = 0
 
-    def freed(self, pending: Pending) -> None:
+    def freed(self, queued: QueuedRequest) -> None:
         self.freed_times += 1
 
 
-def pending(images: int = 1, deadline: float | None = None) -> Pending:
+def queued(images: int = 1, deadline: float | None = None) -> QueuedRequest:
     inputs = {"input": pixels(*range(images))}
-    return Pending(inputs, images, "a", Priority.INTERACTIVE, 10.0, deadline, pinned=False)
+    return QueuedRequest(inputs, images, "a", Priority.INTERACTIVE, 10.0, deadline, pinned=False)
 
 
-def deliver(one: Pending, stop: int, began: float, seconds: float = 1.0) -> bool:
+def deliver(one: QueuedRequest, stop: int, began: float, seconds: float = 1.0) -> bool:
     start, one.done = one.done, stop
     outputs = {"probs": np.arange(start, stop)}
     stacked, computed = began + 0.25, began + 0.25 + seconds
@@ -41,7 +41,7 @@ def deliver(one: Pending, stop: int, began: float, seconds: float = 1.0) -> bool
 
 
 def test_parts_are_joined_in_order_and_times_added_up() -> None:
-    one = pending(5)
+    one = queued(5)
     assert not deliver(one, 2, began=12.0)
     assert not deliver(one, 3, began=15.0)
     assert deliver(one, 5, began=16.0, seconds=3.0)
@@ -53,7 +53,7 @@ def test_parts_are_joined_in_order_and_times_added_up() -> None:
 
 
 def test_its_batch_size_is_that_of_the_largest_and_waiting_is_never_negative() -> None:
-    one = pending(5)
+    one = queued(5)
     assert not deliver(one, 4, began=9.0)
     assert deliver(one, 5, began=12.0)
     answer = one.answer.result(0)
@@ -61,7 +61,7 @@ def test_its_batch_size_is_that_of_the_largest_and_waiting_is_never_negative() -
 
 
 def test_what_failed_goes_back_to_where_it_has_outputs() -> None:
-    one = pending(5)
+    one = queued(5)
     deliver(one, 2, began=12.0)
     one.done = 4
     one.rewind()
@@ -78,9 +78,9 @@ def test_what_failed_goes_back_to_where_it_has_outputs() -> None:
     ],
 )
 def test_its_place_is_freed_once_before_the_answer_is_known(
-    end: Callable[[Pending], object],
+    end: Callable[[QueuedRequest], object],
 ) -> None:
-    one, place = pending(), Counter()
+    one, place = queued(), Counter()
     seen: list[int] = []
     one.answer.add_done_callback(lambda _: seen.append(place.freed_times))
     assert one.settle(place)
@@ -91,7 +91,7 @@ def test_its_place_is_freed_once_before_the_answer_is_known(
 
 
 def test_a_request_is_answered_once() -> None:
-    one, other = pending(), pending()
+    one, other = queued(), queued()
     assert deliver(one, 1, began=12.0)
     assert not one.refuse(errors.EngineFailed("x"))
     assert one.answer.result(0).outputs["probs"].tolist() == [0]
@@ -103,7 +103,7 @@ def test_a_request_is_answered_once() -> None:
 
 
 def test_a_place_can_be_taken_again_after_it_was_left() -> None:
-    one, first, second = pending(), Counter(), Counter()
+    one, first, second = queued(), Counter(), Counter()
     one.settle(first)
     one.leave()
     assert one.settle(second)
@@ -112,7 +112,7 @@ def test_a_place_can_be_taken_again_after_it_was_left() -> None:
 
 
 def test_who_was_cancelled_takes_no_place_and_no_answer() -> None:
-    one, place = pending(), Counter()
+    one, place = queued(), Counter()
     assert one.answer.cancel()
     assert not one.settle(place)
     assert not deliver(one, 1, began=0.0)
@@ -122,11 +122,11 @@ def test_who_was_cancelled_takes_no_place_and_no_answer() -> None:
 
 def test_threads_that_free_a_place_together_free_it_once() -> None:
     for _ in range(50):
-        one, place = pending(), Counter()
+        one, place = queued(), Counter()
         one.settle(place)
         start = threading.Barrier(3)
 
-        def leave(one: Pending = one, start: threading.Barrier = start) -> None:
+        def leave(one: QueuedRequest = one, start: threading.Barrier = start) -> None:
             start.wait(10)
             one.leave()
 
@@ -138,7 +138,7 @@ def test_threads_that_free_a_place_together_free_it_once() -> None:
         assert place.freed_times == 1
 
 
-def leave_if_cancelled(one: Pending, answer: Future[CardAnswer]) -> None:
+def leave_if_cancelled(one: QueuedRequest, answer: Future[CardAnswer]) -> None:
     if answer.cancelled():
         one.leave()
 
@@ -151,10 +151,10 @@ def leave_if_cancelled(one: Pending, answer: Future[CardAnswer]) -> None:
     ],
 )
 def test_who_cancels_while_the_answer_comes_gets_one_of_the_two(
-    end: Callable[[Pending], bool],
+    end: Callable[[QueuedRequest], bool],
 ) -> None:
     for _ in range(50):
-        one, place = pending(), Counter()
+        one, place = queued(), Counter()
         one.settle(place)
         # As a card does.
         one.answer.add_done_callback(partial(leave_if_cancelled, one))
@@ -180,20 +180,20 @@ def test_who_cancels_while_the_answer_comes_gets_one_of_the_two(
 
 
 def test_a_deadline_that_has_passed_says_how_far_it_came() -> None:
-    one = pending(4, deadline=20.0)
+    one = queued(4, deadline=20.0)
     deliver(one, 3, began=12.0)
     assert one.expired(20.0, card=1) is None
     error = one.expired(21.5, card=1)
     assert str(error) == (
         "the deadline passed after 11.500 s on card 1, with 3 of 4 images computed"
     )
-    assert pending().expired(1e9, card=0) is None
+    assert queued().expired(1e9, card=0) is None
 
 
 def test_who_is_dropped_hears_how_much_time_was_left() -> None:
-    one = pending(images=2, deadline=13.0)
+    one = queued(images=2, deadline=13.0)
     assert one.left(12.5) == 0.5
     words = r"would pass in 0\.500 s, after 2\.500 s on card 3, .* with 0 of 2 images computed"
     assert re.search(words, one.lateness(12.5, 3).message)
     assert "the deadline passed after 4.000 s on card 3" in one.lateness(14.0, 3).message
-    assert pending().left(1e9) == float("inf")
+    assert queued().left(1e9) == float("inf")

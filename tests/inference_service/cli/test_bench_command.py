@@ -134,7 +134,7 @@ def test_a_server_that_answers_nothing_is_unanswered_in_bounded_time(
 @pytest.mark.parametrize(("side", "streams", "most"), [(1, 1, 1000), (2048, 4, 2), (8192, 8, 1)])
 def test_an_open_loop_is_bounded_in_bytes(side: int, streams: int, most: int) -> None:
     images = np.broadcast_to(np.float32(0), (1, side, side, 3))
-    assert plan(requests=[{"input": images}], streams=streams).most_outstanding == most
+    assert plan(requests=[{"input": images}], streams=streams).max_outstanding == most
 
 
 def test_what_a_server_refuses_is_counted_by_kind_and_waited_for(

@@ -250,7 +250,7 @@ def test_images_are_read_when_their_turn_comes(
     """With the engine at a stand, no more is read than the window and the bytes allow."""
     server.publish()
     files = [png(tmp_path / f"{n:03}.png", n) for n in range(60)]
-    monkeypatch.setattr(image_stream, "_MOST_BYTES", 5 * files[0].stat().st_size)
+    monkeypatch.setattr(image_stream, "_MAX_BYTES", 5 * files[0].stat().st_size)
     reads, enough = [], threading.Event()
     real = image_files.read_image
 

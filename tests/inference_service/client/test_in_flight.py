@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.client.in_flight import StreamLedger
+from inference_service.client.in_flight import InFlightRequests
 from inference_service.client.results import Prediction, StreamAnswer
 from service_kit import errors
 from service_kit.client.retry import RetryPolicy
@@ -21,141 +21,143 @@ WRONG = errors.InvalidTensor("float64")
 POLICY = RetryPolicy(attempts=3, stream_attempts=4, first_pause=1.0)
 
 
-def ledger(
+def in_flight(
     window: int = 4, *, in_order: bool = False, policy: RetryPolicy = POLICY
-) -> StreamLedger[str]:
-    return StreamLedger(policy, window=window, in_order=in_order, uniform=lambda: 0.5)
+) -> InFlightRequests[str]:
+    return InFlightRequests(policy, window=window, in_order=in_order, uniform=lambda: 0.5)
 
 
-def sent(book: StreamLedger[str], now: float = 0.0) -> list[str]:
+def sent(requests: InFlightRequests[str], now: float = 0.0) -> list[str]:
     found = []
-    while (message := book.due(now)) is not None:
+    while (message := requests.due(now)) is not None:
         found.append(message)
     return found
 
 
-def say(book: StreamLedger[str], index: int, error: errors.PbserveError | None = None) -> None:
+def say(
+    requests: InFlightRequests[str], index: int, error: errors.PbserveError | None = None
+) -> None:
     answer = StreamAnswer(index, None if error else DONE, error)
-    book.answer(answer, now=0.0, left=math.inf)
+    requests.answer(answer, now=0.0, left=math.inf)
 
 
-def taken(book: StreamLedger[str]) -> list[int]:
+def taken(requests: InFlightRequests[str]) -> list[int]:
     found = []
-    while (answer := book.take()) is not None:
+    while (answer := requests.take()) is not None:
         found.append(answer.index)
     return found
 
 
 def test_the_window_counts_what_is_not_taken() -> None:
-    book = ledger(window=2)
-    book.add(0, "a")
-    book.fail(1, WRONG)
-    assert not book.has_place
-    say(book, 0)
-    assert not book.has_place
-    assert book.take() is not None
-    assert book.has_place
+    requests = in_flight(window=2)
+    requests.add(0, "a")
+    requests.fail(1, WRONG)
+    assert not requests.has_place
+    say(requests, 0)
+    assert not requests.has_place
+    assert requests.take() is not None
+    assert requests.has_place
 
 
 def test_what_a_server_refuses_for_the_moment_is_sent_again_when_it_says() -> None:
-    book = ledger()
-    book.add(0, "a")
-    assert sent(book) == ["a"]
-    say(book, 0, FULL)
-    assert sent(book, now=0.9) == []
-    assert book.due_in(0.9) == pytest.approx(0.1)
+    requests = in_flight()
+    requests.add(0, "a")
+    assert sent(requests) == ["a"]
+    say(requests, 0, FULL)
+    assert sent(requests, now=0.9) == []
+    assert requests.due_in(0.9) == pytest.approx(0.1)
     # What was asked for, 0.5, and half of the first pause.
-    assert sent(book, now=1.0) == ["a"]
-    say(book, 0)
-    assert taken(book) == [0]
+    assert sent(requests, now=1.0) == ["a"]
+    say(requests, 0)
+    assert taken(requests) == [0]
 
 
 def test_a_group_is_refused_only_so_often() -> None:
-    book = ledger()
-    book.add(0, "a")
+    requests = in_flight()
+    requests.add(0, "a")
     for _ in range(POLICY.stream_attempts):
-        assert sent(book, now=math.inf) == ["a"]
-        say(book, 0, FULL)
-    answer = book.take()
+        assert sent(requests, now=math.inf) == ["a"]
+        say(requests, 0, FULL)
+    answer = requests.take()
     assert answer is not None
     assert answer.error is FULL
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
-    book = ledger()
-    book.add(0, "a")
-    sent(book)
-    book.answer(StreamAnswer(0, None, FULL), now=0.0, left=0.9)
-    assert taken(book) == [0]
+    requests = in_flight()
+    requests.add(0, "a")
+    sent(requests)
+    requests.answer(StreamAnswer(0, None, FULL), now=0.0, left=0.9)
+    assert taken(requests) == [0]
 
 
 def test_what_was_on_its_way_is_sent_again_in_its_order() -> None:
-    book = ledger()
+    requests = in_flight()
     for index, message in enumerate("abc"):
-        book.add(index, message)
-    assert sent(book) == ["a", "b", "c"]
-    say(book, 1)
-    assert book.lose(AWAY, left=math.inf) == 0.5
-    assert sent(book) == ["a", "c"]
+        requests.add(index, message)
+    assert sent(requests) == ["a", "b", "c"]
+    say(requests, 1)
+    assert requests.lose(AWAY, left=math.inf) == 0.5
+    assert sent(requests) == ["a", "c"]
 
 
 def test_a_stream_that_never_answered_is_given_up_sooner() -> None:
-    book = ledger()
-    book.add(0, "a")
+    requests = in_flight()
+    requests.add(0, "a")
     for _ in range(POLICY.attempts - 1):
-        book.lose(AWAY, left=math.inf)
+        requests.lose(AWAY, left=math.inf)
     with pytest.raises(errors.ServerStopping):
-        book.lose(AWAY, left=math.inf)
+        requests.lose(AWAY, left=math.inf)
 
 
 def test_an_answer_renews_the_patience_with_streams() -> None:
-    book = ledger(window=100)
+    requests = in_flight(window=100)
     for index in range(20):
-        book.add(index, str(index))
+        requests.add(index, str(index))
         for _ in range(POLICY.stream_attempts - 1 if index else 1):
-            sent(book)
-            book.lose(AWAY, left=math.inf)
-        sent(book)
-        say(book, index)
-    assert taken(book) == list(range(20))
+            sent(requests)
+            requests.lose(AWAY, left=math.inf)
+        sent(requests)
+        say(requests, index)
+    assert taken(requests) == list(range(20))
 
 
 def test_a_group_that_brings_every_server_down_is_not_sent_for_ever() -> None:
-    book = ledger(window=100)
-    book.add(0, "poison")
+    requests = in_flight(window=100)
+    requests.add(0, "poison")
     for index in range(1, POLICY.stream_attempts + 1):
-        book.add(index, "good")
-        assert sent(book)[0] == "poison"
-        say(book, index)
-        book.lose(AWAY, left=math.inf)
-    assert sent(book) == []
-    *good, poison = (book.take() for _ in range(POLICY.stream_attempts + 1))
+        requests.add(index, "good")
+        assert sent(requests)[0] == "poison"
+        say(requests, index)
+        requests.lose(AWAY, left=math.inf)
+    assert sent(requests) == []
+    *good, poison = (requests.take() for _ in range(POLICY.stream_attempts + 1))
     assert all(one and one.error is None for one in good)
     assert poison is not None
     assert (poison.index, poison.error) == (0, AWAY)
 
 
 def test_what_does_not_pass_ends_the_stream() -> None:
-    book = ledger()
-    book.add(0, "a")
+    requests = in_flight()
+    requests.add(0, "a")
     with pytest.raises(errors.InvalidTensor):
-        book.lose(WRONG, left=math.inf)
+        requests.lose(WRONG, left=math.inf)
 
 
 def test_a_second_answer_and_one_to_nothing_are_not_noted() -> None:
-    book = ledger()
-    book.add(0, "a")
-    say(book, 0)
-    sent(book)
-    say(book, 7)
-    say(book, 0)
-    say(book, 0)
-    assert taken(book) == [0]
+    requests = in_flight()
+    requests.add(0, "a")
+    say(requests, 0)
+    sent(requests)
+    say(requests, 7)
+    say(requests, 0)
+    say(requests, 0)
+    assert taken(requests) == [0]
 
 
 def test_a_window_without_places_is_refused() -> None:
     with pytest.raises(errors.InvalidRequest, match="at least 1 group"):
-        ledger(window=0)
+        in_flight(window=0)
 
 
 class Simulation:
@@ -165,31 +167,31 @@ class Simulation:
         self.choose, self.count = choose, count
         self.window = choose(range(1, 7))
         policy = RetryPolicy(attempts=1000, stream_attempts=1000)
-        self.book = ledger(self.window, in_order=in_order, policy=policy)
+        self.requests = in_flight(self.window, in_order=in_order, policy=policy)
         self.now, self.added = 0.0, 0
         self.way: set[int] = set()
         self.found: list[int] = []
 
     def run(self) -> list[int]:
         steps = [self.add, self.send, self.say, self.repeat, self.lose, self.take, self.wait]
-        while not self.book.is_settled or self.book.has_ready:
+        while not self.requests.is_settled or self.requests.has_ready:
             if self.added == self.count:
-                self.book.end()
+                self.requests.end()
             self.choose(steps)()
             assert self.added - len(self.found) <= self.window
         return self.found
 
     def add(self) -> None:
-        if self.added == self.count or not self.book.has_place:
+        if self.added == self.count or not self.requests.has_place:
             return
         if self.choose([True, True, False]):
-            self.book.add(self.added, str(self.added))
+            self.requests.add(self.added, str(self.added))
         else:
-            self.book.fail(self.added, WRONG)
+            self.requests.fail(self.added, WRONG)
         self.added += 1
 
     def send(self) -> None:
-        if (message := self.book.due(self.now)) is not None:
+        if (message := self.requests.due(self.now)) is not None:
             assert int(message) not in self.way
             self.way.add(int(message))
 
@@ -205,14 +207,14 @@ class Simulation:
 
     def _answer(self, index: int, error: errors.PbserveError | None) -> None:
         answer = StreamAnswer(index, None if error else DONE, error)
-        self.book.answer(answer, now=self.now, left=math.inf)
+        self.requests.answer(answer, now=self.now, left=math.inf)
 
     def lose(self) -> None:
-        self.now += self.book.lose(AWAY, left=math.inf)
+        self.now += self.requests.lose(AWAY, left=math.inf)
         self.way.clear()
 
     def take(self) -> None:
-        if (answer := self.book.take()) is not None:
+        if (answer := self.requests.take()) is not None:
             self.found.append(answer.index)
 
     def wait(self) -> None:

@@ -29,11 +29,11 @@ def test_every_card_is_warmed_with_growing_batches_before_it_can_be_asked(
 ) -> None:
     publish(memory_store, tmp_path, cards=3)
     engines = MeanEngines()
-    lanes = Loader(memory_store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).lanes
+    specs = Loader(memory_store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).specs
     # Twice: once to prepare, once to measure, which a second of run is enough for.
     assert engines.made[0].batches == [(card, n) for card in range(3) for n in (1, 1, 2, 2, 4, 4)]
-    assert [[t.batch_size for t in lane.timings] for lane in lanes] == [[1, 2, 4]] * 3
-    assert [batch_limit(lane.timings) for lane in lanes] == [4, 4, 4]
+    assert [[t.batch_size for t in spec.timings] for spec in specs] == [[1, 2, 4]] * 3
+    assert [batch_limit(spec.timings) for spec in specs] == [4, 4, 4]
 
 
 def test_what_cards_share_is_warmed_once(store: ArtifactStore, tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_what_cards_share_is_warmed_once(store: ArtifactStore, tmp_path: Path) -
             return 0
 
     engines = MeanEngines(make=Shared)
-    lanes = Loader(store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).lanes
+    specs = Loader(store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).specs
     assert {card for card, _ in engines.made[0].batches} == {0}
-    assert len({lane.timings for lane in lanes}) == 1
+    assert len({spec.timings for spec in specs}) == 1
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_cards_are_placed_on_the_devices(
 ) -> None:  # fmt: skip
     publish(store, tmp_path, cards=cards)
     engines = MeanEngines(devices)
-    lanes = Loader(store, engines).load("m", 1, LoadOptions(1, replicate)).lanes
-    found = [lane.placement for lane in lanes]
+    specs = Loader(store, engines).load("m", 1, LoadOptions(1, replicate)).specs
+    found = [spec.placement for spec in specs]
     assert [f"{p.card} of {p.tower} on {p.device}" for p in found] == places
-    assert [lane.tower.index for lane in lanes] == list(range(len(places)))
+    assert [spec.tower.index for spec in specs] == list(range(len(places)))
     made = engines.made[0].cards
     assert [(one.tower.index, one.device) for one in made] == [(p.tower, p.device) for p in found]
 

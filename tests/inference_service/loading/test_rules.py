@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from inference_service.cards.batch_limit import BatchTiming
-from inference_service.cards.card_spec import Lane
+from inference_service.cards.card_spec import CardSpec
 from inference_service.engine.devices import Device, Placement
 from inference_service.loading.model_list import ListedModel
 from inference_service.loading.models_file import ModelSettings, ModelsFile
@@ -16,7 +16,7 @@ from tests.support.manifests import tower
 
 # As measured on CPUs: 4 is best, 8 is not worth it.
 TIMINGS = tuple(BatchTiming(n, took) for n, took in ((1, 1.0), (2, 1.5), (4, 2.5), (8, 5.0)))
-LANE = Lane(tower(), Placement(0, 0, Device("cpu", 0), ()), lambda x: x, {}, TIMINGS)
+LANE = CardSpec(tower(), Placement(0, 0, Device("cpu", 0), ()), lambda x: x, {}, TIMINGS)
 GPU_LANE = replace(LANE, placement=Placement(0, 0, Device("gpu", 0), ()))
 
 
@@ -65,7 +65,7 @@ def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> Non
 
 
 @pytest.mark.parametrize(
-    ("lane", "asked", "sizes"),
+    ("spec", "asked", "sizes"),
     [
         (LANE, None, ()),
         (LANE, True, (1, 2, 4)),
@@ -75,9 +75,9 @@ def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> Non
     ],
 )
 def test_batches_are_padded_on_gpus_or_when_asked_to(
-    lane: Lane, *, asked: bool | None, sizes: tuple[int, ...]
+    spec: CardSpec, *, asked: bool | None, sizes: tuple[int, ...]
 ) -> None:
-    assert rules(pad_batches=asked).limits("m")(lane).padded_sizes == sizes
+    assert rules(pad_batches=asked).limits("m")(spec).padded_sizes == sizes
 
 
 def test_orders_of_operators_add_and_remove_versions() -> None:

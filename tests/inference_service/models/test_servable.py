@@ -43,15 +43,15 @@ def engine() -> Iterator[MeanEngine]:
 
 def ask(servable: Servable, *values: float, card: int | None = None) -> list[Any]:
     inputs = {"input": pixels(*values)}
-    booking = servable.book(
+    reservation = servable.reserve(
         len(values),
         size_in_bytes(inputs),
         card=card,
         deadline=None,
         priority=Priority.INTERACTIVE,
     )
-    booking.fill(inputs)
-    return booking.answers
+    reservation.fill(inputs)
+    return reservation.answers
 
 
 def answers(futures: list[Any]) -> list[CardAnswer]:
@@ -178,7 +178,7 @@ def test_closing_leaves_an_engine_alone_that_is_in_use() -> None:
 
 def test_limits_may_change_later(engine: MeanEngine) -> None:
     servable = mean_servable(engine, cards=2)
-    servable.limit(lambda lane: CardLimits(lane.tower.index + 1))
+    servable.limit(lambda spec: CardLimits(spec.tower.index + 1))
     assert [card.limits.batch for card in servable.cards] == [1, 2]
     servable.close()
 
@@ -209,11 +209,13 @@ def test_a_request_goes_to_a_card_that_reaches_it_and_is_refused_when_none_does(
         while servable.cards[card].load:
             threading.Event().wait(0.001)
 
-    def book(left: float) -> int:
+    def reserve(left: float) -> int:
         deadline = now[0] + left
-        booking = servable.book(1, 8, card=None, deadline=deadline, priority=Priority.INTERACTIVE)
-        booking.cancel()
-        return booking.shares[0].card.index
+        reservation = servable.reserve(
+            1, 8, card=None, deadline=deadline, priority=Priority.INTERACTIVE
+        )
+        reservation.cancel()
+        return reservation.shares[0].card.index
 
     for _ in range(3):
         run(0, 5.0)
@@ -225,14 +227,14 @@ def test_a_request_goes_to_a_card_that_reaches_it_and_is_refused_when_none_does(
     engine.forget()
     (waiting,) = ask(servable, 0.0, card=1)
     assert engine.started.acquire(timeout=WAIT)
-    assert {book(1.5) for _ in range(4)} == {1}
-    assert {book(6.0) for _ in range(4)} == {0}
+    assert {reserve(1.5) for _ in range(4)} == {1}
+    assert {reserve(6.0) for _ in range(4)} == {0}
     for _ in range(20):
         ask(servable, 1.0, card=1)
     with pytest.raises(errors.DeadlineExpired):
-        book(0.3)
+        reserve(0.3)
     with pytest.raises(errors.PbserveError):
-        book(1.5)
+        reserve(1.5)
     counts = [card.counts for card in servable.cards]
     # One that is refused is counted once.
     assert sum(one.refused_requests + one.expired_requests for one in counts) == 2

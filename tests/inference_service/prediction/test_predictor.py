@@ -19,7 +19,7 @@ from inference_service.models.registry import Loaded, Registry
 from inference_service.models.servable import Servable
 from inference_service.prediction import outputs
 from inference_service.prediction.predictor import Predictor
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import top_classes
 from service_kit import errors
 from tests.support.engines import MeanEngine, pixels
@@ -49,17 +49,17 @@ class Bench:
 
     def ask(
         self, *values: int, seconds_left: float | None = None, **changes: Any
-    ) -> asyncio.Task[Answer]:
+    ) -> asyncio.Task[InferenceResult]:
         """Asks for encoded images."""
         encoded = {"input": [png(value) for value in values]}
-        question = replace(Question("m", {}), encoded=encoded, **changes)
-        return asyncio.create_task(self.predictor.answer(question, seconds_left))
+        inference_request = replace(InferenceRequest("m", {}), encoded=encoded, **changes)
+        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
 
     def ask_raw(
         self, *values: float, seconds_left: float | None = None, **changes: Any
-    ) -> asyncio.Task[Answer]:
-        question = Question("m", {"input": pixels(*values)}, **changes)
-        return asyncio.create_task(self.predictor.answer(question, seconds_left))
+    ) -> asyncio.Task[InferenceResult]:
+        inference_request = InferenceRequest("m", {"input": pixels(*values)}, **changes)
+        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
 
     @property
     def card(self) -> Any:
@@ -85,7 +85,7 @@ class Bench:
         assert await asyncio.to_thread(going.wait, WAIT)
         return go_on
 
-    async def hold_engine(self) -> asyncio.Task[Answer]:
+    async def hold_engine(self) -> asyncio.Task[InferenceResult]:
         self.engine.gate.clear()
         first = self.ask_raw(0)
         assert await asyncio.to_thread(self.engine.started.acquire, timeout=WAIT)
@@ -102,7 +102,7 @@ async def bench() -> AsyncIterator[Bench]:
     one.servable.close()
 
 
-def means(answer: Answer) -> list[float]:
+def means(answer: InferenceResult) -> list[float]:
     return [float(value) for value in answer.outputs["probs"][:, 0]]
 
 
@@ -206,18 +206,18 @@ async def test_a_call_that_grpc_cancels_at_its_deadline_has_expired(bench: Bench
 
 
 async def test_an_image_that_does_not_decode_gives_its_place_back(bench: Bench) -> None:
-    question = Question("m", {}, encoded={"input": [png(), b"no image"]})
+    inference_request = InferenceRequest("m", {}, encoded={"input": [png(), b"no image"]})
     with pytest.raises(errors.InvalidTensor, match="image 1 of input 'input' does not decode"):
-        await bench.predictor.answer(question, None)
+        await bench.predictor.answer(inference_request, None)
     assert bench.card.outstanding == 0
     assert bench.card.counts.cancelled_requests == 0
 
 
 async def test_an_input_that_the_model_does_not_have_is_refused_undecoded(bench: Bench) -> None:
     await bench.hold_decoder()
-    question = Question("m", {}, encoded={"pictures": [b"no image"]})
+    inference_request = InferenceRequest("m", {}, encoded={"pictures": [b"no image"]})
     with pytest.raises(errors.InvalidTensor, match=r"inputs are \['pictures'\]; the model takes"):
-        await bench.predictor.answer(question, None)
+        await bench.predictor.answer(inference_request, None)
 
 
 async def test_many_encoded_images_are_spread_over_idle_cards_in_their_order() -> None:
@@ -275,16 +275,16 @@ async def test_a_request_with_too_many_images_is_refused_before_it_takes_a_place
     registry = Registry()
     registry.install(Loaded(servable, "f"))
     decoders = Decoders(1)
-    predictor = Predictor(registry, decoders, most_images=2)
+    predictor = Predictor(registry, decoders, max_request_images=2)
 
-    def question(images: int) -> Question:
+    def inference_request(images: int) -> InferenceRequest:
         if encoded:
-            return Question("m", {}, encoded={"input": [png()] * images})
-        return Question("m", {"input": pixels(*[1.0] * images)})
+            return InferenceRequest("m", {}, encoded={"input": [png()] * images})
+        return InferenceRequest("m", {"input": pixels(*[1.0] * images)})
 
-    assert len((await predictor.answer(question(2), None)).outputs["probs"]) == 2
+    assert len((await predictor.answer(inference_request(2), None)).outputs["probs"]) == 2
     with pytest.raises(errors.InvalidRequest, match="has 3 images, and may have 2"):
-        await predictor.answer(question(3), None)
+        await predictor.answer(inference_request(3), None)
     assert servable.cards[0].outstanding == 0
     await asyncio.to_thread(servable.close)
     decoders.close()

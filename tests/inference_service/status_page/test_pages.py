@@ -19,7 +19,7 @@ from tests.support.http_calls import FORM_TYPE, Reply, call, form_body, send_for
 from tests.support.inference_server import InferenceServer
 from tests.support.manifests import conversion, graph_file
 from tests.support.pictures import plain_png
-from tests.support.status_pages import MOST_BYTES, status_page
+from tests.support.status_pages import MAX_BYTES, status_page
 
 PICTURE = plain_png(10, 20, 30)
 
@@ -164,8 +164,8 @@ def test_an_image_of_another_size_is_fitted_if_that_was_chosen(
         ({"target": "m" * 2000}, PICTURE, 400, "is too long"),
         ({f"f{n}": "" for n in range(20)}, PICTURE, 400, "should not have"),
         ({"": "m"}, PICTURE, 400, "should not have"),
-        ({"target": "m"}, b"x" * (MOST_BYTES + 1), 400, "larger than 1048576 bytes"),
-        ({"target": "m"}, b"x" * (2 * MOST_BYTES), 400, "larger than 1048576 bytes"),
+        ({"target": "m"}, b"x" * (MAX_BYTES + 1), 400, "larger than 1048576 bytes"),
+        ({"target": "m"}, b"x" * (2 * MAX_BYTES), 400, "larger than 1048576 bytes"),
     ],
     ids=short,
 )

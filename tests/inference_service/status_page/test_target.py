@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inference_service.status_page.report import ModelReport, VersionReport
-from inference_service.status_page.target import Target, choices, most_cards, parse_target
+from inference_service.status_page.target import Target, choices, max_cards, parse_target
 from service_kit import errors
 
 
@@ -36,7 +36,7 @@ def test_what_is_served_is_offered_by_default_label_and_version() -> None:
 def test_a_model_without_a_served_version_offers_nothing() -> None:
     model = ModelReport("digits", 0, {}, (version(1, "LOADING"),))
     assert choices(model) == ()
-    assert most_cards([model]) == 0
+    assert max_cards([model]) == 0
 
 
 @pytest.mark.parametrize(

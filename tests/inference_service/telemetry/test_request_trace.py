@@ -13,7 +13,7 @@ from inference_service.cards.card_spec import CardLimits
 from inference_service.images.decoders import Decoders
 from inference_service.models.registry import Loaded, Registry
 from inference_service.prediction.predictor import Predictor
-from inference_service.prediction.request import Answer, Question
+from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.telemetry.request_trace import RequestTraces
 from service_kit import errors
 from tests.support.engines import MeanEngine, pixels
@@ -49,11 +49,11 @@ class Bench:
         card: int | None = 0,
         model: str = "m",
         seconds_left: float | None = None,
-    ) -> asyncio.Task[Answer]:
-        question = replace(Question(model, {"input": pixels(*values)}), card=card)
-        return asyncio.create_task(self.predictor.answer(question, seconds_left))
+    ) -> asyncio.Task[InferenceResult]:
+        inference_request = replace(InferenceRequest(model, {"input": pixels(*values)}), card=card)
+        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
 
-    async def hold(self) -> asyncio.Task[Answer]:
+    async def hold(self) -> asyncio.Task[InferenceResult]:
         """Keeps card 0 busy until `release`."""
         self.engine.gate.clear()
         first = self.ask(0)

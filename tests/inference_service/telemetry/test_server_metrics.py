@@ -177,11 +177,16 @@ def test_what_waits_and_runs_is_seen_while_it_does(server: InferenceServer, url:
     engine.gate.clear()
 
     async def ask() -> list[asyncio.Task[object]]:
-        from inference_service.prediction.request import Question
+        from inference_service.prediction.request import InferenceRequest
 
         answer = server.core.predictor.answer
-        questions = [Question("m", {"input": pixels(1.0, 2.0, 3.0, 4.0)}) for _ in range(3)]
-        return [asyncio.create_task(answer(question, None)) for question in questions]
+        inference_requests = [
+            InferenceRequest("m", {"input": pixels(1.0, 2.0, 3.0, 4.0)}) for _ in range(3)
+        ]
+        return [
+            asyncio.create_task(answer(inference_request, None))
+            for inference_request in inference_requests
+        ]
 
     tasks = server.call(ask())
     assert engine.started.acquire(timeout=30)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service_kit import errors
-from service_kit.client.attempts import Tries, checked_seconds
+from service_kit.client.attempts import Attempts, checked_seconds
 from service_kit.client.retry import RetryPolicy
 
 STOPPING = errors.ServerStopping("away")
@@ -34,16 +34,16 @@ def test_tries_and_pauses_stay_within_attempts_and_deadline(
 ) -> None:
     clock = Clock()
     draws = [uniform for _, uniform in steps]
-    tries = Tries(
+    made_attempts = Attempts(
         RetryPolicy(attempts=attempts), seconds, clock=clock, uniform=lambda: draws.pop(0)
     )
     made = 0
     for took, _ in steps:
         made += 1
-        clock.now += min(took, tries.left)
-        left = tries.left
+        clock.now += min(took, made_attempts.left)
+        left = made_attempts.left
         try:
-            pause = tries.pause_after(STOPPING)
+            pause = made_attempts.pause_after(STOPPING)
         except errors.ServerStopping:
             break
         clock.now += pause
@@ -53,27 +53,27 @@ def test_tries_and_pauses_stay_within_attempts_and_deadline(
 
 
 def test_the_last_error_is_raised_as_it_is() -> None:
-    tries = Tries(RetryPolicy(attempts=2), None, uniform=lambda: 0.5)
-    assert tries.pause_after(STOPPING) == 0.05
+    made_attempts = Attempts(RetryPolicy(attempts=2), None, uniform=lambda: 0.5)
+    assert made_attempts.pause_after(STOPPING) == 0.05
     last = errors.QueueFull("full", retry_after=3)
     with pytest.raises(errors.QueueFull) as caught:
-        tries.pause_after(last)
+        made_attempts.pause_after(last)
     assert caught.value is last
 
 
 def test_what_is_not_repeatable_is_tried_once() -> None:
     with pytest.raises(errors.ServerStopping):
-        Tries(RetryPolicy(), None, repeatable=False).pause_after(STOPPING)
+        Attempts(RetryPolicy(), None, repeatable=False).pause_after(STOPPING)
 
 
 def test_time_runs_through_all_tries() -> None:
     clock = Clock()
-    tries = Tries(RetryPolicy(), 10, clock=clock)
+    made_attempts = Attempts(RetryPolicy(), 10, clock=clock)
     clock.now += 4
-    assert tries.timeout == 6
+    assert made_attempts.timeout == 6
     clock.now += 40
-    assert tries.timeout == 0
-    assert Tries(RetryPolicy(), None).timeout is None
+    assert made_attempts.timeout == 0
+    assert Attempts(RetryPolicy(), None).timeout is None
 
 
 @pytest.mark.parametrize(

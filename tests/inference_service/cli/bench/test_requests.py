@@ -39,7 +39,7 @@ def test_open_sizes_come_from_the_caller() -> None:
 
 
 def test_large_random_images_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "_MOST_BYTES", 4 * 3 * 10)
+    monkeypatch.setattr(requests, "_MAX_BYTES", 4 * 3 * 10)
     assert len(random_requests(spec(3), 2, None)) == 5
     assert len(random_requests(spec(300), 2, None)) == 1
 
@@ -53,7 +53,7 @@ def test_images_are_taken_in_turn_and_again_from_the_start(tmp_path: Path) -> No
 
 
 def test_files_are_read_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "_MOST_BYTES", 250)
+    monkeypatch.setattr(requests, "_MAX_BYTES", 250)
     named = NamedImages(["a", "b", "c", "d"], lambda index: [bytes([index]) * 100])
     made: Any = image_requests(named, "pixels", 3)
     assert [[content[0] for content in one["pixels"]] for one in made] == [[0, 1, 0], [1, 0, 1]]

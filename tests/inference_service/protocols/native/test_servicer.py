@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
-from inference_service.prediction.request import Answer
+from inference_service.prediction.request import InferenceResult
 from inference_service.protocols.native import codec
 from inference_service.wire.tensor_codec import encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
@@ -460,7 +460,7 @@ def test_large_answers_become_messages_beside_the_event_loop(
     threads: list[int] = []
     made = codec.answer_message
 
-    def noting(answer: Answer) -> pb.PredictResponse:
+    def noting(answer: InferenceResult) -> pb.PredictResponse:
         threads.append(threading.get_ident())
         return made(answer)
 

@@ -17,7 +17,7 @@ from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.card_spec import CardLimits
 from inference_service.engine.devices import Device, Placement
 from inference_service.models.servable import Servable
-from inference_service.prediction.request import Answer
+from inference_service.prediction.request import InferenceResult
 from inference_service.protocols.open_inference.infer_codec import encode_answer, inference
 from inference_service.protocols.open_inference.model_codec import config_message, metadata_message
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
@@ -42,8 +42,8 @@ def with_tensors(
     made: Servable, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
     for card in made.cards:
-        tower = replace(card.lane.tower, inputs=tuple(inputs), outputs=tuple(outputs))
-        card.lane = replace(card.lane, tower=tower)
+        tower = replace(card.spec.tower, inputs=tuple(inputs), outputs=tuple(outputs))
+        card.spec = replace(card.spec, tower=tower)
 
 
 def test_a_model_that_does_not_share_batches_has_none() -> None:
@@ -69,7 +69,7 @@ def test_cards_on_gpus_are_instances_there() -> None:
     with servable(cards=2) as made:
         for card, gpu in zip(made.cards, (0, 3), strict=True):
             placement = Placement(card.index, card.index, Device("gpu", gpu), ())
-            card.lane = replace(card.lane, placement=placement)
+            card.spec = replace(card.spec, placement=placement)
         groups = config_message(made, [1], {}).instance_group
     assert [(group.name, list(group.gpus)) for group in groups] == [
         ("card_0", [0]),
@@ -100,10 +100,12 @@ def test_a_fixed_number_of_images_is_any_number_for_callers() -> None:
 def test_a_type_that_the_protocol_does_not_have_is_said_and_not_sent() -> None:
     with servable() as made:
         complex_ = TensorSpec("y", "y:0", "complex64", (-1, 2))
-        with_tensors(made, made.cards[0].lane.tower.inputs, [complex_])
+        with_tensors(made, made.cards[0].spec.tower.inputs, [complex_])
         assert metadata_message(made, [1]).outputs[0].datatype == "<invalid>"
         assert config_message(made, [1], {}).output[0].data_type == config_pb.TYPE_INVALID
-    answer = Answer("", "m", 1, "", [0], {"y": np.zeros((1, 2), np.complex64)}, 1, 0.0, 0.0)
+    answer = InferenceResult(
+        "", "m", 1, "", [0], {"y": np.zeros((1, 2), np.complex64)}, 1, 0.0, 0.0
+    )
     with pytest.raises(errors.Unsupported, match="'y' is complex64, which the Open Inference"):
         encode_answer(inference(message(1), None), answer, pb.ModelInferResponse())
 

@@ -140,7 +140,7 @@ def test_a_place_lies_within_its_region(memory: SharedMemory, offset: int, size:
 
 
 def test_a_tensor_may_not_be_of_any_size(folder: Path) -> None:
-    memory = SharedMemory(folder, most_bytes=10)
+    memory = SharedMemory(folder, max_bytes=10)
     memory.register("r", "images", 0, 100)
     assert len(memory.place("r", 0, 10).read()) == 10
     with pytest.raises(errors.InvalidRequest, match="too many for one tensor: 10 are possible"):
@@ -187,7 +187,7 @@ def test_memory_that_cannot_be_written_is_the_callers_error(
 
 
 def test_regions_are_bounded_in_number_and_name(folder: Path) -> None:
-    memory = SharedMemory(folder, most_regions=2)
+    memory = SharedMemory(folder, max_regions=2)
     memory.register("a", "images", 0, 1)
     memory.register("b", "images", 0, 1)
     with pytest.raises(errors.TooManyRegions, match="2 shared memory regions are registered"):
