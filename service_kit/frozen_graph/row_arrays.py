@@ -31,9 +31,10 @@ def behind_tensor_array(op: Any, axis: int | str | None) -> Iterator[Task]:
     array = made_by(op.inputs[0])
     for other in op.graph.get_operations():
         if other.type.startswith(_TENSOR_ARRAYS) and made_by(other.inputs[0]) is array:
-            value = next(one for one in other.inputs[1:] if one.dtype == op.outputs[0].dtype)
             whole = not other.type.startswith("TensorArrayWrite")
-            yield value, below + 1 if whole and below is not None else below
+            for value in other.inputs[1:]:
+                if value.dtype == op.outputs[0].dtype:
+                    yield value, below + 1 if whole and below is not None else below
 
 
 def made_by(handle: Any) -> Any:

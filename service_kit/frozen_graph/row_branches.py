@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from weakref import WeakKeyDictionary
 
+# Written out once for each graph, and not for each op that calls something.
+_libraries: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 _CONDITIONS = frozenset(["If", "StatelessIf", "Case", "StatelessCase"])
 
 
@@ -34,8 +37,11 @@ def calls(op: Any, wanted: re.Pattern[str]) -> bool:
 
 
 def library(graph: Any) -> dict[str, Any]:
-    """Returns the functions of a `tf.Graph` by name."""
-    return {one.signature.name: one for one in graph.as_graph_def().library.function}
+    """Returns the functions of an imported `tf.Graph` by name."""
+    if graph not in _libraries:
+        functions = graph.as_graph_def().library.function
+        _libraries[graph] = {one.signature.name: one for one in functions}
+    return _libraries[graph]
 
 
 def branches_differ(tensor: Any, axis: int | str | None) -> bool:
