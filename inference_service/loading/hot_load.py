@@ -12,12 +12,13 @@ import structlog
 
 from inference_service.loading.background_work import BackgroundWork, TimeIsUp
 from inference_service.loading.counts import HotLoadCounts
-from inference_service.loading.load_failures import LoadFailures
 from inference_service.loading.loader import Loader
 from inference_service.loading.malloc_trim import give_back
-from inference_service.loading.policy import Load, Publication, Unload, plan
+from inference_service.loading.policy import Load, Unload, plan
 from inference_service.loading.rules import ModelRules
 from inference_service.models.health import ModelHealth
+from inference_service.models.load_record import LoadFailures
+from inference_service.models.publication import Publication
 from inference_service.models.registry import Loaded, Registry
 from inference_service.models.servable import LoadedModel, Servable
 from inference_service.models.status import State

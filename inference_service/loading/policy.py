@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Fingerprints = Mapping[str, Mapping[int, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A version as it stands in the store; republishing its number changes the fingerprint."""
-
-    model: str
-    version: int
-    fingerprint: str
+from inference_service.models.publication import Fingerprints, Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from inference_service.loading.policy import (
     NEWEST,
     Keep,
     Load,
-    Publication,
     Rule,
     Unload,
     plan,
 )
+from inference_service.models.publication import Publication
 
 Table = dict[int, str]
 Failures = Collection[tuple[int, str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from inference_service.loading.policy import Publication
+from inference_service.models.publication import Publication
 from service_kit import errors
 
 _NEVER = float("inf")

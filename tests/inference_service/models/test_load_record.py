@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.loading.load_failures import LoadFailures
-from inference_service.loading.policy import Publication
+from inference_service.models.load_record import LoadFailures
+from inference_service.models.publication import Publication
 from service_kit import errors
 
 ONE = Publication("m", 1, "a")
