@@ -1,87 +1,129 @@
-"""Which publications did not load, and when each is to be tried again."""
+"""How the load of each publication stands: under way or failed, why, and when it is tried again.
+
+The one place where that is written: requests, status, the plan and operators all read it here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from inference_service.models.publication import Publication
+from inference_service.models.publication import Fingerprints, Publication
+from inference_service.models.status import State, VersionStatus
 from service_kit import errors
 
 _NEVER = float("inf")
 
 
-class _Pace(NamedTuple):
-    """Seconds before the first retry, doubled each time up to the last."""
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A publication that is LOADING or FAILED, and the failures of its loads so far.
 
-    first: float
-    last: float
+    `failures` are those that count for the next try, `error` is the last one's, and `retry_at` is
+    the time of the next try, infinite for none.
+    """
 
-    def after(self, failures: int) -> float:
-        """Seconds to wait when there have been that many failures, at least one."""
-        # 2 ** 16 is beyond every pace here; without a bound it grows past what a float holds.
-        return min(self.first * 2.0 ** min(failures - 1, 16), self.last)
-
-
-_RETRY_STORE = _Pace(1, 60)
-# A graph that does not load costs seconds of computing each time, but memory may come back.
-_RETRY_ENGINE = _Pace(30, 900)
+    publication: Publication
+    state: State = State.LOADING
+    failures: int = 0
+    error: errors.PbserveError | None = None
+    retry_at: float = _NEVER
 
 
-class _Failure(NamedTuple):
-    """How often a publication did not load; time of the next try, infinite for none."""
+class LoadRecord:
+    """What is known of versions that are loading, or did not load."""
 
-    times: int
-    retry_at: float
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begins empty; `clock` (seconds, monotonic) paces the retries of what failed."""
+        self._clock = clock
+        self._loads: dict[tuple[str, int], _Load] = {}
 
+    def begin(self, publication: Publication) -> None:
+        """Remembers that a publication is being loaded, or waits for its turn."""
+        self._set(replace(self._load(publication), state=State.LOADING))
 
-class LoadFailures:
-    """Paces the retries of loads that failed. Times are seconds of one monotonic clock."""
+    def fail(self, publication: Publication, error: errors.PbserveError) -> None:
+        """Remembers that a publication did not load, why, and when it is to be tried again.
 
-    def __init__(self) -> None:
-        """Begins without failures."""
-        self._failures: dict[Publication, _Failure] = {}
-
-    def record(self, publication: Publication, error: Exception, now: float) -> float | None:
-        """Remembers that a publication did not load, and returns the seconds to the next try.
-
-        None: it is not tried again until it changes, as with a damaged artifact. A store that
-        cannot be read is asked again after 1 s, then later and later up to every 60 s; a graph
-        that the engine refuses, and whatever nobody thought of, after 30 s up to every 900 s.
+        A store that cannot be read is asked again after 1 s, then later and later up to every
+        60 s; a graph that the engine refuses after 30 s up to every 900 s. Anything else, a damaged
+        artifact for example, is not tried again until it changes.
         """
-        pace = _retry_pace(error)
-        before = self._failures.get(publication)
-        count = before.times + 1 if before else 1
-        wait = pace.after(count) if pace else None
-        retry_at = _NEVER if wait is None else now + wait
-        self._failures[publication] = _Failure(count, retry_at)
-        return wait
+        failures = self._load(publication).failures + 1
+        retry_at = self._clock() + _pause(error, failures)
+        self._set(_Load(publication, State.FAILED, failures, _bare(error), retry_at))
 
-    def waiting(self, now: float) -> set[Publication]:
-        """Returns the publications that are not to be tried now."""
-        return {one for one, failure in self._failures.items() if failure.retry_at > now}
+    def end(self, model: str, version: int) -> None:
+        """Forgets a version: it is served now, or gone."""
+        self._loads.pop((model, version), None)
 
-    def retry_in(self, publication: Publication, now: float) -> float | None:
-        """Returns the seconds to the next try: 0 when it may be tried now, None for never."""
-        failure = self._failures.get(publication)
-        if failure is None:
-            return 0.0
-        return None if failure.retry_at == _NEVER else max(0.0, failure.retry_at - now)
+    def allow_retry(self, model: str) -> None:
+        """Lets everything of a model be tried now, as if it had not failed: it is asked for."""
+        for load in [one for one in self._loads.values() if one.publication.model == model]:
+            self._set(replace(load, failures=0))
 
-    def keep(self, current: Collection[Publication]) -> None:
-        """Forgets the publications that are not among the current ones."""
-        current = {*current}
-        self._failures = {one: kept for one, kept in self._failures.items() if one in current}
+    def keep(self, published: Fingerprints) -> None:
+        """Forgets the failures of publications that the store has no more.
 
-    def forget(self, model: str) -> None:
-        """Forgets every failure of a model: someone asks for it again."""
-        self._failures = {one: kept for one, kept in self._failures.items() if one.model != model}
+        A number that was published anew keeps its status until it is loaded.
+        """
+        for (model, version), load in [*self._loads.items()]:
+            fingerprint = published.get(model, {}).get(version)
+            if fingerprint is None and load.state is State.FAILED:
+                self.end(model, version)
+            elif fingerprint != load.publication.fingerprint:
+                self._set(replace(load, failures=0))
+
+    def waiting(self) -> set[Publication]:
+        """Returns the publications that have failed and are not to be tried now."""
+        now = self._clock()
+        loads = self._loads.values()
+        return {one.publication for one in loads if one.failures and one.retry_at > now}
+
+    def failure(self, publication: Publication) -> errors.PbserveError | None:
+        """Returns why a publication did not load, to raise it; None: no load has failed."""
+        load = self._load(publication)
+        return _bare(load.error) if load.error and load.failures else None
+
+    def versions(self) -> set[tuple[str, int]]:
+        """Returns (model, version) of everything that is loading or did not load."""
+        return {*self._loads}
+
+    def statuses(self, model: str) -> dict[int, VersionStatus]:
+        """Returns version -> status of those of a model that are loading or did not load."""
+        return {
+            version: self._status(load)
+            for (name, version), load in self._loads.items()
+            if name == model
+        }
+
+    def _status(self, load: _Load) -> VersionStatus:
+        if load.state is State.LOADING:
+            return VersionStatus(load.publication.version, State.LOADING)
+        wait = None if load.retry_at == _NEVER else max(0.0, load.retry_at - self._clock())
+        return VersionStatus(load.publication.version, State.FAILED, load.error, retry_in=wait)
+
+    def _load(self, publication: Publication) -> _Load:
+        found = self._loads.get((publication.model, publication.version))
+        return found if found and found.publication == publication else _Load(publication)
+
+    def _set(self, load: _Load) -> None:
+        self._loads[load.publication.model, load.publication.version] = load
 
 
-def _retry_pace(error: Exception) -> _Pace | None:
-    """Returns how to retry a load; None: not until the publication changes."""
+def _pause(error: errors.PbserveError, failures: int) -> float:
+    """Returns the seconds to wait after so many failures, at least one; infinite: for ever."""
     if isinstance(error, errors.StoreUnavailable):
-        return _RETRY_STORE
-    if isinstance(error, errors.EngineFailed) or not isinstance(error, errors.PbserveError):
-        return _RETRY_ENGINE
-    return None
+        first, last = 1, 60
+    elif isinstance(error, errors.EngineFailed):
+        # To find out costs seconds of computing each time, but memory may come back.
+        first, last = 30, 900
+    else:
+        return _NEVER
+    # 2 ** 16 is beyond both; without a bound it grows past what a float holds.
+    return min(first * 2.0 ** min(failures - 1, 16), last)
+
+
+def _bare(error: errors.PbserveError) -> errors.PbserveError:
+    """Returns the error without its traceback, whose frames keep what the load had in memory."""
+    return type(error)(error.message, retry_after=error.retry_after)
