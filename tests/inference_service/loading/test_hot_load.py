@@ -184,6 +184,17 @@ async def test_a_damaged_version_that_is_published_anew_is_served(world: World) 
     assert world.states() == {1: State.AVAILABLE}
 
 
+async def test_a_version_that_failed_is_forgotten_when_it_is_deleted(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    world.store.delete("m", 1)
+    await world.sync()
+    with pytest.raises(errors.ModelNotFound):
+        world.registry.status("m")
+    assert await world.serving() == "SERVICE_UNKNOWN"
+
+
 async def test_a_number_that_is_used_again_is_swapped(world: World) -> None:
     world.publish(b"1")
     await world.sync()
