@@ -76,8 +76,7 @@ class LoadRecord:
 
     def waiting(self) -> set[Publication]:
         """Returns the publications that have failed and are not to be tried now."""
-        now = self._clock()
-        loads = self._loads.values()
+        now, loads = self._clock(), self._loads.values()
         return {one.publication for one in loads if one.failures and one.retry_at > now}
 
     def failure(self, publication: Publication) -> errors.PbserveError | None:
@@ -91,11 +90,8 @@ class LoadRecord:
 
     def statuses(self, model: str) -> dict[int, VersionStatus]:
         """Returns version -> status of those of a model that are loading or did not load."""
-        return {
-            version: self._status(load)
-            for (name, version), load in self._loads.items()
-            if name == model
-        }
+        loads = [load for (name, _), load in self._loads.items() if name == model]
+        return {load.publication.version: self._status(load) for load in loads}
 
     def _status(self, load: _Load) -> VersionStatus:
         if load.state is State.LOADING:
