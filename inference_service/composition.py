@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from inference_service.engine.cpu_quota import usable_cores
 from inference_service.engine.lazy import LazyEngines
 from inference_service.images.decoders import Decoders
+from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import EMPTY, ModelsFile, parse_models_file
 from inference_service.loading.operations import Operations
 from inference_service.loading.rules import ModelRules
+from inference_service.loading.store_view import StoreView
 from inference_service.loading.store_watch import StoreWatch
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
@@ -83,15 +85,19 @@ class InferenceService:
             allowed_ops=settings.allowed_ops,
         )
         self.model_health = ModelHealth(self.server.health)
+        counts = HotLoadCounts()
+        view = StoreView(store, counts)
         self.hot_loader = HotLoader(
-            store,
+            view,
             registry,
             Loader(store, engines),
             rules,
             self.model_health,
+            counts,
             load_seconds=settings.load_seconds,
         )
         self.watch = StoreWatch(
+            view,
             self.hot_loader,
             registry,
             rules,
@@ -110,7 +116,7 @@ class InferenceService:
                 begin_trace=traces.begin if traces else None,
             ),
             registry=registry,
-            operations=Operations(self.hot_loader, registry, rules),
+            operations=Operations(view, self.hot_loader, registry, rules),
             problems=self.watch.problems,
             health=self.server.health,
             streams=self.server.streams,
@@ -123,7 +129,7 @@ class InferenceService:
             shared_memory=settings.serving.listening.address.is_loopback,
         )
         self.server.load_descriptors = load_descriptors
-        page = metrics.page(self.core, self.hot_loader.counts)
+        page = metrics.page(self.core, counts)
         self.http = HttpPort(settings, self.core, cores=cores, others=[page])
 
     async def become_ready(self) -> None:

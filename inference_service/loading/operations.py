@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.model_list import ListedModel, available_labels, published_versions
 from inference_service.loading.rules import ModelRules
+from inference_service.loading.store_view import StoreView
 from inference_service.models.registry import Registry
 from inference_service.models.status import VersionStatus
 from service_kit import errors, status
@@ -19,8 +20,11 @@ from service_kit.telemetry.audit import audited
 class Operations:
     """Changes the rules, and waits for what comes of it. Belongs to the event loop."""
 
-    def __init__(self, hot_loader: HotLoader, registry: Registry, rules: ModelRules) -> None:
+    def __init__(
+        self, view: StoreView, hot_loader: HotLoader, registry: Registry, rules: ModelRules
+    ) -> None:
         """Works with the given parts."""
+        self._view = view
         self._hot_loader = hot_loader
         self._registry = registry
         self._rules = rules
@@ -28,7 +32,7 @@ class Operations:
     @property
     def published(self) -> Mapping[str, Mapping[int, str]]:
         """Model -> version -> fingerprint of what the store had when it was last looked at."""
-        return self._hot_loader.published
+        return self._view.published
 
     async def load(self, model: str, version: int) -> VersionStatus:
         """Looks at the store again for a model and returns the version when it is served.
@@ -47,9 +51,9 @@ class Operations:
             return await self._load(model, version)
 
     async def _load(self, model: str, version: int) -> VersionStatus:
-        if not await self._hot_loader.look(model):
-            raise errors.StoreUnavailable(self._hot_loader.store_problem, retry_after=1.0)
-        published = self._hot_loader.published.get(model, {})
+        if not await self._view.look(model):
+            raise errors.StoreUnavailable(self._view.problem, retry_after=1.0)
+        published = self._view.published.get(model, {})
         if not published:
             raise errors.ModelNotFound(f"the store has no model {model!r}")
         if version and version not in published:
@@ -57,18 +61,15 @@ class Operations:
             raise errors.VersionNotFound(
                 f"the store has no version {version} of model {model}; it has {numbers}"
             )
-        self._hot_loader.forget_failures(model)
+        self._registry.loads.allow_retry(model)
         self._rules.ask_for(model, version)
         wanted = self._rules.rule(model).wanted(published.keys())
         if not wanted:
             self._rules.ask_for(model, max(published))
         chosen = version or max(wanted or published)
         await self._hot_loader.act_until(lambda: self._is_decided(model, chosen), [model])
-        failure = self._hot_loader.failure(model, chosen)
-        if failure and not self._hot_loader.served(model, chosen):
-            raise type(failure)(failure.message, retry_after=failure.retry_after)
-        if not self._hot_loader.served(model, chosen):
-            raise errors.Superseded(
+        if not self._is_served(model, chosen):
+            raise self._failure(model, chosen) or errors.Superseded(
                 f"version {chosen} of model {model} was unloaded or deleted while it was being "
                 "loaded"
             )
@@ -156,8 +157,8 @@ class Operations:
             await self._configure(models)
 
     async def _configure(self, models: Mapping[str, ListedModel]) -> None:
-        if not await self._hot_loader.look():
-            raise errors.StoreUnavailable(self._hot_loader.store_problem, retry_after=1.0)
+        if not await self._view.look():
+            raise errors.StoreUnavailable(self._view.problem, retry_after=1.0)
         self._check_list(models)
         for name, listed in models.items():
             if listed.base_path:
@@ -166,50 +167,47 @@ class Operations:
         self._check_list(models)
         self._rules.replace_list(models)
         for name in models:
-            self._hot_loader.forget_failures(name)
-        await self._wait_for(models)
+            self._registry.loads.allow_retry(name)
+        await self._hot_loader.act_until(
+            lambda: all(self._is_decided(name, v) for name in models for v in self._wanted(name)),
+            models,
+        )
+        # What is not wanted any more goes now, and nobody waits for its last request.
+        await self._hot_loader.act()
         self._check_loads(models)
 
     def _check_list(self, models: Mapping[str, ListedModel]) -> None:
         served = self._registry.fingerprints()
         for name, listed in models.items():
-            published_versions(name, listed, self._hot_loader.published.get(name, {}))
+            published_versions(name, listed, self._view.published.get(name, {}))
             available_labels(name, listed, served.get(name, {}))
 
     async def _check_base_path(self, model: str, path: str) -> None:
-        store = self._hot_loader.store.url
+        store = self._view.url
         if not await asyncio.to_thread(is_place_of, model, store, path):
             raise errors.InvalidRequest(
                 f"base_path {path!r} of model {model} is not where this server has it: leave it "
                 f"empty, or write {store.rstrip('/')}/{model}"
             )
 
-    async def _wait_for(self, models: Collection[str]) -> None:
-        await self._hot_loader.act_until(
-            lambda: all(
-                self._is_decided(name, version) for name in models for version in self._wanted(name)
-            ),
-            models,
-        )
-        # What is not wanted any more goes now, and nobody waits for its last request.
-        await self._hot_loader.act()
-
     def _is_decided(self, model: str, version: int) -> bool:
-        return (
-            self._hot_loader.served(model, version)
-            or self._hot_loader.failure(model, version) is not None
-        )
+        return self._is_served(model, version) or self._failure(model, version) is not None
+
+    def _is_served(self, model: str, version: int) -> bool:
+        return self._registry.serves(self._view.publication(model, version))
+
+    def _failure(self, model: str, version: int) -> errors.PbserveError | None:
+        return self._registry.loads.failure(self._view.publication(model, version))
 
     def _wanted(self, model: str) -> list[int]:
-        return sorted(self._rules.rule(model).wanted(self._hot_loader.published.get(model, {})))
+        return sorted(self._rules.rule(model).wanted(self._view.published.get(model, {})))
 
     def _check_loads(self, models: Mapping[str, ListedModel]) -> None:
         failed = [
             (name, version, failure)
             for name in models
             for version in self._wanted(name)
-            if (failure := self._hot_loader.failure(name, version))
-            and not self._hot_loader.served(name, version)
+            if (failure := self._failure(name, version))
         ]
         if failed:
             # In TensorFlow Serving's words.
@@ -221,10 +219,6 @@ class Operations:
             raise errors.LoadsFailed(
                 f"{len(failed)} model(s) did not become available: {{{reasons}}}"
             )
-
-    def load_failure(self, model: str, version: int) -> errors.PbserveError | None:
-        """Returns why a version that the store has did not load; None: it did, or was not tried."""
-        return self._hot_loader.failure(model, version)
 
     def _status(self, model: str, version: int) -> VersionStatus:
         known = {status.version: status for status in self._registry.status(model).versions}

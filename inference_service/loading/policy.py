@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
-Fingerprints = Mapping[str, Mapping[int, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A version as it stands in the store; republishing its number changes the fingerprint."""
-
-    model: str
-    version: int
-    fingerprint: str
+from inference_service.models.publication import Fingerprints, Publication
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +70,12 @@ class Rule:
         return self.keep.of(allowed) | (self.also & allowed)
 
 
-NEWEST = Rule()
-_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
-
-
 def plan(
     published: Fingerprints,
     served: Fingerprints,
     failed: Collection[Publication],
     busy: Collection[str],
-    rules: Mapping[str, Rule] = _NO_RULES,
-    default: Rule = NEWEST,
+    rules: Mapping[str, Rule],
 ) -> list[Load | Unload]:
     """Returns what to do next so that of every model what its rule wants is served.
 
@@ -105,14 +90,13 @@ def plan(
         served: the same of what is served.
         failed: publications that did not load and are not to be tried now.
         busy: models for which an action is under way; nothing is planned for them.
-        rules: of models by name.
-        default: of models without a rule.
+        rules: of every model that is published or served.
     """
     actions: list[Load | Unload] = []
     for model in sorted({*published, *served} - {*busy}):
         versions, running = published.get(model, {}), served.get(model, {})
         sound = {v for v, print_ in versions.items() if Publication(model, v, print_) not in failed}
-        unloads, loads = _next_steps(rules.get(model, default), versions, running, sound)
+        unloads, loads = _next_steps(rules[model], versions, running, sound)
         actions += [Unload(model, v) for v in sorted(unloads)]
         actions += [Load(Publication(model, v, versions[v])) for v in sorted(loads, reverse=True)]
     return actions

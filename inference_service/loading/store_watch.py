@@ -14,6 +14,7 @@ from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.models_file import ModelsFile
 from inference_service.loading.rules import ModelRules
 from inference_service.loading.store_pace import StorePace
+from inference_service.loading.store_view import StoreView
 from inference_service.models.registry import Registry
 from service_kit.files.watched_file import WatchedFile
 
@@ -33,6 +34,7 @@ class StoreWatch:
 
     def __init__(
         self,
+        view: StoreView,
         hot_loader: HotLoader,
         registry: Registry,
         rules: ModelRules,
@@ -46,8 +48,9 @@ class StoreWatch:
         """Works with the given parts.
 
         Args:
+            view: looks at the store.
             hot_loader: loads and unloads.
-            registry: what is served.
+            registry: what is served, and how loads stand.
             rules: take the models file's new content.
             models_file: None: there is none.
             store_is_watched: whether the store is looked at after the first time.
@@ -55,6 +58,7 @@ class StoreWatch:
             pace: of looks at the store; None: one with chance in it.
             clock: for the pace, in seconds.
         """
+        self._view = view
         self._hot_loader = hot_loader
         self._registry = registry
         self._rules = rules
@@ -70,7 +74,7 @@ class StoreWatch:
     def problems(self) -> Problems:
         """Returns what is wrong now."""
         models_file = self._models_file.trouble if self._models_file else ""
-        return Problems(models_file, self._hot_loader.store_problem)
+        return Problems(models_file, self._view.problem)
 
     async def watch(self, seconds: float, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Looks every so many seconds, for ever; calls `when_ready` once.
@@ -107,7 +111,7 @@ class StoreWatch:
     async def _look_at_store(self) -> None:
         if not self._pace.is_due(self._clock()):
             return
-        ok = await self._hot_loader.look()
+        ok = await self._view.look()
         self._pace.looked(ok=ok, seconds=self._seconds, now=self._clock())
         self._listed |= ok
 
@@ -116,4 +120,5 @@ class StoreWatch:
             return False
         await self._hot_loader.settled()
         await self._hot_loader.settle()
-        return not (self._strict and self._hot_loader.any_failure())
+        failures = map(self._registry.loads.failure, self._view.publications())
+        return not (self._strict and any(failures))

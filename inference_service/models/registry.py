@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from inference_service.models.labels import DEFAULT_LABEL
+from inference_service.models.load_record import LoadRecord
+from inference_service.models.publication import Publication
 from inference_service.models.servable import Servable
 from inference_service.models.status import ModelStatus, State, VersionStatus
 from service_kit import errors
@@ -20,15 +22,6 @@ from service_kit import errors
 _MAX_ENDED = 32
 # What a caller is told to wait for a version that is loading.
 _RETRY_AFTER_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """What is known of a version that is not served, or not as it is published now."""
-
-    state: State
-    reason: str
-    retry_at: float | None
 
 
 class Loaded:
@@ -65,7 +58,7 @@ class Loaded:
 
 
 class Registry:
-    """Served versions by model, and what is known of versions that are not served."""
+    """Served versions by model; `loads` has what is known of those that are loading or failed."""
 
     def __init__(
         self,
@@ -77,15 +70,14 @@ class Registry:
 
         Args:
             labels: returns label -> version of a model.
-            clock: that of the retries in `note`, in seconds.
+            clock: paces the retries of failed loads, in seconds.
         """
+        self.loads = LoadRecord(clock)
         self._labels = labels
-        self._clock = clock
         self._served: dict[str, dict[int, Loaded]] = {}
         self._leaving: list[Loaded] = []
         # Latest last.
         self._ended: dict[str, list[int]] = {}
-        self._notes: dict[tuple[str, int], _Note] = {}
 
     @contextlib.contextmanager
     def lease(self, model: str, version: int = 0, label: str = "") -> Iterator[Servable]:
@@ -108,7 +100,7 @@ class Registry:
 
     def _find(self, model: str, version: int, label: str) -> Loaded:
         served = self._served.get(model, {})
-        known = {noted: note for (name, noted), note in self._notes.items() if name == model}
+        known = self.loads.statuses(model)
         if not served and not known:
             raise self._no_model(model)
         number = self._labelled(model, label) if label else version or self._default(model)
@@ -116,7 +108,7 @@ class Registry:
             return served[number]
         number = number or max(known)
         if number in known:
-            raise self._unavailable(model, number, known[number])
+            raise _unavailable(model, known[number])
         numbers = ", ".join(str(one) for one in sorted({*served, *known}))
         if label:
             raise errors.LabelNotFound(
@@ -138,21 +130,10 @@ class Registry:
             )
         return labels[label]
 
-    def _unavailable(self, model: str, version: int, note: _Note) -> errors.ModelUnavailable:
-        reason = f": {note.reason}" if note.reason else ""
-        retry_after = _RETRY_AFTER_SECONDS if note.state is State.LOADING else self._retry_in(note)
-        return errors.ModelUnavailable(
-            f"model {model} version {version} is {note.state.value}{reason}",
-            retry_after=retry_after,
-        )
-
-    def _retry_in(self, note: _Note) -> float | None:
-        return None if note.retry_at is None else max(0.0, note.retry_at - self._clock())
-
     def install(self, loaded: Loaded) -> Loaded | None:
         """Serves a version from this moment on; returns what had its place before, if any."""
         servable = loaded.servable
-        self._notes.pop((servable.model, servable.version), None)
+        self.loads.end(servable.model, servable.version)
         versions = self._served.setdefault(servable.model, {})
         displaced = versions.get(servable.version)
         versions[servable.version] = loaded
@@ -180,24 +161,10 @@ class Registry:
         """Returns the versions of a model that were served before; some of them may be again."""
         return list(self._ended.get(model, []))
 
-    def note(
-        self,
-        model: str,
-        version: int,
-        state: State,
-        reason: str = "",
-        retry_at: float | None = None,
-    ) -> None:
-        """Remembers that a version is LOADING or FAILED, why, and when it is tried again."""
-        self._notes[model, version] = _Note(state, reason, retry_at)
-
-    def keep_notes(self, published: Mapping[str, Collection[int]]) -> None:
-        """Forgets failures of versions that are not published any more."""
-        self._notes = {
-            (model, version): note
-            for (model, version), note in self._notes.items()
-            if note.state is State.LOADING or version in published.get(model, ())
-        }
+    def serves(self, publication: Publication) -> bool:
+        """Whether a publication is served, and no other under its number."""
+        served = self._served.get(publication.model, {}).get(publication.version)
+        return served is not None and served.fingerprint == publication.fingerprint
 
     def fingerprints(self) -> dict[str, dict[int, str]]:
         """Returns model -> version -> fingerprint of what is served."""
@@ -208,9 +175,8 @@ class Registry:
 
     def versions(self) -> set[tuple[str, int]]:
         """Returns (model, version) of everything that is served, drained, or known otherwise."""
-        served = {(model, version) for model, found in self._served.items() for version in found}
-        leaving = {(one.servable.model, one.servable.version) for one in self._leaving}
-        return {*served, *leaving, *self._notes}
+        loaded = {(servable.model, servable.version) for servable in self.loaded()}
+        return loaded | self.loads.versions()
 
     def servables(self) -> list[Servable]:
         """Returns everything that is served."""
@@ -226,16 +192,14 @@ class Registry:
         return loaded.servable if loaded else None
 
     def _no_model(self, model: str) -> errors.ModelNotFound:
-        names = sorted({*self._served, *(noted for noted, _ in self._notes)})
+        names = sorted({*self._served, *(model for model, _ in self.loads.versions())})
         return errors.ModelNotFound(
             f"there is no model {model!r}; there are {', '.join(names) or 'none'}"
         )
 
     def statuses(self) -> list[ModelStatus]:
         """Returns every model's status, by name."""
-        leaving = {loaded.servable.model for loaded in self._leaving}
-        noted = {model for model, _ in self._notes}
-        return [self.status(model) for model in sorted({*self._served, *leaving, *noted})]
+        return [self.status(model) for model in sorted({model for model, _ in self.versions()})]
 
     def status(self, model: str) -> ModelStatus:
         """Returns a model's status.
@@ -243,30 +207,27 @@ class Registry:
         Raises:
             ModelNotFound: the message names the models that exist.
         """
-        found: dict[int, VersionStatus] = {}
-        for loaded in self._leaving:
-            if loaded.servable.model == model:
-                version = loaded.servable.version
-                found[version] = VersionStatus(
-                    version, State.UNLOADING, "", loaded.servable, loaded.leases
-                )
-        for (name, version), note in self._notes.items():
-            if name == model:
-                found[version] = VersionStatus(
-                    version, note.state, note.reason, None, 0, self._retry_in(note)
-                )
+        loads = self.loads.statuses(model)
+        leaving = [one for one in self._leaving if one.servable.model == model]
+        found = {one.servable.version: _status(State.UNLOADING, one) for one in leaving} | loads
         for version, loaded in self._served.get(model, {}).items():
-            # A note beside a served version tells of a newer publication under its number.
-            beside = found.get(version)
-            found[version] = VersionStatus(
-                version,
-                State.AVAILABLE,
-                beside.reason if beside else "",
-                loaded.servable,
-                loaded.leases,
-                beside.retry_in if beside else None,
-            )
+            status = _status(State.AVAILABLE, loaded)
+            beside = loads.get(version, status)
+            found[version] = replace(status, error=beside.error, retry_in=beside.retry_in)
         if not found:
             raise self._no_model(model)
         ordered = tuple(found[version] for version in sorted(found))
         return ModelStatus(model, self._default(model), ordered, self._labels(model))
+
+
+def _status(state: State, loaded: Loaded) -> VersionStatus:
+    servable = loaded.servable
+    return VersionStatus(servable.version, state, servable=servable, leases=loaded.leases)
+
+
+def _unavailable(model: str, status: VersionStatus) -> errors.ModelUnavailable:
+    reason = f": {status.reason}" if status.reason else ""
+    return errors.ModelUnavailable(
+        f"model {model} version {status.version} is {status.state.value}{reason}",
+        retry_after=_RETRY_AFTER_SECONDS if status.state is State.LOADING else status.retry_in,
+    )

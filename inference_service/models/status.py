@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inference_service.models.servable import Servable
+from service_kit import errors
 
 
 class State(enum.Enum):
@@ -20,17 +21,23 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """A version's state, the reason of a failure, and its servable while it has one.
+    """A version's state, the error of a load that failed, and its servable while it has one.
 
+    Beside a version that is served the error is that of a newer publication under its number.
     `retry_in` are the seconds until a failed load is tried again; None: it is not.
     """
 
     version: int
     state: State
-    reason: str
-    servable: Servable | None
+    error: errors.PbserveError | None = None
+    servable: Servable | None = None
     leases: int = 0
     retry_in: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty: it did not."""
+        return str(self.error) if self.error else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def test_the_inference_services_metrics_are_documented(
 
 
 def families(server: InferenceServer) -> list[Metric]:
-    return server.metrics.page(server.core, server.hot.counts).collect()
+    return server.metrics.page(server.core, server.counts).collect()
 
 
 async def test_the_exporters_metrics_are_documented(exporter_metrics: ExporterSettings) -> None:

@@ -344,7 +344,7 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_never_served(
     put(store, f"m/2/{document.folder}/frozen_model.pb", b"3")
     server.sync()
     assert mean(server) == 1
-    assert "SHA-256" in str(server.hot.failure("m", 2))
+    assert "SHA-256" in server.registry.status("m").versions[1].reason
 
 
 def test_keys_that_are_withdrawn_stop_nothing_and_new_ones_are_taken_without_a_restart(
@@ -365,12 +365,12 @@ def test_keys_that_are_withdrawn_stop_nothing_and_new_ones_are_taken_without_a_r
         assert mean(server) == 1
         gateway.remove_key("rotating", "FIRSTKEY")
         server.sync()
-        assert "InvalidAccessKeyId (HTTP 403)" in server.hot.store_problem
+        assert "InvalidAccessKeyId (HTTP 403)" in server.view.problem
         assert mean(server) == 1
         gateway.add_key("rotating", "SECONDKEY", "second-secret")
         write_credentials(file, "SECONDKEY", "second-secret")
         server.publish(b"2")
-        assert server.hot.store_problem == ""
+        assert server.view.problem == ""
         assert mean(server) == 2
 
 

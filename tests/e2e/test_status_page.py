@@ -258,7 +258,7 @@ def test_hostile_names_are_shown_and_are_no_markup(
     )
     server.store.publish("m", described, graph_file(server.folder, b"5"))
     server.sync()
-    server.on_loop(lambda: setattr(server.hot, "store_problem", HOSTILE))
+    server.on_loop(lambda: setattr(server.view, "problem", HOSTILE))
     with visit(browser, url, script=script) as seen:
         seen.choose(picture, "m")
         seen.send()

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inference_service.images.decoders import Decoders
+from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.operations import Operations
 from inference_service.loading.rules import ModelDefaults, ModelRules
+from inference_service.loading.store_view import StoreView
 from inference_service.loading.store_watch import Problems
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
@@ -50,6 +52,8 @@ class InferenceServer:
         self.shared_memory = True
         self.server: Server
         self.core: Core
+        self.counts = HotLoadCounts()
+        self.view = StoreView(store, self.counts)
         self.hot: HotLoader
         self.metrics: ServerMetrics
 
@@ -72,17 +76,18 @@ class InferenceServer:
             **options,
         )
         self.hot = HotLoader(
-            self.store,
+            self.view,
             self.registry,
             Loader(self.store, self.made, clock=one_second_a_run()),
             self.rules,
             ModelHealth(self.server.health),
+            self.counts,
         )
         self.core = Core(
             predictor=Predictor(self.registry, self.decoders, observers=[self.metrics.requests]),
             registry=self.registry,
-            operations=Operations(self.hot, self.registry, self.rules),
-            problems=lambda: Problems("", self.hot.store_problem),
+            operations=Operations(self.view, self.hot, self.registry, self.rules),
+            problems=lambda: Problems("", self.view.problem),
             health=self.server.health,
             streams=self.server.streams,
             stream_window=window,
@@ -98,8 +103,13 @@ class InferenceServer:
         await self.hot.close()
         self.decoders.close()
 
+    async def begin(self) -> None:
+        """Looks at the store, and starts what is to be done."""
+        if await self.view.look():
+            await self.hot.act()
+
     async def _sync(self) -> None:
-        await self.hot.sync()
+        await self.begin()
         await self.hot.settled()
 
     def call(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -124,7 +134,7 @@ class InferenceServer:
         """Publishes a version whose load lasts until the block ends."""
         self.made.gate.clear()
         self.store.publish("m", conversion(content), graph_file(self.folder, content))
-        self.call(self.hot.sync())
+        self.call(self.begin())
         assert self.made.reached.wait(30)
         try:
             yield

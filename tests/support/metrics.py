@@ -68,7 +68,7 @@ def metrics_port(server: InferenceServer, **settings: Any) -> Iterator[str]:
             addresses.append(self._address)
 
     async def open_port() -> HttpPort:
-        page = server.metrics.page(server.core, server.hot.counts)
+        page = server.metrics.page(server.core, server.counts)
         port = Port(told, server.core, cores=2, others=[page])
         await port.start()
         port.announce_pages()

@@ -102,12 +102,8 @@ class TensorFlowServingServicer:
                 )
         elif spec.HasField("version") and version < 1:
             raise errors.VersionNotFound(f"Could not find version {version} of model {model}")
-        return status_response(
-            Asked(model, version),
-            versions,
-            self._core.registry.ended(model),
-            self._core.operations.load_failure,
-        )
+        ended = self._core.registry.ended(model)
+        return status_response(Asked(model, version), versions, ended)
 
     async def HandleReloadConfigRequest(
         self, request: model_management_pb2.ReloadConfigRequest, context: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tensorflow_serving.apis import get_model_status_pb2 as pb
 
@@ -17,15 +17,10 @@ _STATE_OF = {
     # A load that failed ends a version's life there, with a status that is not OK.
     State.FAILED: pb.ModelVersionStatus.END,
 }
-# What is said of a failure whose error is not known any more.
-_UNKNOWN = 2
 
 
 def status_response(
-    asked: Asked,
-    versions: Sequence[VersionStatus],
-    ended: Sequence[int],
-    failure: Callable[[str, int], errors.PbserveError | None],
+    asked: Asked, versions: Sequence[VersionStatus], ended: Sequence[int]
 ) -> pb.GetModelStatusResponse:
     """Returns the states of a model's versions, or of the one that is asked for.
 
@@ -33,7 +28,6 @@ def status_response(
         asked: the model, and its version or 0.
         versions: what is known of the model.
         ended: versions that were served once, and are gone.
-        failure: returns why a version did not load.
 
     Raises:
         VersionNotFound: there is no such version, or none at all.
@@ -52,8 +46,8 @@ def status_response(
         one.status.SetInParent()
         if number in known:
             one.state = _STATE_OF[known[number].state]
-        if number in known and known[number].state is State.FAILED:
-            error = failure(asked.model, number)
-            one.status.error_code = status.code_of(error).value[0] if error else _UNKNOWN
-            one.status.error_message = known[number].reason
+            error = known[number].error
+            if error and known[number].state is State.FAILED:
+                one.status.error_code = status.code_of(error).value[0]
+                one.status.error_message = str(error)
     return message

@@ -232,7 +232,7 @@ def test_what_keeps_a_server_behind_is_told(
 ) -> None:
     assert client.problems() == ()
     hidden = Path(server.store.url).rename(server.folder / "hidden")
-    server.call(server.hot.look())
+    server.call(server.view.look())
     (problem,) = client.problems()
     assert "models" in problem
     hidden.rename(server.store.url)

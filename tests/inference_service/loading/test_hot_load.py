@@ -12,11 +12,13 @@ import pytest_asyncio
 
 from inference_service.engine import EngineCard
 from inference_service.engine.devices import Device
+from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import ModelSettings, ModelsFile
 from inference_service.loading.policy import KEEP_ALL
 from inference_service.loading.rules import ModelDefaults, ModelRules
+from inference_service.loading.store_view import StoreView
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.models.status import State
@@ -41,13 +43,20 @@ class World:
         self.reached, self.held = threading.Event(), threading.Event()
         self.held.set()
         self.loader = Loader(store, self)
-        self.hot = HotLoader(
-            store,
+        self.counts = HotLoadCounts()
+        self.view = StoreView(store, self.counts)
+        self.hot = self.hot_loader()
+
+    def hot_loader(self, **options: Any) -> HotLoader:
+        return HotLoader(
+            self.view,
             self.registry,
             self.loader,
             self.rules,
             ModelHealth(self.health),
+            self.counts,
             clock=lambda: self.now,
+            **options,
         )
 
     def devices(self) -> Sequence[Device]:
@@ -64,8 +73,13 @@ class World:
         graph = graph_file(self.folder, content)
         return self.store.publish(model, conversion(content), graph).version
 
+    async def begin(self) -> None:
+        """Looks at the store, and starts what is to be done."""
+        if await self.view.look():
+            await self.hot.act()
+
     async def sync(self) -> None:
-        await self.hot.sync()
+        await self.begin()
         await self.hot.settled()
 
     def states(self, model: str = "m") -> dict[int, State]:
@@ -113,7 +127,7 @@ async def test_the_old_version_is_not_freed_under_a_request(world: World) -> Non
     with world.registry.lease("m"):
         world.publish(b"2")
         await world.sync()
-        await world.hot.sync()
+        await world.begin()
         await asyncio.sleep(0)
         assert world.states() == {1: State.UNLOADING, 2: State.AVAILABLE}
         assert not world.engines[0].closed
@@ -152,7 +166,7 @@ async def test_catching_up_does_not_stop_at_a_version_that_does_not_load(world: 
     world.publish(b"1")
     world.publish(b"broken")
     world.publish(b"broken")
-    await world.hot.look()
+    await world.view.look()
     await world.hot.settle()
     assert world.states() == {1: State.AVAILABLE, 2: State.FAILED, 3: State.FAILED}
 
@@ -168,6 +182,17 @@ async def test_a_damaged_version_that_is_published_anew_is_served(world: World) 
     world.publish(b"1")
     await world.sync()
     assert world.states() == {1: State.AVAILABLE}
+
+
+async def test_a_version_that_failed_is_forgotten_when_it_is_deleted(world: World) -> None:
+    world.publish(b"broken")
+    await world.sync()
+    assert world.states() == {1: State.FAILED}
+    world.store.delete("m", 1)
+    await world.sync()
+    with pytest.raises(errors.ModelNotFound):
+        world.registry.status("m")
+    assert await world.serving() == "SERVICE_UNKNOWN"
 
 
 async def test_a_number_that_is_used_again_is_swapped(world: World) -> None:
@@ -196,7 +221,7 @@ async def test_a_deleted_model_is_unknown_afterwards(world: World) -> None:
     await world.sync()
     world.store.delete("m", 1)
     await world.sync()
-    await world.hot.sync()
+    await world.begin()
     with pytest.raises(errors.ModelNotFound):
         world.registry.status("m")
     assert await world.serving() == "SERVICE_UNKNOWN"
@@ -285,7 +310,7 @@ async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
     for number in range(5):
         world.publish(model=f"m{number}")
     world.held.clear()
-    await world.hot.sync()
+    await world.begin()
     assert await asyncio.to_thread(world.reached.wait, 30)
     closing = asyncio.create_task(world.hot.close())
     await asyncio.sleep(0)
@@ -315,7 +340,7 @@ async def test_a_label_of_the_file_moves_when_its_version_is_served(world: World
     world.publish(b"2")
     world.rules.replace_file(ModelsFile({"m": ModelSettings(labels={"stable": 2})}))
     world.held.clear()
-    await world.hot.sync()
+    await world.begin()
     assert world.rules.labels("m") == {"stable": 1}
     with world.registry.lease("m", label="stable") as servable:
         assert servable.version == 1
@@ -346,7 +371,7 @@ async def test_memory_poor_models_unload_first(world: World) -> None:
     world.held.clear()
     world.reached.clear()
     with world.registry.lease("m"):
-        await world.hot.sync()
+        await world.begin()
         await asyncio.sleep(0)
         # While the old one finishes what it has, who comes is told to come back.
         assert world.states() == {1: State.UNLOADING, 2: State.LOADING}
@@ -392,18 +417,10 @@ async def test_cards_have_a_health_of_their_own(world: World) -> None:
 async def test_a_load_that_hangs_has_failed_after_its_time_and_holds_up_no_other(
     world: World,
 ) -> None:
-    hot = HotLoader(
-        world.store,
-        world.registry,
-        world.loader,
-        world.rules,
-        ModelHealth(world.health),
-        load_seconds=0.2,
-        clock=lambda: world.now,
-    )
+    world.hot = hot = world.hot_loader(load_seconds=0.2)
     world.publish()
     world.held.clear()
-    await hot.sync()
+    await world.begin()
     assert await asyncio.to_thread(world.reached.wait, 30)
     await hot.settled()
     status = world.registry.status("m").versions[0]
@@ -415,37 +432,13 @@ async def test_a_load_that_hangs_has_failed_after_its_time_and_holds_up_no_other
     held, world.held = world.held, threading.Event()
     world.held.set()
     world.publish(model="other")
-    await hot.sync()
+    await world.begin()
     await hot.settled()
     assert world.states("other") == {1: State.AVAILABLE}
     # What comes too late is freed.
     held.set()
     while not (len(world.engines) == 2 and world.engines[1].closed):
         await asyncio.sleep(0.001)
-    await hot.close()
-
-
-async def test_a_listing_that_is_overtaken_changes_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.publish()
-    read, listed, release = world.store.published, threading.Event(), threading.Event()
-
-    def slow() -> Any:
-        found = read()
-        listed.set()
-        assert release.wait(30)
-        return found
-
-    monkeypatch.setattr(world.store, "published", slow)
-    older = asyncio.create_task(world.hot.look())
-    assert await asyncio.to_thread(listed.wait, 30)
-    monkeypatch.undo()
-    world.publish()
-    assert await world.hot.look()
-    release.set()
-    assert await older
-    assert set(world.hot.published["m"]) == {1, 2}
 
 
 async def test_a_version_whose_cards_do_not_start_has_failed_and_is_freed(

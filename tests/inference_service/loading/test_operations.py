@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.model_list import ListedModel
@@ -16,6 +17,7 @@ from inference_service.loading.models_file import ModelSettings, ModelsFile
 from inference_service.loading.operations import Operations
 from inference_service.loading.policy import KEEP_NONE
 from inference_service.loading.rules import ModelDefaults, ModelRules
+from inference_service.loading.store_view import StoreView
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.models.status import State
@@ -33,14 +35,22 @@ class Site:
         self.store, self.folder, self.engines = store, folder, MeanEngines()
         self.rules = ModelRules(ModelDefaults(max_batch_size=1))
         self.registry = Registry(self.rules.labels)
+        counts = HotLoadCounts()
+        self.view = StoreView(store, counts)
         self.hot = HotLoader(
-            store,
+            self.view,
             self.registry,
             Loader(store, self.engines),
             self.rules,
             ModelHealth(Health()),
+            counts,
         )
-        self.operations = Operations(self.hot, self.registry, self.rules)
+        self.operations = Operations(self.view, self.hot, self.registry, self.rules)
+
+    async def sync(self) -> None:
+        assert await self.view.look()
+        await self.hot.act()
+        await self.hot.settled()
 
     def publish(self, content: bytes = b"1", model: str = "m") -> int:
         graph = graph_file(self.folder, content)
@@ -104,14 +114,12 @@ async def test_what_was_unloaded_stays_so_until_it_is_asked_for(site: Site) -> N
     await site.operations.load("m", 0)
     await site.operations.unload("m", 2)
     assert site.served() == [1]
-    await site.hot.sync()
-    await site.hot.settled()
+    await site.sync()
     assert site.served() == [1]
     await site.operations.unload("m", 0)
     assert site.served() == []
     site.publish()
-    await site.hot.sync()
-    await site.hot.settled()
+    await site.sync()
     assert site.served() == []
     assert (await site.operations.load("m", 0)).version == 3
     assert site.served() == [3]
@@ -234,8 +242,7 @@ async def test_a_list_that_is_refused_changes_nothing(site: Site) -> None:
     ):
         with pytest.raises(error):
             await site.operations.configure(models)
-    await site.hot.sync()
-    await site.hot.settled()
+    await site.sync()
     assert site.served() == [1]
 
 
@@ -251,8 +258,7 @@ async def test_a_list_stays_in_force_when_nobody_waits_any_more(site: Site) -> N
     await asyncio.wait([asking])
     site.engines.gate.set()
     await site.hot.settled()
-    await site.hot.sync()
-    await site.hot.settled()
+    await site.sync()
     assert (site.served("m"), site.served("n")) == ([1], [])
     # And the next list does not wait for it for ever.
     await site.operations.configure({"n": ListedModel()})
@@ -293,7 +299,7 @@ async def test_a_load_whose_model_is_deleted_meanwhile_says_so(site: Site) -> No
     loading = asyncio.create_task(site.operations.load("m", 0))
     assert await asyncio.to_thread(site.engines.reached.wait, 30)
     site.store.delete("m", 1)
-    await site.hot.look()
+    await site.view.look()
     site.engines.gate.set()
     with pytest.raises(errors.PbserveError):
         await asyncio.wait_for(loading, 30)

@@ -10,17 +10,17 @@ from inference_service.loading.policy import (
     KEEP_ALL,
     KEEP_NONE,
     LATEST_ONE,
-    NEWEST,
     Keep,
     Load,
-    Publication,
     Rule,
     Unload,
     plan,
 )
+from inference_service.models.publication import Publication
 
 Table = dict[int, str]
 Failures = Collection[tuple[int, str]]
+NEWEST = Rule()
 
 
 def load(version: int, fingerprint: str = "a") -> Load:
@@ -225,15 +225,17 @@ def test_unloading_first_makes_room_before_anything_is_loaded(
 
 
 def test_models_do_not_depend_on_each_other() -> None:
-    found = plan({"a": {1: "x"}, "b": {1: "x"}}, {"c": {1: "x"}}, [Publication("b", 1, "x")], ["b"])
+    rules = dict.fromkeys("abc", NEWEST)
+    published, failed_elsewhere = {"a": {1: "x"}, "b": {1: "x"}}, [Publication("b", 1, "x")]
+    found = plan(published, {"c": {1: "x"}}, failed_elsewhere, ["b"], rules)
     assert found == [Load(Publication("a", 1, "x")), Unload("c", 1)]
-    failed_elsewhere = [Publication("b", 1, "x")]
-    assert plan({"a": {1: "x"}}, {}, failed_elsewhere, []) == [Load(Publication("a", 1, "x"))]
+    found = plan({"a": {1: "x"}}, {}, failed_elsewhere, [], rules)
+    assert found == [Load(Publication("a", 1, "x"))]
 
 
-def test_a_model_without_a_rule_follows_the_default() -> None:
+def test_each_model_follows_its_own_rule() -> None:
     published = {"a": table(1, 2), "b": table(1, 2)}
-    found = plan(published, {}, [], [], {"a": NEWEST}, Rule(KEEP_ALL))
+    found = plan(published, {}, [], [], {"a": NEWEST, "b": Rule(KEEP_ALL)})
     versions = [(one.publication.model, one.publication.version) for one in loads_of(found)]
     assert versions == [("a", 2), ("b", 2), ("b", 1)]
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import parse_models_file
 from inference_service.loading.rules import ModelDefaults, ModelRules
 from inference_service.loading.store_pace import StorePace
+from inference_service.loading.store_view import StoreView
 from inference_service.loading.store_watch import StoreWatch
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
@@ -34,8 +36,11 @@ class Site:
         self.store, self.folder, self.engines = store, folder, MeanEngines()
         self.rules = ModelRules(ModelDefaults(max_batch_size=1))
         self.registry = Registry(self.rules.labels)
-        loader = Loader(store, self.engines)
-        self.hot = HotLoader(store, self.registry, loader, self.rules, ModelHealth(Health()))
+        loader, counts = Loader(store, self.engines), HotLoadCounts()
+        self.view = StoreView(store, counts)
+        self.hot = HotLoader(
+            self.view, self.registry, loader, self.rules, ModelHealth(Health()), counts
+        )
         self.ready = asyncio.Event()
         self.models_file = folder / "models.yaml"
         self._times = iter(range(10**9, 2 * 10**9))
@@ -46,6 +51,7 @@ class Site:
         file = WatchedFile(self.models_file, parse_models_file, "models file")
         self.rules.replace_file(file.load())
         return StoreWatch(
+            self.view,
             self.hot,
             self.registry,
             self.rules,
@@ -125,7 +131,7 @@ async def test_an_empty_store_is_ready(site: Site) -> None:
 async def test_strict_readiness_waits_for_what_has_failed(site: Site) -> None:
     site.publish(b"broken")
     watch = site.start(strict=True)
-    while not site.hot.any_failure():
+    while not site.registry.loads.waiting():
         await asyncio.sleep(0.001)
     for _ in range(5):
         await watch.look()
@@ -204,6 +210,7 @@ async def test_a_store_that_cannot_be_reached_is_asked_less_and_less(
     site.publish()
     now, asked = 0.0, []
     watch = StoreWatch(
+        site.view,
         site.hot,
         site.registry,
         site.rules,

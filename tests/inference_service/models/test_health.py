@@ -5,8 +5,9 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 
 from inference_service.models.health import ModelHealth
+from inference_service.models.publication import Publication
 from inference_service.models.registry import Loaded, Registry
-from inference_service.models.status import State
+from service_kit import errors
 from service_kit.server.health import Health
 from tests.support.servables import mean_servable
 
@@ -39,7 +40,7 @@ class Told:
 async def test_a_model_without_a_version_that_answers_is_not_serving() -> None:
     told = Told()
     assert await told.says("m") == "SERVICE_UNKNOWN"
-    told.registry.note("m", 1, State.FAILED, "x")
+    told.registry.loads.fail(Publication("m", 1, "a"), errors.ArtifactCorrupt("x"))
     assert await told.says("m") == "NOT_SERVING"
     told.registry.install(Loaded(mean_servable(cards=2), "a"))
     assert await told.says("m") == "SERVING"

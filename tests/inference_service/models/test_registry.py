@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inference_service.models.publication import Publication
 from inference_service.models.registry import Loaded, Registry
 from inference_service.models.status import State
 from service_kit import errors
@@ -53,11 +54,11 @@ def test_an_empty_registry_says_so() -> None:
 
 def test_a_version_that_loads_or_failed_is_unavailable_with_its_reason() -> None:
     registry = Registry()
-    registry.note("m", 1, State.LOADING)
+    registry.loads.begin(Publication("m", 1, "a"))
     with pytest.raises(errors.ModelUnavailable, match="version 1 is LOADING") as caught:
         registry.lease("m").__enter__()
     assert caught.value.retry_after
-    registry.note("m", 1, State.FAILED, "its SHA-256 is f00")
+    registry.loads.fail(Publication("m", 1, "a"), errors.ArtifactCorrupt("its SHA-256 is f00"))
     with pytest.raises(errors.ModelUnavailable, match="FAILED: its SHA-256 is f00"):
         registry.lease("m").__enter__()
 
@@ -65,7 +66,7 @@ def test_a_version_that_loads_or_failed_is_unavailable_with_its_reason() -> None
 def test_a_failed_version_does_not_hide_the_one_before() -> None:
     registry = Registry()
     registry.install(loaded(1))
-    registry.note("m", 2, State.FAILED, "truncated")
+    registry.loads.fail(Publication("m", 2, "a"), errors.ArtifactCorrupt("truncated"))
     with registry.lease("m") as servable:
         assert servable.version == 1
     assert state_of(registry, 1).state is State.AVAILABLE
@@ -109,10 +110,23 @@ def test_a_number_that_is_published_again_displaces_its_predecessor() -> None:
 
 def test_failures_are_forgotten_with_their_publication() -> None:
     registry = Registry()
-    registry.note("m", 1, State.FAILED, "x")
-    registry.note("m", 2, State.FAILED, "y")
-    registry.keep_notes({"m": {2: "f"}})
+    for version in (1, 2):
+        registry.loads.fail(Publication("m", version, "f"), errors.ArtifactCorrupt("x"))
+    registry.loads.keep({"m": {2: "f"}})
     assert [status.version for status in registry.status("m").versions] == [2]
+
+
+def test_the_failure_of_a_newer_publication_stands_beside_what_is_served() -> None:
+    registry, newer = Registry(), Publication("m", 1, "b")
+    registry.install(loaded(1, fingerprint="a"))
+    registry.loads.fail(newer, errors.EngineFailed("no memory"))
+    status = state_of(registry, 1)
+    assert (status.state, status.reason) == (State.AVAILABLE, "no memory")
+    assert registry.serves(Publication("m", 1, "a"))
+    assert not registry.serves(newer)
+    registry.install(loaded(1, fingerprint="b"))
+    assert state_of(registry, 1).reason == ""
+    assert registry.serves(newer)
 
 
 def test_labels_name_versions_and_default_steers_who_names_none() -> None:
@@ -145,7 +159,7 @@ def test_a_default_that_is_not_served_leaves_the_newest() -> None:
 def test_a_failure_says_when_it_is_tried_again() -> None:
     now = [10.0]
     registry = Registry(clock=lambda: now[0])
-    registry.note("m", 1, State.FAILED, "no memory", retry_at=40.0)
+    registry.loads.fail(Publication("m", 1, "a"), errors.EngineFailed("no memory"))
     now[0] = 15.0
     assert registry.status("m").versions[0].retry_in == 25
     with pytest.raises(errors.ModelUnavailable) as caught:

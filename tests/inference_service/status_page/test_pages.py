@@ -350,7 +350,7 @@ def test_names_and_reasons_never_become_markup(server: InferenceServer, page: st
     )
     server.store.publish("m", described, graph_file(server.folder, b"5"))
     server.sync()
-    server.on_loop(lambda: server.hot.__setattr__("store_problem", hostile))
+    server.on_loop(lambda: server.view.__setattr__("problem", hostile))
     reply = send_form(page, {"target": "m"}, PICTURE)
     assert reply.text.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;") >= 6
     assert "<script>alert" not in reply.text

@@ -45,7 +45,7 @@ def model(
 
 
 def available(servable: Servable) -> VersionStatus:
-    return VersionStatus(servable.version, State.AVAILABLE, "", servable, leases=2)
+    return VersionStatus(servable.version, State.AVAILABLE, None, servable, leases=2)
 
 
 def test_the_server_says_what_it_is_and_since_when() -> None:
@@ -89,8 +89,10 @@ def test_everything_that_went_wrong_is_told_with_its_place() -> None:
     with pytest.raises(errors.EngineFailed):
         _ask(servable, 1, MeanEngine.poison)
     _ask(servable, 1, 1.0)
-    failed = VersionStatus(2, State.FAILED, "the graph has no tensor probs:0", None, 0, 3.0)
-    beside = replace(available(servable), reason="the store has another graph under this number")
+    no_probs = errors.EngineFailed("the graph has no tensor probs:0")
+    failed = VersionStatus(2, State.FAILED, no_probs, retry_in=3.0)
+    other = errors.EngineFailed("the store has another graph under this number")
+    beside = replace(available(servable), error=other)
     problems = Problems(models_file="line 3: no", store="the store is gone")
     assert report(model(beside, failed), problems=problems).problems == (
         Problem("store", "the store is gone", grave=False),

@@ -416,7 +416,7 @@ def test_a_version_that_waits_for_its_last_request_is_unloading(
     last = prediction.Predict.future(request(1))
     assert server.engines[0].started.acquire(timeout=WAIT)
     server.on_loop(lambda: server.rules.refuse("m", 0))
-    server.call(server.hot.sync())
+    server.call(server.begin())
     while states(models.GetModelStatus(status_of("m"))) != {1: "UNLOADING"}:
         pass
     server.engines[0].gate.set()
