@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -27,18 +27,25 @@ _Convert = Callable[[Any], Any]
 
 
 def to_message(message_type: type[AnyMessage], value: object) -> AnyMessage:
-    """Returns the message of a dataclass; fields and properties that it lacks are left unset."""
-    kind: Any = type(value)
-    return message_type(**_plan(kind, message_type.DESCRIPTOR).write(value))
+    """Returns the message of a dataclass.
+
+    A field that is a property of the dataclass is written too; one that only the message has is
+    left out.
+
+    Raises:
+        KeyError: the message lacks a field of the dataclass.
+        ValueError: a number is out of range, or a parameter is not of JSON's types.
+    """
+    return message_type(**_plan(cast("Any", type(value)), message_type.DESCRIPTOR).write(value))
 
 
-def from_message(kind: Callable[..., Value], message: Message) -> Value:
+def from_message(kind: type[Value], message: Message) -> Value:
     """Returns the dataclass of a message; fields that only the message has are passed over.
 
     Raises:
         ValueError: an enum has a value that the dataclass's enum does not have.
     """
-    value: Value = _plan(kind, message.DESCRIPTOR).read(message)
+    value: Value = _plan(cast("Any", kind), message.DESCRIPTOR).read(message)
     return value
 
 
@@ -94,6 +101,7 @@ class _Plan:
 _AS_IS = _Plan(lambda value: value, lambda value: value)
 
 
+# Called with casts, as mypy does not see that every class can be hashed.
 @functools.cache
 def _plan(kind: Any, wire: Descriptor) -> _Plan:
     """Returns how a dataclass is converted: worked out once, as manifests have many towers."""
