@@ -143,6 +143,7 @@ WITH_PROTOBUF = {
     "inference_service.protocols.tensorflow_serving.status_codec",
     "service_kit.frozen_graph.served_graph",  # the error of a graph that does not parse
     "service_kit.artifacts.manifest_codec",
+    "service_kit.artifacts.message_codec",
     "service_kit.status",
     "service_kit.server.call_interceptor",  # the error of a message that cannot be parsed
 }

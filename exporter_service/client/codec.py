@@ -20,8 +20,11 @@ from exporter_service.specs.conversion import (
     ParityDemand,
 )
 from exporter_service.specs.probes import Probe
+from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit.artifacts import manifest_codec
+from service_kit.artifacts.manifest import ArchitectureSpec, CheckpointOrigin
+from service_kit.artifacts.message_codec import from_message, struct_to_dict, to_message
 
 
 def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointRequest:
@@ -32,13 +35,13 @@ def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointReques
         model=request.model,
         version=request.version or 0,
         checkpoint=request.checkpoint,
-        architecture=manifest_codec.architecture_to_proto(request.architecture),
+        architecture=to_message(manifest_pb2.ArchitectureSpec, request.architecture),
         image_size=pb.ImageSize(height=size[0], width=size[1]) if size else None,
         cards=towers.cards,
         device_kind=pb.DeviceKind.Value(f"DEVICE_KIND_{towers.device_kind.upper()}"),
         moving_average=manifest_codec.mode_to_proto(request.moving_average),
         preprocessing=(
-            manifest_codec.preprocessing_to_proto(request.preprocessing)
+            to_message(manifest_pb2.Preprocessing, request.preprocessing)
             if request.preprocessing is not None
             else None
         ),
@@ -90,14 +93,14 @@ def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
 def contents(message: pb.InspectCheckpointResponse) -> CheckpointContents:
     """Returns what a checkpoint holds."""
     return CheckpointContents(
-        checkpoint=manifest_codec.checkpoint_from_proto(message.checkpoint),
+        checkpoint=from_message(CheckpointOrigin, message.checkpoint),
         shard_count=message.shard_count,
         tensors={
             tensor.key: StoredTensor(tuple(tensor.shape), tensor.dtype)
             for tensor in message.tensors
         },
         fitting=tuple(
-            manifest_codec.architecture_from_proto(spec) for spec in message.fitting_architectures
+            from_message(ArchitectureSpec, spec) for spec in message.fitting_architectures
         ),
         meta_graph=_meta_graph(message.meta_graph) if message.HasField("meta_graph") else None,
         meta_graph_problem=message.meta_graph_problem,
@@ -111,7 +114,7 @@ def architecture(message: pb.ArchitectureDescription) -> ArchitectureDescription
         name=message.name,
         summary=message.summary,
         image_size=((size.height, size.width) if message.HasField("default_image_size") else None),
-        parameter_schema=manifest_codec.struct_to_dict(message.parameter_schema),
+        parameter_schema=struct_to_dict(message.parameter_schema),
         error=message.problem,
     )
 

@@ -11,9 +11,11 @@ from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.checkpoints.contents import CheckpointContents
 from exporter_service.checkpoints.graph_contents import MetaGraphContents
 from exporter_service.specs.progress import Progress
+from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from service_kit.artifacts import manifest_codec
 from service_kit.artifacts.manifest import Manifest
+from service_kit.artifacts.message_codec import to_message
 
 
 def event_message(event: Progress | Manifest, elapsed: float) -> pb.ConvertCheckpointResponse:
@@ -32,7 +34,7 @@ def event_message(event: Progress | Manifest, elapsed: float) -> pb.ConvertCheck
 def contents_message(contents: CheckpointContents) -> pb.InspectCheckpointResponse:
     """Returns the response that describes a checkpoint."""
     return pb.InspectCheckpointResponse(
-        checkpoint=manifest_codec.checkpoint_to_proto(contents.checkpoint),
+        checkpoint=to_message(manifest_pb2.CheckpointOrigin, contents.checkpoint),
         shard_count=contents.shard_count,
         tensors=[
             pb.StoredTensor(key=key, dtype=tensor.dtype, shape=tensor.shape)
@@ -43,7 +45,7 @@ def contents_message(contents: CheckpointContents) -> pb.InspectCheckpointRespon
         optimizer_slot_count=contents.optimizer_slot_count,
         shadow_count=contents.shadow_count,
         fitting_architectures=[
-            manifest_codec.architecture_to_proto(spec) for spec in contents.fitting
+            to_message(manifest_pb2.ArchitectureSpec, spec) for spec in contents.fitting
         ],
         meta_graph=_meta_graph_message(contents.meta_graph),
         meta_graph_problem=contents.meta_graph_problem,

@@ -35,6 +35,7 @@ from service_kit.artifacts.manifest import (
     MovingAverageMode,
     Preprocessing,
 )
+from service_kit.artifacts.message_codec import from_message
 from service_kit.artifacts.model_name import checked_model_name
 
 _Value = TypeVar("_Value")
@@ -177,7 +178,7 @@ def _towers(message: pb.ConvertCheckpointRequest) -> TowerOptions:
 
 def _architecture(message: manifest_pb2.ArchitectureSpec) -> ArchitectureSpec:
     try:
-        return manifest_codec.architecture_from_proto(message)
+        return from_message(ArchitectureSpec, message)
     except (json_format.Error, ValueError) as error:
         raise errors.InvalidRequest(f"architecture.parameters: {error}") from error
 
@@ -202,7 +203,7 @@ def _moving_average(value: manifest_pb2.MovingAverageMode.ValueType) -> MovingAv
 
 def _preprocessing(message: manifest_pb2.Preprocessing) -> Preprocessing:
     try:
-        preprocessing = manifest_codec.preprocessing_from_proto(message)
+        preprocessing = from_message(Preprocessing, message)
     except ValueError:
         raise errors.InvalidRequest(
             f"preprocessing.augmentation {message.augmentation} is not known here"

@@ -22,7 +22,8 @@ from inference_service.wire.scored_class import ScoredClass
 from inference_service.wire.tensor_codec import decode_tensor, encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors, status
-from service_kit.artifacts import manifest_codec
+from service_kit.artifacts.manifest import TensorSpec
+from service_kit.artifacts.message_codec import from_message
 from service_kit.client.channel import sendable
 
 __all__ = ["Array", "Images", "Inputs", "RequestOptions"]
@@ -177,8 +178,8 @@ def _card(card: pb.CardStatus) -> Card:
     return Card(
         index=card.index,
         device=card.device,
-        inputs=tuple(map(manifest_codec.tensor_spec_from_proto, card.inputs)),
-        outputs=tuple(map(manifest_codec.tensor_spec_from_proto, card.outputs)),
+        inputs=tuple(from_message(TensorSpec, spec) for spec in card.inputs),
+        outputs=tuple(from_message(TensorSpec, spec) for spec in card.outputs),
         outstanding_images=card.outstanding_images,
         outstanding_bytes=card.outstanding_bytes,
         answered_images=card.answered_images,

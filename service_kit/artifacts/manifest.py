@@ -1,7 +1,9 @@
 """What an artifact says about itself.
 
 The dataclasses mirror the messages of `protos/pbserve/artifact/v1/manifest.proto`, where
-every field is explained; `service_kit.artifacts.manifest_codec` converts between the two.
+every field is explained; `service_kit.artifacts.manifest_codec` converts between the two, by
+the names of fields and of enum members. An alias UNSPECIFIED is what an enum that was left out
+means.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class MovingAverageMode(enum.Enum):
     AUTO = "AUTO"
     REQUIRED = "REQUIRED"
     OFF = "OFF"
+    UNSPECIFIED = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Augmentation(enum.Enum):
 
     NONE = "NONE"
     TRAINING = "TRAINING"
+    UNSPECIFIED = NONE
 
 
 @dataclass(frozen=True, slots=True)

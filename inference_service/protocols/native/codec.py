@@ -13,9 +13,10 @@ from inference_service.models.status import ModelStatus, VersionStatus
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.wire.scored_class import ScoredClass
 from inference_service.wire.tensor_codec import decode_elements, decode_tensor, encode_tensor
+from pbserve.artifact.v1 import manifest_pb2
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
-from service_kit.artifacts import manifest_codec
+from service_kit.artifacts.message_codec import to_message
 from service_kit.artifacts.model_name import checked_model_name
 
 _PRIORITY_OF = {
@@ -152,8 +153,8 @@ def _card_message(card: Card) -> pb.CardStatus:
     return pb.CardStatus(
         index=card.index,
         device=card_spec.tower.device,
-        inputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in card_spec.tower.inputs],
-        outputs=[manifest_codec.tensor_spec_to_proto(spec) for spec in card_spec.tower.outputs],
+        inputs=[to_message(manifest_pb2.TensorSpec, spec) for spec in card_spec.tower.inputs],
+        outputs=[to_message(manifest_pb2.TensorSpec, spec) for spec in card_spec.tower.outputs],
         outstanding_images=card.outstanding,
         outstanding_bytes=card.outstanding_bytes,
         answered_images=counts.answered_images,

@@ -99,6 +99,36 @@ def test_fields_of_later_releases_are_passed_over() -> None:
     assert manifest_codec.from_json(json.dumps(text).encode(), "x") == document()
 
 
+def test_manifests_of_release_0_1_allowed_the_tolerance_itself() -> None:
+    text = json.loads(manifest_codec.to_json(document()))
+    del text["parity"]["comparisons"][0]["allowed_difference"]
+    found = manifest_codec.from_json(json.dumps(text).encode(), "x")
+    assert found.parity.comparisons[0].allowed_difference == document().parity.tolerance
+    message = manifest_codec.parity_to_proto(document().parity)
+    message.comparisons[0].ClearField("allowed_difference")
+    assert manifest_codec.parity_from_proto(message) == found.parity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"moving_average": {"mode": 9}},
+        {"preprocessing": {"augmentation": 9}},
+        {"checkpoint": {"path": "a"}},
+    ],
+)
+def test_enums_of_later_releases_are_refused(change: dict[str, object]) -> None:
+    text = json.loads(manifest_codec.to_json(document())) | change
+    with pytest.raises(errors.ArtifactCorrupt, match=r"x is not a manifest: .* is not known here"):
+        manifest_codec.from_json(json.dumps(text).encode(), "x")
+
+
+def test_enums_that_are_left_out_mean_what_the_contract_says() -> None:
+    text = json.loads(manifest_codec.to_json(document()))
+    del text["moving_average"]["mode"], text["preprocessing"]["augmentation"]
+    assert manifest_codec.from_json(json.dumps(text).encode(), "x") == document()
+
+
 def test_class_labels_come_back_in_order_and_may_be_equal() -> None:
     original = replace(document(), class_labels=("crane", "böse, Übel", "crane"))
     text = manifest_codec.to_json(original)
