@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from service_kit.artifacts.manifest import Conversion, MovingAverageMode
 from service_kit.store.artifact_store import ArtifactStore
 from tests.support.digits import GOLDEN, convert_and_prove, digits_spec
 from tests.support.services import Service, running
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("pbserve", deadline=None)
+settings.load_profile("pbserve")
 
 
 @dataclass(frozen=True)

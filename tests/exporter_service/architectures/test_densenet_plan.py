@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter_service.architectures.densenet_plan import (
@@ -60,7 +60,6 @@ def test_a_transition_rounds_down(filters: int, reduction: float, kept: int) -> 
     assert transition_filters(filters, reduction) == kept
 
 
-@settings(deadline=None)
 @given(
     st.builds(
         DenseNetParameters,

@@ -228,7 +228,7 @@ def test_times_are_those_of_the_clock(bench: Bench) -> None:
     assert answer.compute_seconds == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 6))
 def test_no_image_is_lost_doubled_or_moved(sizes: list[int], limit: int) -> None:
     bench = Bench(limit, 1000)

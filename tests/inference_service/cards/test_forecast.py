@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.cards.batch_limit import BatchTiming
@@ -151,7 +151,6 @@ ARRIVALS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(ARRIVALS)
 def test_each_request_has_exactly_one_outcome(arrivals: list[Arrival]) -> None:
     one = card()
@@ -161,7 +160,6 @@ def test_each_request_has_exactly_one_outcome(arrivals: list[Arrival]) -> None:
     assert one.places.waiting == dict.fromkeys(Priority, 0)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 30), st.sampled_from(list(Priority))), max_size=20),
     st.floats(0.0, 5.0),

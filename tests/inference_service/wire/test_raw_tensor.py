@@ -3,7 +3,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,7 +14,6 @@ from service_kit import errors
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(DTYPES)), SHAPES, st.data())
 def test_every_dtype_comes_back_bit_for_bit(
     datatype: str, shape: tuple[int, ...], data: st.DataObject
@@ -31,7 +30,6 @@ def test_every_dtype_comes_back_bit_for_bit(
     assert raw_bytes(array) == content
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(set(DTYPES) - {"BF16", "BOOL", "INT8", "UINT8"})), st.integers(0, 99))
 def test_big_endian_never_leaks(datatype: str, value: int) -> None:
     big = np.array([value, 1], DTYPES[datatype].newbyteorder(">"))

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.cli.bench.latencies import Latencies
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 3600), min_size=1, max_size=300))
 def test_percentiles_are_those_of_the_sorted_values_to_three_digits(seconds: list[float]) -> None:
     latencies = Latencies()

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
@@ -12,13 +12,11 @@ from inference_service.protocols.open_inference.byte_elements import joined_elem
 from service_kit import errors
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_elements_come_back_as_they_were(elements: list[bytes]) -> None:
     assert split_elements("x", joined_elements(elements), len(elements)) == elements
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20))
 def test_the_form_is_that_of_tritons_client(elements: list[bytes]) -> None:
     raw = serialize_byte_tensor(np.array(elements, np.object_)).item()
@@ -26,7 +24,6 @@ def test_the_form_is_that_of_tritons_client(elements: list[bytes]) -> None:
     assert deserialize_bytes_tensor(joined_elements(elements)).tolist() == elements
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 8))
 def test_any_bytes_are_elements_or_an_error(data: bytes, count: int) -> None:
     try:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
@@ -100,7 +100,6 @@ def test_no_key_leads_out_of_the_folder(memory: SharedMemory, key: str) -> None:
         memory.register("r", key, 0, 1)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_whatever_the_key_nothing_outside_is_opened(key: str) -> None:
     # The folder does not exist: whoever opens something has left it.

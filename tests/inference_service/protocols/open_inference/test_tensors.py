@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferInput
@@ -56,7 +56,6 @@ SHARED = {"shared_memory_region": "r", "shared_memory_byte_size": 2}
 TYPED = pb.InferTensorContents(uint_contents=[7, 8])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(DTYPES)), st.data())
 def test_what_tritons_client_sends_comes_out_bit_for_bit(
     datatype: str, data: st.DataObject
@@ -73,7 +72,6 @@ def test_what_tritons_client_sends_comes_out_bit_for_bit(
     assert (found.dtype, found.shape, found.tobytes()) == (dtype, shape, content)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=5))
 def test_elements_of_bytes_come_out_of_both_forms(elements: list[bytes]) -> None:
     array = np.array(elements, np.object_)

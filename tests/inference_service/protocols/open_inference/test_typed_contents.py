@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import service_pb2 as pb
@@ -34,7 +34,6 @@ def tensor(datatype: str, shape: list[int], **contents: Any) -> Any:
     )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(FIELDS)), st.data())
 def test_numbers_of_every_type_come_back(datatype: str, data: st.DataObject) -> None:
     shape = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
