@@ -17,7 +17,7 @@ from aiohttp import web
 
 from inference_service.cards.card import Card
 from inference_service.models.status import ModelStatus
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from inference_service.status_page.image_question import ImageQuestions
 from inference_service.status_page.places import Places
 from inference_service.status_page.rates import LOOK_SECONDS, Rates

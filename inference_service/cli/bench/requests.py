@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference_service.cli.named_images import Content, NamedImages, size_of
+from inference_service.cli.inputs.named_images import Content, NamedImages, size_of
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from inference_service.protocols.core import Core
 from inference_service.protocols.native import codec
-from inference_service.protocols.streaming import answer_all
+from inference_service.protocols.shared.core import Core
+from inference_service.protocols.shared.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import errors, status

@@ -7,8 +7,8 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from inference_service.protocols.core import Core
-from inference_service.protocols.streaming import answer_all
+from inference_service.protocols.shared.core import Core
+from inference_service.protocols.shared.streaming import answer_all
 from service_kit.server.incidents import described_error
 
 # Metadata by which a caller asks for gRPC statuses, and for the end of the stream with the first.

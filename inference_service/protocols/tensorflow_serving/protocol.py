@@ -18,7 +18,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from inference_service.engine.tensorflow_import import import_tensorflow
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from service_kit import errors
 
 PREDICTION = "tensorflow.serving.PredictionService"

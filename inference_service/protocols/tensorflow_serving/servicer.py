@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2,
 )
 
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from inference_service.protocols.tensorflow_serving import predict_codec
 from inference_service.protocols.tensorflow_serving.model_spec import Asked, asked, checked_spec
 from inference_service.protocols.tensorflow_serving.reload_codec import model_list
