@@ -62,8 +62,8 @@ class KeyRewrite:
             f"(?P<{names[number]}>)" if number in names else "()"
             for number in range(1, compiled.groups + 1)
         )
-        twin = re.compile("".join(groups))
-        _checked(f"replacement {self.replacement!r}", lambda: twin.sub(self.replacement, ""))
+        same_groups = re.compile("".join(groups))
+        _checked(f"replacement {self.replacement!r}", lambda: same_groups.sub(self.replacement, ""))
 
     @property
     def text(self) -> str:

@@ -103,14 +103,6 @@ class ImageDecoding:
         _check_size(size, self.pixels.shape[1:3], where, "image 0 has", _ONE_SIZE_ADVICE)
 
 
-def decode_images(encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> npt.NDArray[np.uint8]:
-    """Returns all images, as `ImageDecoding` makes them of the same arguments."""
-    decoding = ImageDecoding(encoded, spec, fit)
-    while not decoding.is_done:
-        decoding.decode_next()
-    return decoding.pixels
-
-
 def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:
     """Returns the model's height and width, -1 for any; checks that it takes images at all."""
     if len(spec.shape) != 4:

@@ -45,14 +45,14 @@ def no_outputs(specs: Sequence[TensorSpec]) -> Tensors:
 
 
 def takes_long(request: InferenceRequest, done: Sequence[CardAnswer], ranked: str) -> bool:
-    """Whether `made_answer` would hold up an event loop; `ranked` is as there."""
+    """Whether `make_result` would hold up an event loop; `ranked` is as there."""
     if len(done) > 1 and sum(size_in_bytes(one.outputs) for one in done) > _LARGE_JOIN_BYTES:
         return True
     images = sum(len(one.outputs[ranked]) for one in done) if ranked else 0
     return images > 0 and ranking_takes_long(images, done[0].outputs[ranked].shape[1], request.top)
 
 
-def made_answer(
+def make_result(
     request: InferenceRequest,
     servable: Servable,
     done: Sequence[CardAnswer],

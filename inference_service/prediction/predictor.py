@@ -21,7 +21,7 @@ from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
 from inference_service.prediction.input_check import check_inputs
 from inference_service.prediction.outcome import BeginTrace, Observer, RequestOutcome
-from inference_service.prediction.outputs import made_answer, no_outputs, takes_long, wanted_outputs
+from inference_service.prediction.outputs import make_result, no_outputs, takes_long, wanted_outputs
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import scored_output
 from service_kit import errors
@@ -121,8 +121,8 @@ class Predictor:
                 done = await self._computed(servable, request, decodings, images, deadline, trace)
             outcome.images, outcome.shares = images, done
             if takes_long(request, done, ranked):
-                return await asyncio.to_thread(made_answer, request, servable, done, names, ranked)
-            return made_answer(request, servable, done, names, ranked)
+                return await asyncio.to_thread(make_result, request, servable, done, names, ranked)
+            return make_result(request, servable, done, names, ranked)
 
     def _check_number(self, images: int) -> None:
         if self._max_request_images is not None and images > self._max_request_images:

@@ -37,7 +37,7 @@ class ImageForm:
     asked: Asked
 
 
-class ImageQuestions:
+class ImageForms:
     """Reads forms and has them answered. Belongs to the event loop."""
 
     def __init__(self, core: Core, *, max_bytes: int) -> None:

@@ -106,15 +106,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.SetLabelResponse()
 
 
-def _check_size(message: Message, most: int) -> None:
+def _check_size(message: Message, max_bytes: int) -> None:
     """Checks one answer of a stream; gRPC would end the stream for it, and with it all others.
 
     Raises:
-        AnswerTooLarge: it has more than `most` bytes.
+        AnswerTooLarge: it has more than `max_bytes` bytes.
     """
     size = message.ByteSize()
-    if size > most:
+    if size > max_bytes:
         raise errors.AnswerTooLarge(
-            f"the answer has {size} bytes, and a message at most {most}: ask for fewer images or "
-            "outputs at a time, or have the operator raise --max-message-mb"
+            f"the answer has {size} bytes, and a message at most {max_bytes}: ask for fewer "
+            "images or outputs at a time, or have the operator raise --max-message-mb"
         )
