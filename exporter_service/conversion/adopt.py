@@ -68,7 +68,7 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     request = adoption_spec.request
     report(Progress(Step.READ, adoption_spec.graph.name))
     content = _content(adoption_spec.graph)
-    definition = _parsed(content, adoption_spec.graph.name)
+    definition = _parse(content, adoption_spec.graph.name)
     graph = NodeGraph(definition)
     refuse_everywhere(graph)
     found = _towers(graph, request)
@@ -130,7 +130,7 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parsed(content: bytes, name: str) -> Any:
+def _parse(content: bytes, name: str) -> Any:
     definition = tf.GraphDef()
     try:
         definition.ParseFromString(content)

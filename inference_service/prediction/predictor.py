@@ -118,7 +118,7 @@ class Predictor:
                 ]
             else:
                 trace = outcome.trace
-                done = await self._computed(servable, request, decodings, images, deadline, trace)
+                done = await self._compute(servable, request, decodings, images, deadline, trace)
             outcome.images, outcome.shares = images, done
             if takes_long(request, done, ranked):
                 return await asyncio.to_thread(make_result, request, servable, done, names, ranked)
@@ -131,7 +131,7 @@ class Predictor:
                 "them in several"
             )
 
-    async def _computed(
+    async def _compute(
         self,
         servable: Servable,
         request: InferenceRequest,

@@ -137,13 +137,13 @@ class OpenStreams:
         if not math.isinf(connection.ends_at):
             timer = loop.call_at(connection.ends_at, lambda: end.tell(aged=True))
 
-        def ended(_: Any) -> None:
+        def forget(_: Any) -> None:
             if timer:
                 timer.cancel()
             self._ends.discard(end)
-            self._ended(peer)
+            self._forget(peer)
 
-        context.add_done_callback(ended)
+        context.add_done_callback(forget)
         return end
 
     def _end_of(self, began: float) -> float:
@@ -151,7 +151,7 @@ class OpenStreams:
             return math.inf
         return began + self._seconds * (1 + _AGE_SPREAD * self._uniform())
 
-    def _ended(self, peer: str) -> None:
+    def _forget(self, peer: str) -> None:
         connection = self._open[peer]
         connection.streams -= 1
         if not connection.streams:
