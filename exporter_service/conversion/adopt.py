@@ -31,7 +31,7 @@ from exporter_service.meta_graph.rewriting.pruning import pruned
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
-from exporter_service.specs.probes import CALLER, checked_probe, standard_probes
+from exporter_service.specs.probes import CALLER, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -89,7 +89,7 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     check_labels(request.class_labels, towers)
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
-        probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
+        probes[CALLER] = check_probe(request.probe, towers[0].inputs)
     with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
         try:
             wanted = {name: answers(session, towers, probe) for name, probe in probes.items()}

@@ -34,7 +34,7 @@ from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import ConversionSpec, FreezingRoute
 from exporter_service.specs.names import META_GRAPH
-from exporter_service.specs.probes import CALLER, Probe, checked_probe, standard_probes
+from exporter_service.specs.probes import CALLER, Probe, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import __version__, errors
 from service_kit.artifacts.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
@@ -177,7 +177,7 @@ def _probes(built: TowerGraph, callers: Probe) -> dict[str, Probe]:
             name: {one: batch.astype(np.float32) for one, batch in probe.items()}
             for name, probe in probes.items()
         }
-    return {**probes, CALLER: checked_probe(callers, inputs)} if callers else probes
+    return {**probes, CALLER: check_probe(callers, inputs)} if callers else probes
 
 
 def _answer(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:

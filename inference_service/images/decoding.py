@@ -11,7 +11,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from PIL.ImageFile import ImageFile
 
-from inference_service.images.encoded_image import failures_of, opened_image, size_text
+from inference_service.images.encoded_image import failures_of, open_image, size_text
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 
@@ -87,7 +87,7 @@ class ImageDecoding:
         """
         where = f"image {self._next} of input {self._spec.name!r}"
         with failures_of(where):
-            image = opened_image(self._encoded[self._next], where)
+            image = open_image(self._encoded[self._next], where)
             self._check_size(image, where)
             size = self.pixels.shape[1:3]
             self.pixels[self._next] = _pixels(image, self._channels, self._fit, size)

@@ -63,7 +63,7 @@ def size_text(size: Sequence[int]) -> str:
     return f"height {height} and width {width}"
 
 
-def opened_image(content: bytes, where: str) -> ImageFile:
+def open_image(content: bytes, where: str) -> ImageFile:
     """Returns an image of which only the header has been read, and which may be decoded.
 
     Args:

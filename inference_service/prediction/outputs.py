@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference_service.cards.batch_tensors import Tensors, joined, size_in_bytes
+from inference_service.cards.batch_tensors import Tensors, join_tensors, size_in_bytes
 from inference_service.cards.queued_request import CardAnswer
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceRequest, InferenceResult
@@ -68,7 +68,7 @@ def make_result(
         names: of the outputs to answer with.
         ranked: the output whose best classes are asked for; empty: they are not.
     """
-    outputs = joined([one.outputs for one in done])
+    outputs = join_tensors([one.outputs for one in done])
     labels = servable.manifest.class_labels
     return InferenceResult(
         request_id=request.request_id,

@@ -25,7 +25,7 @@ from inference_service.status_page.rendering import Asked, Renderer, Shown, as_j
 from inference_service.status_page.report import ServerFacts, StatusReport, status_report
 from service_kit.http.http_status import http_status, retry_headers
 from service_kit.server.health import OVERALL
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ class StatusPage:
                 asked = form.asked
                 shown, status = await self._forms.answer(form), 200
         except Exception as error:
-            described = described_error(error, request.path)
+            described = describe_error(error, request.path)
             shown, status = Shown(error=described.message), http_status(described)
             return await self._html(status, asked, shown, retry_headers(described))
         return await self._html(status, asked, shown)

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service_kit.address import Address
 from service_kit.http.http_status import http_status, retry_headers
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 # Scripts, styles and pictures come from this port alone and never from inside the page, so that a
 # name which became markup by mistake could still do nothing. `blob:` is the picture that a form
@@ -84,7 +84,7 @@ def guard(*, bound_to_loopback: Callable[[], bool]) -> Middleware:
         except web.HTTPException as refusal:
             return _refuse(refusal)
         except Exception as error:
-            described = described_error(error, request.path)
+            described = describe_error(error, request.path)
             response = _text(http_status(described), described.message)
             response.headers.update(retry_headers(described))
             return response

@@ -14,7 +14,7 @@ from inference_service.protocols.shared.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import errors, status
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 _STREAM = f"/{SERVICE_NAME}/StreamPredict"
@@ -51,7 +51,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 response.response.CopyFrom(await self.Predict(request, context))
                 _check_size(response, self._core.max_message_bytes)
             except Exception as error:
-                response.error.CopyFrom(status.to_proto(described_error(error, _STREAM)))
+                response.error.CopyFrom(status.to_proto(describe_error(error, _STREAM)))
             return response
 
         answers = answer_all(

@@ -69,7 +69,7 @@ def input_tensors(message: pb.ModelInferRequest, memory: SharedMemory | None) ->
     ]
 
 
-def decoded_tensor(tensor: InputTensor) -> Array | list[bytes]:
+def decode_tensor(tensor: InputTensor) -> Array | list[bytes]:
     """Returns an input's array, or the elements of one of BYTES. Reads shared memory, which blocks.
 
     Raises:
