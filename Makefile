@@ -37,9 +37,10 @@ test: $(VENV)/.installed-dev  ## every test that takes seconds
 test-slow: $(VENV)/.installed-dev  ## the others
 	$(BIN)/pytest -m slow
 
-lint: $(VENV)/.installed-dev  ## ruff, buf on the protos, hadolint
+lint: $(VENV)/.installed-dev  ## ruff, who imports whom, buf on the protos, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python protos/generate.py --describe $(VENV)/protos.binpb
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
 	$(BIN)/hadolint deploy/docker/Containerfile

@@ -184,8 +184,8 @@ async def run(rounds: int) -> None:
     """Serves both, and measures."""
     from inference_service.models.registry import Loaded, Registry
     from inference_service.prediction.predictor import Predictor
-    from inference_service.protocols.core import Core
     from inference_service.protocols.open_inference.servicer import OpenInferenceServicer
+    from inference_service.protocols.shared.core import Core
     from service_kit.address import Address
     from service_kit.server.server import Server
 

@@ -66,7 +66,7 @@ def running(package: str, *options: str, log: Path) -> Iterator[str]:
         process.wait()
 
 
-def order(moving_average: MovingAverageMode) -> ConversionRequest:
+def request(moving_average: MovingAverageMode) -> ConversionRequest:
     """Returns the conversion of the golden checkpoint, as its training script built it."""
     return ConversionRequest(
         model=MODEL,
@@ -91,7 +91,7 @@ def order(moving_average: MovingAverageMode) -> ConversionRequest:
 def convert(address: str, moving_average: MovingAverageMode) -> Manifest:
     """Converts over RPC and returns the published manifest."""
     with ExporterClient(address) as exporter:
-        *_, manifest = exporter.convert(order(moving_average))
+        *_, manifest = exporter.convert(request(moving_average))
     assert isinstance(manifest, Manifest)
     return manifest
 

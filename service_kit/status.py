@@ -70,11 +70,11 @@ def to_proto(error: errors.PbserveError) -> status_pb2.Status:
     """Returns the error as `google.rpc.Status`, with ErrorInfo and, if it passes, RetryInfo."""
     status = status_pb2.Status(code=code_of(error).value[0], message=_sendable(error.message))
     reason = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
-    status.details.append(_packed(reason))
+    status.details.append(_pack(reason))
     if error.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
-        status.details.append(_packed(retry))
+        status.details.append(_pack(retry))
     return status
 
 
@@ -142,7 +142,7 @@ def _sendable(message: str) -> str:
     return message
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+def _pack(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

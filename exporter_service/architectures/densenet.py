@@ -61,7 +61,7 @@ class _DenseNet:
         net = images if self._channels_last else tf.transpose(images, [0, 3, 1, 2])
         filters = parameters.initial_filters
         net = self._convolution(net, "conv1", 7, filters, stride=2)
-        net = self._normalised(net)
+        net = self._normalise(net)
         net = self._pool(tf.nn.max_pool2d, net, 3, "SAME")
         for block, layers in enumerate(parameters.layers, start=1):
             with tf.variable_scope(f"dense_block{block}"):
@@ -74,7 +74,7 @@ class _DenseNet:
                     net = self._unit(net, "blk", 1, filters)
                     net = self._pool(tf.nn.avg_pool2d, net, 2, "VALID")
         with tf.variable_scope("final_block"):
-            net = self._normalised(net)
+            net = self._normalise(net)
             net = self._spatial_mean(net, "global_avg_pool", keepdims=True)
         net = self._convolution(net, "logits", 1, parameters.classes, bias=True)
         return self._spatial_mean(net, "Mean", keepdims=False)
@@ -88,13 +88,13 @@ class _DenseNet:
 
     def _unit(self, net: Any, scope: str, kernel: int, filters: int) -> Any:
         with tf.variable_scope(scope):
-            net = self._normalised(net)
+            net = self._normalise(net)
             net = self._convolution(net, "Conv", kernel, filters)
             if self._training and self._parameters.dropout_rate:
                 net = tf.nn.dropout(net, rate=self._parameters.dropout_rate)
             return net
 
-    def _normalised(self, net: Any) -> Any:
+    def _normalise(self, net: Any) -> Any:
         """Batch norm and ReLU."""
         with tf.variable_scope("BatchNorm"):
             shape = [int(net.shape[3 if self._channels_last else 1])]

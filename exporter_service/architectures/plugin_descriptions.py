@@ -12,10 +12,10 @@ from service_kit import errors
 
 def describe_plugins(report: Report) -> list[ArchitectureDescription]:  # noqa: ARG001 - a task's
     """Returns a description of every installed plug-in, those that cannot be loaded included."""
-    return [_described(name) for name in plugin_names()]
+    return [_describe(name) for name in plugin_names()]
 
 
-def _described(name: str) -> ArchitectureDescription:
+def _describe(name: str) -> ArchitectureDescription:
     if is_reserved(name):
         problem = f"pbserve has an architecture {name} of its own: the plug-in needs another name"
         return ArchitectureDescription(name, error=problem)

@@ -102,11 +102,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-def is_builtin(name: str) -> bool:
-    """Whether the architecture is one that works without TensorFlow until it is built."""
-    return name in ARCHITECTURES
-
-
 def is_reserved(name: str) -> bool:
     """Whether a plug-in of that name would never be found."""
     return name in ARCHITECTURES or name == META_GRAPH or name.startswith(PREFIX)

@@ -100,7 +100,7 @@ class TracedBuilder:
                 f"makes new variables for the second card ({counted(made)}): make them with "
                 "tf.get_variable, which finds those of the first"
             )
-        return self._checked(result, images)
+        return self._check(result, images)
 
     def _check_state(self, graph: Any, made: list[Any]) -> None:
         known = {variable.op.name for variable in made}
@@ -136,7 +136,7 @@ class TracedBuilder:
                     "give each an initializer of its own"
                 )
 
-    def _checked(self, result: Any, images: Any) -> Any:
+    def _check(self, result: Any, images: Any) -> Any:
         if isinstance(result, Mapping):
             if not result:
                 self._refuse("returned no outputs")

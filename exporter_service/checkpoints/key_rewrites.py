@@ -55,15 +55,15 @@ class KeyRewrite:
             raise errors.InvalidRequest(
                 "a key rewrite's pattern is empty: use ^ to put something before every key"
             )
-        compiled = _checked(f"pattern {self.pattern!r}", lambda: re.compile(self.pattern))
+        compiled = _check(f"pattern {self.pattern!r}", lambda: re.compile(self.pattern))
         # Something with the same groups that matches at once, whatever the pattern is.
         names = {number: name for name, number in compiled.groupindex.items()}
         groups = (
             f"(?P<{names[number]}>)" if number in names else "()"
             for number in range(1, compiled.groups + 1)
         )
-        twin = re.compile("".join(groups))
-        _checked(f"replacement {self.replacement!r}", lambda: twin.sub(self.replacement, ""))
+        same_groups = re.compile("".join(groups))
+        _check(f"replacement {self.replacement!r}", lambda: same_groups.sub(self.replacement, ""))
 
     @property
     def text(self) -> str:
@@ -85,7 +85,7 @@ def parse_rewrite(text: str) -> KeyRewrite:
     splits = [match.start() for match in _ESCAPED_OR_EQUALS.finditer(text) if match[0] == "="]
     if not splits:
         raise errors.InvalidRequest(
-            f"a key rewrite is PATTERN=REPLACEMENT, and {_shortened(text)} has no `=`: "
+            f"a key rewrite is PATTERN=REPLACEMENT, and {_shorten(text)} has no `=`: "
             "to remove what the pattern matches, end it with one"
         )
     pattern, replacement = text[: splits[-1]], text[splits[-1] + 1 :]
@@ -124,7 +124,7 @@ def rewritten(keys: Iterable[str], rewrites: Sequence[KeyRewrite]) -> dict[str, 
     for key in keys:
         new = key
         for pattern, replacement in steps:
-            new = _renamed(new, pattern, replacement)
+            new = _rename(new, pattern, replacement)
             if not 0 < len(new) <= _MAX_KEY_LENGTH:
                 raise errors.InvalidRequest(
                     f"the key rewrites make a name of {len(new)} characters of {key}: names have "
@@ -139,7 +139,7 @@ def rewritten(keys: Iterable[str], rewrites: Sequence[KeyRewrite]) -> dict[str, 
     return original
 
 
-def _renamed(key: str, pattern: re.Pattern[str], replacement: str) -> str:
+def _rename(key: str, pattern: re.Pattern[str], replacement: str) -> str:
     owner = shadowed_key(key)
     if owner is None or _SHADOW in pattern.pattern:
         return pattern.sub(replacement, key)
@@ -151,7 +151,7 @@ def _renamed(key: str, pattern: re.Pattern[str], replacement: str) -> str:
     return owner + SHADOW_SUFFIX
 
 
-def _checked(what: str, compiled: Callable[[], _Result]) -> _Result:
+def _check(what: str, compiled: Callable[[], _Result]) -> _Result:
     """Returns what `re` makes of a text, or says where the text is wrong."""
     try:
         return compiled()
@@ -163,5 +163,5 @@ def _checked(what: str, compiled: Callable[[], _Result]) -> _Result:
         raise errors.InvalidRequest(f"a key rewrite's {what}: {error}") from error
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}...")

@@ -124,10 +124,10 @@ def plan_keys(
     own = sum(reasons.values())
     report = MovingAverageReport(mode, len(key_of) - own, own, dict(sorted(reasons.items())))
     partly = mode is MovingAverageMode.AUTO and 0 < len(without) < count
-    return RestorePlan(key_of, report, (_mixture(without, count),) if partly else ())
+    return RestorePlan(key_of, report, (_mixed_values_warning(without, count),) if partly else ())
 
 
-def _mixture(without: Sequence[str], count: int) -> str:
+def _mixed_values_warning(without: Sequence[str], count: int) -> str:
     return (
         f"averaged and other values are mixed: of {count} trainable variables these have no "
         f"{SHADOW_SUFFIX[1:]} in the checkpoint and keep their own values: {counted(without)}; "

@@ -31,7 +31,7 @@ from exporter_service.meta_graph.rewriting.pruning import pruned
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
-from exporter_service.specs.probes import CALLER, checked_probe, standard_probes
+from exporter_service.specs.probes import CALLER, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -68,7 +68,7 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     request = adoption_spec.request
     report(Progress(Step.READ, adoption_spec.graph.name))
     content = _content(adoption_spec.graph)
-    definition = _parsed(content, adoption_spec.graph.name)
+    definition = _parse(content, adoption_spec.graph.name)
     graph = NodeGraph(definition)
     refuse_everywhere(graph)
     found = _towers(graph, request)
@@ -89,7 +89,7 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     check_labels(request.class_labels, towers)
     probes = standard_probes(towers[0].inputs, pixels=False)
     if request.probe:
-        probes[CALLER] = checked_probe(request.probe, towers[0].inputs)
+        probes[CALLER] = check_probe(request.probe, towers[0].inputs)
     with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
         try:
             wanted = {name: answers(session, towers, probe) for name, probe in probes.items()}
@@ -130,7 +130,7 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parsed(content: bytes, name: str) -> Any:
+def _parse(content: bytes, name: str) -> Any:
     definition = tf.GraphDef()
     try:
         definition.ParseFromString(content)

@@ -34,7 +34,7 @@ from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import ConversionSpec, FreezingRoute
 from exporter_service.specs.names import META_GRAPH
-from exporter_service.specs.probes import CALLER, Probe, checked_probe, standard_probes
+from exporter_service.specs.probes import CALLER, Probe, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import __version__, errors
 from service_kit.artifacts.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
@@ -79,7 +79,7 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     config = session_config(as_written=built.graph)
     with tf.Session(graph=built.graph, config=config) as session:
         _restore(session, values)
-        wanted = {probe: _answered(session, built, batch, probe) for probe, batch in probes.items()}
+        wanted = {probe: _answer(session, built, batch, probe) for probe, batch in probes.items()}
         report(Progress(Step.FREEZE))
         through_meta_graph = conversion_spec.freezing_route is FreezingRoute.META_GRAPH
         if not through_meta_graph:
@@ -89,10 +89,10 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
         if through_meta_graph:
             frozen = freezing.freeze_meta_graph(prefix, outputs, keep_devices=keep)
         if conversion_spec.keep_checkpoint:
-            files += _described(folder.glob(f"{name}*"), ArtifactFileKind.CHECKPOINT)
+            files += _describe(folder.glob(f"{name}*"), ArtifactFileKind.CHECKPOINT)
     evaluation_copy = _evaluation_copy_answers(built, checkpoint, key_of, probes)
     proof = write_proof(Proof(probes, wanted, evaluation_copy, built.behind), folder)
-    files += _described([proof], ArtifactFileKind.PROOF)
+    files += _describe([proof], ArtifactFileKind.PROOF)
     file_name = graph_name(conversion_spec.towers.cards, unbatched=conversion_spec.unbatched)
     graph = write_graph(frozen, folder / file_name)
     files += write_formats(conversion_spec.formats, frozen, built.towers, folder, report)
@@ -128,7 +128,7 @@ def _restored(built: TowerGraph) -> str:
     return f"{len(built.plan.key_of)} variables, {report.from_shadow} moving averages"
 
 
-def _described(paths: Iterable[Path], kind: ArtifactFileKind) -> list[ArtifactFile]:
+def _describe(paths: Iterable[Path], kind: ArtifactFileKind) -> list[ArtifactFile]:
     return [file_described(path, kind) for path in sorted(paths)]
 
 
@@ -177,10 +177,10 @@ def _probes(built: TowerGraph, callers: Probe) -> dict[str, Probe]:
             name: {one: batch.astype(np.float32) for one, batch in probe.items()}
             for name, probe in probes.items()
         }
-    return {**probes, CALLER: checked_probe(callers, inputs)} if callers else probes
+    return {**probes, CALLER: check_probe(callers, inputs)} if callers else probes
 
 
-def _answered(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:
+def _answer(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:
     try:
         return answers(session, built.towers, probe, built.behind)
     except (tf.errors.OpError, ValueError) as error:
@@ -202,7 +202,7 @@ def _evaluation_copy_answers(
     with tf.Session(graph=evaluation_copy.graph, config=config) as session:
         _restore(session, _values(evaluation_copy, checkpoint, key_of))
         return {
-            name: _answered(session, evaluation_copy, probe, name)[0]
+            name: _answer(session, evaluation_copy, probe, name)[0]
             for name, probe in probes.items()
         }
 

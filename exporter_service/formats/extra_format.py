@@ -75,7 +75,7 @@ class ExtraFormat(enum.Enum):
             Unconvertible: the format cannot hold this graph, or needs what is not installed.
             ScratchUnavailable: the file cannot be written.
         """
-        path: Path = _loaded(_DEFINITIONS[self].writer)(graph_def, towers, folder)
+        path: Path = _load(_DEFINITIONS[self].writer)(graph_def, towers, folder)
         return path
 
     def answers(self, folder: Path, towers: Sequence[Tower], feeds: Feeds) -> Answers:
@@ -93,7 +93,7 @@ class ExtraFormat(enum.Enum):
         Raises:
             Unconvertible: the runtime cannot run the file, or is not installed.
         """
-        answers: Answers = _loaded(_DEFINITIONS[self].prover)(folder, towers, feeds)
+        answers: Answers = _load(_DEFINITIONS[self].prover)(folder, towers, feeds)
         return answers
 
 
@@ -113,6 +113,6 @@ _DEFINITIONS: Mapping[ExtraFormat, _Definition] = {
 }
 
 
-def _loaded(path: str) -> Any:
+def _load(path: str) -> Any:
     module, _, function = path.partition(":")
     return getattr(import_module(module), function)

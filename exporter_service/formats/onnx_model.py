@@ -47,7 +47,7 @@ def write_onnx(graph_def: Any, towers: Sequence[Tower], folder: Path) -> Path:
     _check_names(tower)
     with failures_logged() as failures:
         try:
-            model = _converted(graph_def, tower)
+            model = _convert(graph_def, tower)
         # A converter meets every graph; whatever it raises says that it cannot do this one.
         except Exception as error:
             raise errors.Unconvertible(
@@ -100,7 +100,7 @@ def _check_names(tower: Tower) -> None:
         )
 
 
-def _converted(graph_def: Any, tower: Tower) -> Any:
+def _convert(graph_def: Any, tower: Tower) -> Any:
     import tf2onnx
 
     inputs = {spec.tensor_name: spec.name for spec in tower.inputs}

@@ -15,7 +15,7 @@ BRIGHTNESS = 0.1
 LOWEST, HIGHEST = 0.7, 1.3
 
 
-def augmented(images: Any) -> Any:
+def augment(images: Any) -> Any:
     """Returns images with random flips, brightness, saturation and contrast, in this order.
 
     Args:
@@ -26,17 +26,17 @@ def augmented(images: Any) -> Any:
     """
     images = tf.image.random_flip_left_right(images)
     images = tf.image.random_flip_up_down(images)
-    images = brightened(images, _one_an_image(images, -BRIGHTNESS, BRIGHTNESS))
-    images = saturated(images, _one_an_image(images, LOWEST, HIGHEST))
-    return contrasted(images, _one_an_image(images, LOWEST, HIGHEST))
+    images = brighten(images, _one_an_image(images, -BRIGHTNESS, BRIGHTNESS))
+    images = saturate(images, _one_an_image(images, LOWEST, HIGHEST))
+    return adjust_contrast(images, _one_an_image(images, LOWEST, HIGHEST))
 
 
-def brightened(images: Any, delta: Any) -> Any:
+def brighten(images: Any, delta: Any) -> Any:
     """Adds `delta`, [batch, 1, 1, 1], as `tf.image.adjust_brightness` does to one image."""
     return tf.add(images, delta, name="brightness")
 
 
-def saturated(images: Any, factor: Any) -> Any:
+def saturate(images: Any, factor: Any) -> Any:
     """Multiplies the saturation by `factor`, as `tf.image.adjust_saturation` does to one image.
 
     The op of that name takes one factor for all; this is its formula in HSV.
@@ -46,7 +46,7 @@ def saturated(images: Any, factor: Any) -> Any:
     return tf.image.hsv_to_rgb(tf.stack([hue, scaled, value], axis=-1))
 
 
-def contrasted(images: Any, factor: Any) -> Any:
+def adjust_contrast(images: Any, factor: Any) -> Any:
     """Scales the distance to each channel's mean, as `tf.image.adjust_contrast` does."""
     mean = tf.reduce_mean(images, [1, 2], keepdims=True)
     return tf.add((images - mean) * factor, mean, name="contrast")

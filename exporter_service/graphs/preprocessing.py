@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from exporter_service.graphs.augmentation import augmented
+from exporter_service.graphs.augmentation import augment
 from service_kit.artifacts.manifest import Augmentation, Preprocessing
 
 # The node behind the augmentation, in the tower's scope.
@@ -24,7 +24,7 @@ def preprocessed(images: Any, preprocessing: Preprocessing, dtype: Any = tf.floa
     if images.dtype != dtype:
         images = tf.cast(images, dtype, name="cast")
     if preprocessing.augmentation is Augmentation.TRAINING:
-        images = tf.identity(augmented(images), name=AUGMENTED)
+        images = tf.identity(augment(images), name=AUGMENTED)
     if preprocessing.mean:
         images = tf.subtract(images, tf.constant(preprocessing.mean, dtype), name="sub")
     if preprocessing.scale:

@@ -55,7 +55,7 @@ def build_towers(
         scope, device = options.scope(index), options.device(index)
         with inside(scope, device):
             if first is not None:
-                towers.append(_copied(first, towers[0], index, scope, device))
+                towers.append(_copy(first, towers[0], index, scope, device))
                 continue
             images = tf.placeholder(dtype, [None, *size, _CHANNELS], name=name)
             made = _outputs(net(preprocessed(images, preprocessing)), output_name)
@@ -68,7 +68,7 @@ def build_towers(
     return tuple(towers)
 
 
-def _copied(first: FirstTower, original: Tower, index: int, scope: str, device: str) -> Tower:
+def _copy(first: FirstTower, original: Tower, index: int, scope: str, device: str) -> Tower:
     tensors = first.copy(scope)
 
     def specs(of: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

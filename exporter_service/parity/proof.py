@@ -56,7 +56,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     proof = read_proof(folder / PROOF_NAME)
     check_proof(proof, conversion.towers)
     probes = () if proof.behind else tuple(proof.probes.values())
-    definition = _parsed(path)
+    definition = _parse(path)
     served = prove_served(conversion, definition, probes)
     share = conversion.parity.tolerance
     comparisons: list[ParityComparison] = []
@@ -70,7 +70,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
             ) from error
     with tf.Session(graph=graph, config=session_config(as_written=graph)) as session:
         for name in proof.probes:
-            comparisons.extend(_compared(session, conversion, proof, name, share))
+            comparisons.extend(_compare(session, conversion, proof, name, share))
     for file in conversion.files:
         if file.kind in _FORMATS:
             comparisons.extend(_format(_FORMATS[file.kind], conversion, folder, proof, share))
@@ -86,7 +86,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     return checked
 
 
-def _parsed(path: Path) -> Any:
+def _parse(path: Path) -> Any:
     try:
         return tf.GraphDef.FromString(path.read_bytes())
     # protobuf's DecodeError differs between its implementations.
@@ -94,7 +94,7 @@ def _parsed(path: Path) -> Any:
         raise errors.ArtifactCorrupt(f"{path.name} is no graph: {error}") from error
 
 
-def _compared(
+def _compare(
     session: Any, conversion: Conversion, proof: Proof, name: str, share: float
 ) -> Iterator[ParityComparison]:
     towers, probe = conversion.towers, proof.probes[name]

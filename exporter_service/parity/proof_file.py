@@ -20,7 +20,8 @@ from service_kit import errors
 from service_kit.artifacts.manifest import Tower
 
 PROOF_NAME = "parity.npz"
-_PROBE, _ANSWER, _TWIN, _BEHIND = "probe", "answer", "twin", "behind"
+# The first words of the names in the file; those in stores keep theirs.
+_PROBE, _ANSWER, _EVALUATION_COPY, _BEHIND = "probe", "answer", "twin", "behind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def write_proof(proof: Proof, folder: Path) -> Path:
         for index, outputs in enumerate(towers):
             arrays |= {f"{_ANSWER}/{name}/{index}/{one}": value for one, value in outputs.items()}
     for name, values in proof.evaluation_copy.items():
-        arrays |= {f"{_TWIN}/{name}/{one}": value for one, value in values.items()}
+        arrays |= {f"{_EVALUATION_COPY}/{name}/{one}": value for one, value in values.items()}
     for index, tensor in proof.behind.items():
         arrays[f"{_BEHIND}/{index}"] = np.array(tensor)
     path = folder / PROOF_NAME
@@ -86,7 +87,7 @@ def read_proof(path: Path) -> Proof:
                     index, _, output = rest[0].partition("/")
                     towers = answers.setdefault(name, {})
                     towers.setdefault(int(index), {})[output] = arrays[key]
-                elif kind == _TWIN:
+                elif kind == _EVALUATION_COPY:
                     evaluation_copy.setdefault(name, {})[rest[0]] = arrays[key]
                 elif kind == _BEHIND:
                     behind[int(name)] = str(arrays[key])

@@ -53,7 +53,7 @@ def prove_served(conversion: Conversion, graph: Any, probes: Sequence[Probe]) ->
         imported, ports = import_towers(towers, [PinnedTower(one, _DEVICE) for one in leaders])
     except (errors.EngineFailed, errors.GraphRefused) as error:
         raise errors.Unconvertible(f"the inference service could not load it: {error}") from error
-    rows = () if conversion.unbatched else _inferred(graph, leaders[0])
+    rows = () if conversion.unbatched else _infer_rows(graph, leaders[0])
     _refuse_others(rows)
     unknown = [one.name for one in rows if one.rows is Rows.NOT_KNOWN]
     with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
@@ -74,7 +74,7 @@ def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
     return found
 
 
-def _inferred(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+def _infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
     try:
         return infer_rows(graph, tower)
     except errors.EngineFailed as error:

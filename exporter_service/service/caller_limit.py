@@ -14,9 +14,9 @@ _RETRY_AFTER_SECONDS = 5.0
 class CallerLimit:
     """Counts by callers, so that none of them fills the line of all. Belongs to the event loop."""
 
-    def __init__(self, most: int | None) -> None:
-        """Lets each caller have `most` at a time, at least 1; None: any number."""
-        self._most = most
+    def __init__(self, limit: int | None) -> None:
+        """Lets each caller have `limit` at a time, at least 1; None: any number."""
+        self._limit = limit
         self._running: Counter[str] = Counter()
 
     @contextlib.contextmanager
@@ -26,10 +26,10 @@ class CallerLimit:
         Raises:
             TooManyConversions: the caller has as many as it may have.
         """
-        if self._most is not None and self._running[caller] >= self._most:
+        if self._limit is not None and self._running[caller] >= self._limit:
             raise errors.TooManyConversions(
                 f"{caller} has {self._running[caller]} conversions running or waiting, and may "
-                f"have {self._most}: wait for one of them",
+                f"have {self._limit}: wait for one of them",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
         self._running[caller] += 1

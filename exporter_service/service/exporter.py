@@ -87,7 +87,7 @@ class Exporter:
             PbserveError: see `ExporterService.ConvertCheckpoint` in the contract.
         """
         digest = request.digest if request.request_id else ""
-        published = await self._published(request, digest)
+        published = await self._find_published(request, digest)
         if published is not None:
             yield published
             return
@@ -100,7 +100,7 @@ class Exporter:
         finally:
             await events.aclose()
 
-    async def _published(self, request: ConversionRequest, digest: str) -> Manifest | None:
+    async def _find_published(self, request: ConversionRequest, digest: str) -> Manifest | None:
         """Returns what an earlier try of the request published."""
         if not request.request_id:
             return None
@@ -113,7 +113,7 @@ class Exporter:
         with self._watch.over("convert", request.model, report) as watched:
             spec = await asyncio.to_thread(self._spec, request)
             place = _Publication(request.model, request.version, request.request_id, digest)
-            return await self._proven_and_published(
+            return await self._prove_and_publish(
                 lambda folder: Task("exporter_service.conversion.convert:convert", (spec, folder)),
                 place,
                 watched,
@@ -132,7 +132,7 @@ class Exporter:
             if request.version:
                 await asyncio.to_thread(self._store.check_free, request.model, request.version)
             spec = AdoptionSpec(graph, request)
-            return await self._proven_and_published(
+            return await self._prove_and_publish(
                 lambda folder: Task("exporter_service.conversion.adopt:adopt", (spec, folder)),
                 _Publication(request.model, request.version),
                 watched,
@@ -152,7 +152,7 @@ class Exporter:
                 report: ParityReport = await run(Task(_PROVE, (manifest, folder)))
         return report
 
-    async def _proven_and_published(
+    async def _prove_and_publish(
         self, task: Callable[[Path], Task], place: _Publication, report: Report
     ) -> Manifest:
         """Runs a task that writes a graph, proves its file in a fresh process, and publishes."""

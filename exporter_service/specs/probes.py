@@ -47,7 +47,7 @@ def standard_probes(
     return probes
 
 
-def checked_probe(probe: Probe, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+def check_probe(probe: Probe, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Returns the caller's probe by the inputs' names.
 
     Raises:

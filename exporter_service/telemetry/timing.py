@@ -64,11 +64,11 @@ class ConversionWatch:
     @contextlib.contextmanager
     def over(self, kind: str, model: str, report: Report) -> Iterator[Report]:
         """Times what is reported to the yielded function, which hands it on to `report`."""
-        course = _Course(report, self._clock)
+        timer = _StepTimer(report, self._clock)
         result = OK
         self.running += 1
         try:
-            yield course.report
+            yield timer.report
         except errors.PbserveError as error:
             result = error.reason
             raise
@@ -80,14 +80,14 @@ class ConversionWatch:
             raise
         finally:
             self.running -= 1
-            steps = course.ended(result)
-            finished = FinishedConversion(kind, model, result, course.seconds, steps)
+            steps = timer.end_step(result)
+            finished = FinishedConversion(kind, model, result, timer.seconds, steps)
             for observe in self._observers:
                 observe(finished)
 
 
-class _Course:
-    """One conversion."""
+class _StepTimer:
+    """Times the steps of one conversion."""
 
     def __init__(self, report: Report, clock: Callable[[], float]) -> None:
         self._report = report
@@ -103,11 +103,11 @@ class _Course:
 
     def report(self, progress: Progress) -> None:
         """A step begins, and the one before it has gone well."""
-        self.ended(OK)
+        self.end_step(OK)
         self._step = progress.step, self.seconds
         self._report(progress)
 
-    def ended(self, result: str) -> Sequence[StepTime]:
+    def end_step(self, result: str) -> Sequence[StepTime]:
         """Ends the step of this moment; returns all that have ended."""
         if self._step:
             step, began = self._step

@@ -74,12 +74,12 @@ class TaskWatch:
             memory = None if process.pid is None else process_memory(process.pid)
             if memory is not None:
                 self.see_peak(memory.peak_bytes)
-            self._verdict = self._judged(memory.resident_bytes if memory else 0)
+            self._verdict = self._judge(memory.resident_bytes if memory else 0)
             if self._verdict is None:
                 await asyncio.sleep(_PERIOD_SECONDS)
         process.kill()
 
-    def _judged(self, resident_bytes: int) -> errors.PbserveError | None:
+    def _judge(self, resident_bytes: int) -> errors.PbserveError | None:
         seconds, memory_bytes = self._limits.seconds, self._limits.memory_bytes
         if memory_bytes is not None and resident_bytes > memory_bytes:
             return errors.ConversionTooLarge(

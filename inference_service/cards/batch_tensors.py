@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
 
-def stacked(parts: Sequence[Tensors], specs: Sequence[TensorSpec], size: int) -> Tensors:
+def stack_tensors(parts: Sequence[Tensors], specs: Sequence[TensorSpec], size: int) -> Tensors:
     """Returns one batch of all parts, in the dtypes of `specs`.
 
     A lone part that fits as it is, is not copied. What is missing to `size` images repeats the
@@ -54,7 +54,7 @@ def part(tensors: Tensors, start: int, stop: int) -> Tensors:
     return {name: array[start:stop] for name, array in tensors.items()}
 
 
-def joined(parts: Sequence[Tensors]) -> Tensors:
+def join_tensors(parts: Sequence[Tensors]) -> Tensors:
     """Returns the images of all parts, in order; a lone part is not copied."""
     if len(parts) == 1:
         return parts[0]

@@ -16,7 +16,7 @@ from inference_service.cards.batch_tensors import (
     non_finite_images,
     part,
     size_in_bytes,
-    stacked,
+    stack_tensors,
 )
 from inference_service.cards.batching import Slice, padded_size
 from inference_service.cards.card_spec import CardCounts, CardSpec
@@ -165,7 +165,7 @@ class CardEngine:
             self.times.began(run.began, size, batch[0][0].weight)
         try:
             parts = [part(request.inputs, one.start, one.stop) for request, one in batch]
-            inputs = stacked(parts, self._spec.tower.inputs, size)
+            inputs = stack_tensors(parts, self._spec.tower.inputs, size)
             run.stacked = self._clock()
             outputs = self._run(inputs, batch)
             run.computed = self._clock()

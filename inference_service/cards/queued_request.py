@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_service.cards.batch_run import BatchRun, BatchTrace
-from inference_service.cards.batch_tensors import Tensors, joined
+from inference_service.cards.batch_tensors import Tensors, join_tensors
 from inference_service.cards.batching import Priority, Waiting, due_at
 from service_kit import errors
 
@@ -180,7 +180,7 @@ class QueuedRequest:
         """
         complete = self.done >= self.images
         # First, because it may fail: then nothing has been delivered.
-        whole = joined([*self._parts, outputs]) if complete else {}
+        whole = join_tensors([*self._parts, outputs]) if complete else {}
         self._parts.append(outputs)
         self._delivered = self.done
         self._began = run.began if self._began is None else self._began

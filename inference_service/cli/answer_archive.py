@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from inference_service.cli.image_stream import ImageAnswer
+from inference_service.cli.inputs.image_stream import ImageAnswer
 from service_kit import errors
 
 # Arrays of the archive beside the outputs'.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rich.table import Table
 from rich.text import Text
 
-from inference_service.cli.image_stream import ImageAnswer
+from inference_service.cli.inputs.image_stream import ImageAnswer
 from inference_service.client.results import Prediction
 from service_kit.cli.console import lean_table, print_json, results
 from service_kit.terminal_text import printable

@@ -157,7 +157,7 @@ def _requests(
     spec: Any, images: Any, npz: Any, key: str, size: tuple[int, int] | None, batch: int
 ) -> list[Request]:
     from inference_service.cli.bench.requests import image_requests, random_requests
-    from inference_service.cli.named_images import named_images
+    from inference_service.cli.inputs.named_images import named_images
 
     if images or npz:
         return image_requests(named_images(images or [], npz, key), spec.name, batch)

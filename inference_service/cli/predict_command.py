@@ -39,7 +39,7 @@ from service_kit.terminal_text import printable
 
 if TYPE_CHECKING:
     from inference_service.cli.answer_reports import Report
-    from inference_service.cli.image_stream import ImageStream
+    from inference_service.cli.inputs.image_stream import ImageStream
     from inference_service.cli.model_signature import ModelSignature
 
 # With fewer images a bar would be gone before it is seen.
@@ -89,9 +89,9 @@ def predict(
     if bool(images) == bool(npz):
         raise typer.BadParameter("name image files and folders, or an archive with --npz")
     # What needs NumPy and gRPC is imported here, so that help starts faster.
-    from inference_service.cli.image_stream import ImageStream
+    from inference_service.cli.inputs.image_stream import ImageStream
+    from inference_service.cli.inputs.named_images import named_images
     from inference_service.cli.model_signature import signature_of
-    from inference_service.cli.named_images import named_images
 
     with one_line_errors(), open_client(connection) as client:
         named = named_images(images or [], npz, key)

@@ -40,13 +40,13 @@ class LazyEngines:
 
     def devices(self) -> Sequence[Device]:
         """See `Engines.devices`."""
-        return self._imported().devices()
+        return self._import().devices()
 
     def load(self, graph: bytes, cards: Sequence[EngineCard]) -> Engine:
         """See `Engines.load`."""
-        return self._imported().load(graph, cards)
+        return self._import().load(graph, cards)
 
-    def _imported(self) -> TensorFlowEngines:
+    def _import(self) -> TensorFlowEngines:
         with self._importing:
             if self._engines is None:
                 import_tensorflow()

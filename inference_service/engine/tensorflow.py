@@ -99,7 +99,7 @@ class TensorFlowEngine:
         """
         self._cards = tuple(cards)
         towers = TowerGraph(parse_graph(graph))
-        self._call_of = _grouped(cards, towers) if share_towers else list(range(len(cards)))
+        self._call_of = _group_cards(cards, towers) if share_towers else list(range(len(cards)))
         # The first card of every group stands for it.
         leaders = [cards[self._call_of.index(call)] for call in range(max(self._call_of) + 1)]
         # TensorFlow feeds a call from its first CPU; on another one, ops would not run on the
@@ -157,7 +157,7 @@ class TensorFlowEngine:
         del self._session, self._graph
 
 
-def _grouped(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
+def _group_cards(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
     """Returns the number of each card's prepared call; equal towers in one memory have one."""
     leaders: list[EngineCard] = []
     calls = []

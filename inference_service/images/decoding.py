@@ -11,7 +11,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from PIL.ImageFile import ImageFile
 
-from inference_service.images.encoded_image import failures_of, opened_image, size_text
+from inference_service.images.encoded_image import failures_of, open_image, size_text
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 
@@ -87,7 +87,7 @@ class ImageDecoding:
         """
         where = f"image {self._next} of input {self._spec.name!r}"
         with failures_of(where):
-            image = opened_image(self._encoded[self._next], where)
+            image = open_image(self._encoded[self._next], where)
             self._check_size(image, where)
             size = self.pixels.shape[1:3]
             self.pixels[self._next] = _pixels(image, self._channels, self._fit, size)
@@ -101,14 +101,6 @@ class ImageDecoding:
         if self._next == 0:
             self.pixels = _room(len(self._encoded), *size, self._channels, self._spec)
         _check_size(size, self.pixels.shape[1:3], where, "image 0 has", _ONE_SIZE_ADVICE)
-
-
-def decode_images(encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> npt.NDArray[np.uint8]:
-    """Returns all images, as `ImageDecoding` makes them of the same arguments."""
-    decoding = ImageDecoding(encoded, spec, fit)
-    while not decoding.is_done:
-        decoding.decode_next()
-    return decoding.pixels
 
 
 def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:

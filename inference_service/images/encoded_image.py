@@ -63,7 +63,7 @@ def size_text(size: Sequence[int]) -> str:
     return f"height {height} and width {width}"
 
 
-def opened_image(content: bytes, where: str) -> ImageFile:
+def open_image(content: bytes, where: str) -> ImageFile:
     """Returns an image of which only the header has been read, and which may be decoded.
 
     Args:
@@ -78,11 +78,11 @@ def opened_image(content: bytes, where: str) -> ImageFile:
     scans = scan_count(content) if content.startswith(_JPEG_START) else 1
     image = _header(content)
     _check_header(image, where)
-    most = _MAX_SCANNED_PIXELS // max(1, image.width * image.height)
-    if scans > most:
+    max_scans = _MAX_SCANNED_PIXELS // max(1, image.width * image.height)
+    if scans > max_scans:
         raise errors.InvalidTensor(
             f"{where} has {scans} scans; with {size_text((image.height, image.width))} it may have "
-            f"{most}: save it with fewer"
+            f"{max_scans}: save it with fewer"
         )
     return image
 

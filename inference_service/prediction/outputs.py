@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference_service.cards.batch_tensors import Tensors, joined, size_in_bytes
+from inference_service.cards.batch_tensors import Tensors, join_tensors, size_in_bytes
 from inference_service.cards.queued_request import CardAnswer
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceRequest, InferenceResult
@@ -45,14 +45,14 @@ def no_outputs(specs: Sequence[TensorSpec]) -> Tensors:
 
 
 def takes_long(request: InferenceRequest, done: Sequence[CardAnswer], ranked: str) -> bool:
-    """Whether `made_answer` would hold up an event loop; `ranked` is as there."""
+    """Whether `make_result` would hold up an event loop; `ranked` is as there."""
     if len(done) > 1 and sum(size_in_bytes(one.outputs) for one in done) > _LARGE_JOIN_BYTES:
         return True
     images = sum(len(one.outputs[ranked]) for one in done) if ranked else 0
     return images > 0 and ranking_takes_long(images, done[0].outputs[ranked].shape[1], request.top)
 
 
-def made_answer(
+def make_result(
     request: InferenceRequest,
     servable: Servable,
     done: Sequence[CardAnswer],
@@ -68,7 +68,7 @@ def made_answer(
         names: of the outputs to answer with.
         ranked: the output whose best classes are asked for; empty: they are not.
     """
-    outputs = joined([one.outputs for one in done])
+    outputs = join_tensors([one.outputs for one in done])
     labels = servable.manifest.class_labels
     return InferenceResult(
         request_id=request.request_id,

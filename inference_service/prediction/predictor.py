@@ -21,7 +21,7 @@ from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
 from inference_service.prediction.input_check import check_inputs
 from inference_service.prediction.outcome import BeginTrace, Observer, RequestOutcome
-from inference_service.prediction.outputs import made_answer, no_outputs, takes_long, wanted_outputs
+from inference_service.prediction.outputs import make_result, no_outputs, takes_long, wanted_outputs
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import scored_output
 from service_kit import errors
@@ -118,11 +118,11 @@ class Predictor:
                 ]
             else:
                 trace = outcome.trace
-                done = await self._computed(servable, request, decodings, images, deadline, trace)
+                done = await self._compute(servable, request, decodings, images, deadline, trace)
             outcome.images, outcome.shares = images, done
             if takes_long(request, done, ranked):
-                return await asyncio.to_thread(made_answer, request, servable, done, names, ranked)
-            return made_answer(request, servable, done, names, ranked)
+                return await asyncio.to_thread(make_result, request, servable, done, names, ranked)
+            return make_result(request, servable, done, names, ranked)
 
     def _check_number(self, images: int) -> None:
         if self._max_request_images is not None and images > self._max_request_images:
@@ -131,7 +131,7 @@ class Predictor:
                 "them in several"
             )
 
-    async def _computed(
+    async def _compute(
         self,
         servable: Servable,
         request: InferenceRequest,

@@ -6,11 +6,11 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2_grpc as open_inference_pb2_grpc
 
-from inference_service.protocols.core import Core
 from inference_service.protocols.native.servicer import SERVICE_NAME, InferenceServicer
 from inference_service.protocols.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE
 from inference_service.protocols.open_inference.servicer import OpenInferenceServicer
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
+from inference_service.protocols.shared.core import Core
 from inference_service.protocols.tensorflow_serving.protocol import add_to_server, load_descriptors
 from pbserve.inference.v1 import inference_pb2_grpc
 

@@ -69,6 +69,6 @@ def difference_text(number: float) -> str:
     return "0" if number == 0 else f"{number:.1e}"
 
 
-def clipped(text: str, most: int) -> str:
+def clipped(text: str, max_length: int) -> str:
     """Returns text of at most so many characters, with a mark where it was cut."""
-    return text if len(text) <= most else f"{text[: most - 6]} [cut]"
+    return text if len(text) <= max_length else f"{text[: max_length - 6]} [cut]"

@@ -17,15 +17,15 @@ from aiohttp import web
 
 from inference_service.cards.card import Card
 from inference_service.models.status import ModelStatus
-from inference_service.protocols.core import Core
-from inference_service.status_page.image_question import ImageQuestions
+from inference_service.protocols.shared.core import Core
+from inference_service.status_page.image_form import ImageForms
 from inference_service.status_page.places import Places
 from inference_service.status_page.rates import LOOK_SECONDS, Rates
 from inference_service.status_page.rendering import Asked, Renderer, Shown, as_json, assets
 from inference_service.status_page.report import ServerFacts, StatusReport, status_report
 from service_kit.http.http_status import http_status, retry_headers
 from service_kit.server.health import OVERALL
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class StatusPage:
         self._facts = facts
         self._now = now
         self._rates = Rates()
-        self._questions = ImageQuestions(core, max_bytes=max_bytes)
+        self._forms = ImageForms(core, max_bytes=max_bytes)
         self._readers = Places(_MAX_READERS, "readers")
         self._images = Places(_MAX_IMAGES, "images")
         self._takes_images = takes_images
@@ -104,11 +104,11 @@ class StatusPage:
         asked = Asked()
         try:
             with self._images.one():
-                form = await self._questions.read(request)
+                form = await self._forms.read(request)
                 asked = form.asked
-                shown, status = await self._questions.answer(form), 200
+                shown, status = await self._forms.answer(form), 200
         except Exception as error:
-            described = described_error(error, request.path)
+            described = describe_error(error, request.path)
             shown, status = Shown(error=described.message), http_status(described)
             return await self._html(status, asked, shown, retry_headers(described))
         return await self._html(status, asked, shown)

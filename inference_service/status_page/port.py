@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from inference_service.addresses import DEFAULT_METRICS_ADDRESS
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from inference_service.settings import InferenceSettings
 from inference_service.status_page.pages import StatusPage
 from inference_service.status_page.report import ServerFacts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inference_service.loading.counts import HotLoadCounts
 from inference_service.models.registry import Registry
-from inference_service.protocols.core import Core
 from inference_service.protocols.rpc_roles import RPC_ROLES
+from inference_service.protocols.shared.core import Core
 from inference_service.telemetry.card_metrics import CardMetrics
 from inference_service.telemetry.model_metrics import ModelMetrics
 from inference_service.telemetry.request_metrics import RequestMetrics

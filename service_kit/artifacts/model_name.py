@@ -21,15 +21,15 @@ def checked_model_name(name: str) -> str:
     Raises:
         InvalidRequest: it breaks the rule.
     """
-    return _checked(name, "model name")
+    return _check(name, "model name")
 
 
 def checked_label(label: str) -> str:
     """Returns a label of a version; raises as `checked_model_name`."""
-    return _checked(label, "label")
+    return _check(label, "label")
 
 
-def _checked(name: str, what: str) -> str:
+def _check(name: str, what: str) -> str:
     if not is_model_name(name):
         raise errors.InvalidRequest(
             f"{what} {name!r} is not allowed: use 1 to 64 lower-case letters, digits, "

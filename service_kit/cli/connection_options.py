@@ -105,10 +105,10 @@ def connection_options(variables: str, address: str, server: str) -> Callable[[C
         ),
     }
     group = option_group("connection", options, ServerChoice)
-    return lambda command: group(_traced(command, f"{variables.lower()}-cli"))
+    return lambda command: group(_trace(command, f"{variables.lower()}-cli"))
 
 
-def _traced(command: Command, service: str) -> Command:
+def _trace(command: Command, service: str) -> Command:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         with traced_program(service):

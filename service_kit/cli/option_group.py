@@ -30,7 +30,7 @@ def option_group(
             made = make(**{name: values.pop(name) for name in options})
             command(**values, **{parameter: made})
 
-        parameters = _replaced(inspect.signature(command, eval_str=True), parameter, options)
+        parameters = _replace(inspect.signature(command, eval_str=True), parameter, options)
         # What typer reads.
         signature: Any = inspect.Signature(parameters)
         run.__signature__ = signature  # type: ignore[attr-defined]
@@ -40,7 +40,7 @@ def option_group(
     return decorate
 
 
-def _replaced(
+def _replace(
     signature: inspect.Signature, parameter: str, options: Mapping[str, tuple[Any, Any]]
 ) -> list[inspect.Parameter]:
     parameters: list[inspect.Parameter] = []

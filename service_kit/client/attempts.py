@@ -68,7 +68,7 @@ class Attempts:
         return pause
 
 
-def checked_seconds(timeout: float | None) -> float | None:
+def check_seconds(timeout: float | None) -> float | None:
     """Returns a caller's timeout in seconds; None, and infinity: no limit.
 
     Raises:

@@ -24,16 +24,16 @@ def current_token(token: Token) -> str:
     Raises:
         InvalidRequest: it is no text of visible ASCII characters.
     """
-    return _checked(token() if callable(token) else token)
+    return _check(token() if callable(token) else token)
 
 
 async def current_token_async(token: AsyncToken) -> str:
     """As `current_token`, of what may be awaited as well."""
     value = token() if callable(token) else token
-    return _checked(await value if inspect.isawaitable(value) else value)
+    return _check(await value if inspect.isawaitable(value) else value)
 
 
-def _checked(token: Any) -> str:
+def _check(token: Any) -> str:
     if inspect.iscoroutine(token):
         token.close()
         raise errors.InvalidRequest("an async function as token is for the asyncio client")

@@ -33,7 +33,7 @@ def channel_options(target: str, server_name: str = "") -> list[tuple[str, str |
     """Returns the options of a channel, synchronous or asyncio.
 
     Args:
-        target: as returned by `checked_target`.
+        target: as returned by `check_target`.
         server_name: name in the server's certificate; empty: that of the target.
     """
     options: list[tuple[str, str | int]] = [

@@ -9,12 +9,12 @@ import grpc
 from typing_extensions import TypedDict, Unpack
 
 from service_kit import errors
-from service_kit.client.attempts import checked_seconds
+from service_kit.client.attempts import check_seconds
 from service_kit.client.bearer_token import AsyncToken, current_token, current_token_async
 from service_kit.client.channel import channel_options
 from service_kit.client.client_span import Metadata
 from service_kit.client.retry import RetryPolicy
-from service_kit.client.target import checked_target, is_loopback
+from service_kit.client.target import check_target, is_loopback
 from service_kit.client.tls import Tls
 
 
@@ -71,7 +71,7 @@ class Connection:
         Raises:
             InvalidRequest: it is no number, or below 0.
         """
-        return self.timeout if timeout is None else checked_seconds(timeout)
+        return self.timeout if timeout is None else check_seconds(timeout)
 
     def arguments(self, metadata: Metadata = ()) -> dict[str, Any]:
         """Returns the arguments of a call that say who calls, and `metadata` besides.
@@ -107,7 +107,7 @@ def connection_to(address: str, **options: Unpack[ConnectionOptions]) -> Connect
         InvalidRequest: an option cannot be what is meant, or the token would go to another
             machine as plain text.
     """
-    target, tls, token = checked_target(address), options.get("tls"), options.get("token")
+    target, tls, token = check_target(address), options.get("tls"), options.get("token")
     if token is not None and not (
         tls or is_loopback(target) or options.get("send_token_unencrypted", False)
     ):
@@ -118,7 +118,7 @@ def connection_to(address: str, **options: Unpack[ConnectionOptions]) -> Connect
     return Connection(
         target=target,
         retry=options.get("retry", RetryPolicy()),
-        timeout=checked_seconds(options.get("timeout")),
+        timeout=check_seconds(options.get("timeout")),
         server_name=tls.server_name if tls else "",
         credentials=tls.credentials() if tls else None,
         token=token,

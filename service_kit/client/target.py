@@ -11,7 +11,7 @@ _SAME_MACHINE = ("unix", "unix-abstract")
 _URLS = ("http://", "https://", "grpc://", "grpcs://")
 
 
-def checked_target(text: str) -> str:
+def check_target(text: str) -> str:
     """Returns what gRPC connects to.
 
     Args:

@@ -55,9 +55,9 @@ def _problem(found: Any, models: Sequence[type[BaseModel]]) -> str:
     if found["type"] == "extra_forbidden":
         model = models[0] if len(path) == 1 else models[-1]
         what = f"unknown; there are {', '.join(model.model_fields)}"
-    return f"{'.'.join(map(_shown, path)) or 'the whole'}: {what}"
+    return f"{'.'.join(map(_step_text, path)) or 'the whole'}: {what}"
 
 
-def _shown(step: str) -> str:
+def _step_text(step: str) -> str:
     """Returns a key as it may stand in a log: short, and without control characters."""
     return step if step.isprintable() and len(step) <= LONGEST_KEY else reprlib.repr(step)

@@ -124,7 +124,7 @@ def _behind_size(tensor: Any, axis: int | str | None) -> Iterator[Task]:
     elif op.type in {"Fill", "Range", "LinSpace"} or op.type.startswith("Random"):
         return
     elif op.type == "Transpose":
-        yield op.inputs[0], _permuted(op.inputs[1], axis)
+        yield op.inputs[0], _permute_axis(op.inputs[1], axis)
     elif op.type in {"Gather", "GatherV2", "ResourceGather"}:
         yield from _behind_gather(op, axis)
     elif op.type == "MatMul" and isinstance(axis, int):
@@ -136,10 +136,10 @@ def _behind_size(tensor: Any, axis: int | str | None) -> Iterator[Task]:
     elif op.type == "Switch":
         yield op.inputs[0], axis
     else:
-        yield from ((one, _aligned(tensor, one, axis)) for one in op.inputs)
+        yield from ((one, _align_axis(tensor, one, axis)) for one in op.inputs)
 
 
-def _aligned(result: Any, source: Any, axis: int | str | None) -> int | None:
+def _align_axis(result: Any, source: Any, axis: int | str | None) -> int | None:
     """Returns the dimension of an input that a dimension of the result is most likely from."""
     shifts = {
         "Reshape", "ExpandDims", "Squeeze", "Pack", "Unpack", "GatherNd", "StridedSlice",
@@ -152,7 +152,7 @@ def _aligned(result: Any, source: Any, axis: int | str | None) -> int | None:
     return axis if same or len(result.op.inputs) == 1 else None
 
 
-def _permuted(permutation: Any, axis: int | str | None) -> int | None:
+def _permute_axis(permutation: Any, axis: int | str | None) -> int | None:
     import tensorflow.compat.v1 as tf
 
     order = tf.get_static_value(permutation)

@@ -54,12 +54,12 @@ def infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
     """
     found = [_outputs_for(graph, tower, batch) for batch in BATCHES]
     return tuple(
-        _judged(spec.name, [outputs[position] for outputs, _ in found], found[0][1])
+        _judge(spec.name, [outputs[position] for outputs, _ in found], found[0][1])
         for position, spec in enumerate(tower.outputs)
     )
 
 
-def _judged(name: str, outputs: Sequence[Any], fed: Sequence[Any]) -> OutputRows:
+def _judge(name: str, outputs: Sequence[Any], fed: Sequence[Any]) -> OutputRows:
     sizes = [_rows(output) for output in outputs]
     if all(size == batch for size, batch in zip(sizes, BATCHES, strict=True)):
         return OutputRows(name, Rows.ONE_AN_IMAGE)

@@ -113,11 +113,11 @@ class TowerGraph:
                     # A loop and its copy are two.
                     copy.attr[_FRAME].s += device.encode()
                 for position, source in enumerate(copy.input):
-                    copy.input[position] = _renamed(source, names)
+                    copy.input[position] = _rename(source, names)
             ports.append(
                 Ports(
-                    tuple(_renamed(name, names) for name in _names(wanted.tower.inputs)),
-                    tuple(_renamed(name, names) for name in _names(wanted.tower.outputs)),
+                    tuple(_rename(name, names) for name in _names(wanted.tower.inputs)),
+                    tuple(_rename(name, names) for name in _names(wanted.tower.outputs)),
                 )
             )
         return made, ports
@@ -233,7 +233,7 @@ def _split(source: str) -> tuple[str, str]:
     return name, port or "0"
 
 
-def _renamed(source: str, names: Mapping[str, str]) -> str:
+def _rename(source: str, names: Mapping[str, str]) -> str:
     mark = "^" if source.startswith("^") else ""
     name, colon, port = source.removeprefix("^").partition(":")
     return f"{mark}{names[name]}{colon}{port}"

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service_kit.address import Address
 from service_kit.http.http_status import http_status, retry_headers
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 # Scripts, styles and pictures come from this port alone and never from inside the page, so that a
 # name which became markup by mistake could still do nothing. `blob:` is the picture that a form
@@ -72,7 +72,7 @@ def guard(*, bound_to_loopback: Callable[[], bool]) -> Middleware:
     """
 
     @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         problem = host_problem(request.headers.getall(hdrs.HOST, []))
         if problem and bound_to_loopback():
             return _text(421, problem)
@@ -82,14 +82,14 @@ def guard(*, bound_to_loopback: Callable[[], bool]) -> Middleware:
         try:
             return await handler(request)
         except web.HTTPException as refusal:
-            return _refused(refusal)
+            return _refuse(refusal)
         except Exception as error:
-            described = described_error(error, request.path)
+            described = describe_error(error, request.path)
             response = _text(http_status(described), described.message)
             response.headers.update(retry_headers(described))
             return response
 
-    return guarded
+    return answer
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -97,7 +97,7 @@ async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
 
 
-def _refused(refusal: web.HTTPException) -> web.Response:
+def _refuse(refusal: web.HTTPException) -> web.Response:
     """Returns aiohttp's own 404 or 405 as an ordinary response."""
     response = _text(refusal.status, refusal.reason)
     if hdrs.ALLOW in refusal.headers:

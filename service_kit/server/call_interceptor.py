@@ -85,8 +85,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if refusal or (
             not handler.request_streaming and self._is_refused_early(handler_call_details)
         ):
-            return grpc.stream_stream_rpc_method_handler(_refusing(begin, refusal))
-        guard = _guarded_generator if inspect.isasyncgenfunction(behaviour) else _guarded_coroutine
+            return grpc.stream_stream_rpc_method_handler(_refuse_with(begin, refusal))
+        guard = _guard_generator if inspect.isasyncgenfunction(behaviour) else _guard_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
         return make(
@@ -104,14 +104,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 _Begin = Callable[[_Context], ServedCall]
 
 
-def _refusing(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler:
-    async def refused(_messages: Any, context: _Context) -> None:
+def _refuse_with(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler:
+    async def refuse(_messages: Any, context: _Context) -> None:
         # Refused for what it is: by its access first, and if nothing else for `refusal`.
         async with begin(context):
             if refusal:
                 raise refusal
 
-    return refused
+    return refuse
 
 
 def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
@@ -134,7 +134,7 @@ def _parse_each(deserialize: _Deserialize) -> Callable[[AsyncIterator[bytes]], A
     return parse_all
 
 
-def _guarded_coroutine(
+def _guard_coroutine(
     behaviour: Callable[..., Awaitable[Any]], parse: Callable[[Any], Any], begin: _Begin
 ) -> _Handler:
     async def guarded(request: Any, context: _Context) -> Any:
@@ -144,7 +144,7 @@ def _guarded_coroutine(
     return guarded
 
 
-def _guarded_generator(
+def _guard_generator(
     behaviour: Callable[..., AsyncGenerator[Any, None]],
     parse: Callable[[Any], Any],
     begin: _Begin,

@@ -68,10 +68,10 @@ class CallSpans:
         """
         if method not in self._open_to_all:
             with harmless():
-                return self._begun(method.removeprefix("/"), metadata)
+                return self._start_span(method.removeprefix("/"), metadata)
         return None
 
-    def _begun(self, name: str, metadata: Sequence[Any]) -> CallSpan:
+    def _start_span(self, name: str, metadata: Sequence[Any]) -> CallSpan:
         from opentelemetry import context, propagate, trace
 
         # Binary values are nobody's trace.

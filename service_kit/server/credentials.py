@@ -36,11 +36,11 @@ class TlsCredentials:
         """Returns what a port is opened with."""
         return grpc.dynamic_ssl_server_credentials(
             self._current,
-            self._refreshed,
+            self._refresh,
             require_client_authentication=self._files.client_ca is not None,
         )
 
-    def _refreshed(self) -> Any:
+    def _refresh(self) -> Any:
         """Returns new certificates; None: they are the old ones. Called for each handshake.
 
         gRPC calls it on threads of its own, and must not see an error.

@@ -24,13 +24,13 @@ class InFlightCalls:
     nothing that tells them to try another server.
     """
 
-    def __init__(self, most: int | None = None) -> None:
-        """Begins open; `most` calls may be inside, a stream being one; None: any number.
+    def __init__(self, max_calls: int | None = None) -> None:
+        """Begins open; `max_calls` may be inside, a stream being one; None: any number.
 
         What waits for a card is bounded by images and bytes; this bounds what is in memory besides,
         with messages that have been read.
         """
-        self._most = most
+        self._max_calls = max_calls
         self._closed = False
         self._inside = 0
         self._empty = asyncio.Event()
@@ -54,7 +54,11 @@ class InFlightCalls:
 
     def refusal(self, method: str) -> errors.TooManyCalls | None:
         """Returns why no further call of a full method is let in for now; None: it is."""
-        if self._most is None or self._inside < self._most or method.startswith(_UNCOUNTED):
+        if (
+            self._max_calls is None
+            or self._inside < self._max_calls
+            or method.startswith(_UNCOUNTED)
+        ):
             return None
         return errors.TooManyCalls(
             f"the server has {self._inside} calls in flight, as many as it may have: call later, "

@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 _LOGGED_CHARACTERS = 2000
 
 
-def described_error(error: Exception, method: str) -> errors.PbserveError:
+def describe_error(error: Exception, method: str) -> errors.PbserveError:
     """Returns what a caller may know of `error`, and logs what only the operator may.
 
     Expected errors come back as they are; a defect comes back as an `InternalError` that

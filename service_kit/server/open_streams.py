@@ -82,7 +82,7 @@ class OpenStreams:
 
     def __init__(
         self,
-        most: int | None = None,
+        max_streams: int | None = None,
         connection_seconds: float | None = None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -92,13 +92,13 @@ class OpenStreams:
         it counts a call for a while after its client has seen the end.
 
         Args:
-            most: open streams on one connection; None: any number.
+            max_streams: open streams on one connection; None: any number.
             connection_seconds: age of a connection at which its streams end, or up to a tenth
                 later; None: never. gRPC does not tell when a connection began, so it counts from
                 the first of its streams.
             uniform: random, from 0 to 1.
         """
-        self._most = most
+        self._max_streams = max_streams
         self._seconds = connection_seconds
         self._uniform = uniform
         self._ending = False
@@ -115,9 +115,10 @@ class OpenStreams:
         """
         peer = str(context.peer())
         connection = self._open.get(peer)
-        if connection and self._most is not None and connection.streams >= self._most:
+        limit = self._max_streams
+        if connection and limit is not None and connection.streams >= limit:
             raise errors.TooManyStreams(
-                f"this connection has {self._most} open streams, as many as it may have: send more "
+                f"this connection has {limit} open streams, as many as it may have: send more "
                 "requests on one of them"
             )
         loop = asyncio.get_running_loop()
@@ -136,13 +137,13 @@ class OpenStreams:
         if not math.isinf(connection.ends_at):
             timer = loop.call_at(connection.ends_at, lambda: end.tell(aged=True))
 
-        def ended(_: Any) -> None:
+        def forget(_: Any) -> None:
             if timer:
                 timer.cancel()
             self._ends.discard(end)
-            self._ended(peer)
+            self._forget(peer)
 
-        context.add_done_callback(ended)
+        context.add_done_callback(forget)
         return end
 
     def _end_of(self, began: float) -> float:
@@ -150,7 +151,7 @@ class OpenStreams:
             return math.inf
         return began + self._seconds * (1 + _AGE_SPREAD * self._uniform())
 
-    def _ended(self, peer: str) -> None:
+    def _forget(self, peer: str) -> None:
         connection = self._open[peer]
         connection.streams -= 1
         if not connection.streams:

@@ -41,12 +41,12 @@ class LazyReflection(_Servicer):  # type: ignore[misc]
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
         """Answers one request after the other."""
 
-        async def loaded() -> AsyncIterator[pb.ServerReflectionRequest]:
+        async def load_each() -> AsyncIterator[pb.ServerReflectionRequest]:
             async for request in request_iterator:
                 await self._load(_symbol(request))
                 yield request
 
-        async for response in super().ServerReflectionInfo(loaded(), unused_context):
+        async for response in super().ServerReflectionInfo(load_each(), unused_context):
             yield response
 
 

@@ -19,7 +19,7 @@ from service_kit.auth.caller import ANONYMOUS, current_caller, current_method
 from service_kit.server.call_spans import CallSpan, CallSpans
 from service_kit.server.credentials import certificate_names
 from service_kit.server.in_flight import InFlightCalls
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 # A caller's own name of a call, for the logs of both sides.
 _REQUEST_ID_KEY = "x-request-id"
@@ -105,7 +105,7 @@ class ServedCall:
             self._tell(self._code(error))
             # Whatever ended the call goes on.
             return
-        described = described_error(error, self._method)
+        described = describe_error(error, self._method)
         self._tell(status.code_of(described))
         await self._abort(described)
 

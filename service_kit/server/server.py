@@ -95,7 +95,7 @@ class Server:
         if reflects:
             names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
             add_reflection(self.grpc, names, self.load_descriptors)
-        port = _opened(self.grpc, address, tls)
+        port = _open_port(self.grpc, address, tls)
         await self.health.set(OVERALL, serving=False)
         await self.health.set(LIVE, serving=True)
         await self.grpc.start()
@@ -115,7 +115,7 @@ class Server:
         """
         self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0), *self._keepalive])
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._probed)
-        port = _opened(self._probed, address, None)
+        port = _open_port(self._probed, address, None)
         await self._probed.start()
         self._watch(self._probed)
         return Address(address.host, port)
@@ -142,7 +142,7 @@ class Server:
             await self._probed.stop(None)
 
 
-def _opened(server: Any, address: Address, tls: TlsCredentials | None) -> int:
+def _open_port(server: Any, address: Address, tls: TlsCredentials | None) -> int:
     """Returns the port that was opened."""
     try:
         if tls:

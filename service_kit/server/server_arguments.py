@@ -11,7 +11,7 @@ from service_kit.server.keepalive import Keepalive
 Argument = tuple[str, int]
 
 # gRPC's integers have 32 bits; for times it means "never" or "for ever".
-_MOST = 2**31 - 1
+_MAX_INT = 2**31 - 1
 # gRPC spreads the age by so much to both sides, by chance, for each connection
 # (src/core/ext/filters/channel_idle/legacy_channel_idle_filter.cc, kMaxConnectionAgeJitter).
 _AGE_JITTER = 0.1
@@ -19,7 +19,7 @@ _AGE_JITTER = 0.1
 # those above 1,000 and all above 3,000, and their callers learn nothing. Here all are seen, and
 # refused with a reason if need be; what is left is a bound for memory. One that waits takes about
 # 15 KB, all of them 1 GB.
-_MAX_PENDING = 65_536
+_MAX_WAITING = 65_536
 # Pings of a client that keeps to the interval come a little early now and then, and gRPC counts
 # those that do for as long as the server has nothing to send.
 _PING_TOLERANCE = 0.8
@@ -39,10 +39,10 @@ def server_arguments(max_message_bytes: int, connection_seconds: float | None) -
         # Two servers must not share a port without knowing of each other.
         ("grpc.so_reuseport", 0),
         # From the first one on, without a random part.
-        ("grpc.server.max_pending_requests", _MAX_PENDING),
-        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
+        ("grpc.server.max_pending_requests", _MAX_WAITING),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_WAITING),
         # Seconds, by default 30, after which those that wait are cancelled.
-        ("grpc.server_max_unrequested_time_in_server", _MOST),
+        ("grpc.server_max_unrequested_time_in_server", _MAX_INT),
     ]
     if connection_seconds:
         # From that age on a connection lives until its calls have ended. gRPC could cut them off
@@ -58,7 +58,7 @@ def keepalive_arguments(keepalive: Keepalive) -> list[Argument]:
     least = keepalive.least_ping_seconds * _PING_TOLERANCE
     timeout = milliseconds(keepalive.timeout_seconds)
     arguments = [
-        ("grpc.keepalive_time_ms", milliseconds(keepalive.seconds) or _MOST),
+        ("grpc.keepalive_time_ms", milliseconds(keepalive.seconds) or _MAX_INT),
         # Of the server's pings; and clients without calls may else ping every two hours.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(least)),
@@ -75,4 +75,4 @@ def keepalive_arguments(keepalive: Keepalive) -> list[Argument]:
 
 def milliseconds(seconds: float) -> int:
     """Returns whole milliseconds, at least 1 for what is above 0."""
-    return min(_MOST, max(round(seconds * 1e3), 1 if seconds else 0))
+    return min(_MAX_INT, max(round(seconds * 1e3), 1 if seconds else 0))

@@ -51,7 +51,7 @@ class ArtifactFiles:
         try:
             # First, while what goes wrong is not taken for something that the store has said.
             target.touch()
-            size = self._copied(f"{self._connection.root}/{place}", place, file, target)
+            size = self._copy(f"{self._connection.root}/{place}", place, file, target)
             digest = sha256_of(target) if size == file.size_bytes else ""
         except OSError as error:
             raise errors.ScratchUnavailable(
@@ -59,7 +59,7 @@ class ArtifactFiles:
             ) from error
         _check(place, file, size, digest)
 
-    def _copied(self, source: str, place: str, file: GraphFile | ArtifactFile, target: Path) -> int:
+    def _copy(self, source: str, place: str, file: GraphFile | ArtifactFile, target: Path) -> int:
         """Copies if the size is right, and returns the size."""
         fs = self._connection.fs
         with self._connection.reaching("read"):

@@ -61,14 +61,14 @@ class StoreCache:
                 with self._turn(sha256):
                     found = self._read(sha256, size_bytes)
                     if found is None:
-                        found = self._downloaded(sha256, size_bytes, download)
+                        found = self._download(sha256, size_bytes, download)
         except (OSError, errors.ScratchUnavailable) as error:
             # Full, read-only, without locks: no reason not to serve.
             _log.warning("store_cache_unusable", folder=str(self._folder), message=str(error))
             return None
         return found
 
-    def _downloaded(self, sha256: str, size: int, download: Callable[[Path], None]) -> bytes:
+    def _download(self, sha256: str, size: int, download: Callable[[Path], None]) -> bytes:
         self._make_room(size)
         with self._part() as part:
             download(part)
@@ -110,7 +110,7 @@ class StoreCache:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = time.monotonic() + _PATIENCE_SECONDS
-            while not _locked(descriptor) and time.monotonic() < end:
+            while not _try_lock(descriptor) and time.monotonic() < end:
                 time.sleep(_PAUSE_SECONDS)
             yield
         finally:
@@ -121,7 +121,7 @@ class StoreCache:
         """Yields a new file that is locked while it is used, and removes what is left of it."""
         while True:
             descriptor, name = tempfile.mkstemp(prefix=_PART, dir=self._folder)
-            if _locked(descriptor) and os.fstat(descriptor).st_nlink:
+            if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:
                 break
             # Taken for what a killed process left, in the moment before it was locked.
             os.close(descriptor)
@@ -137,7 +137,7 @@ class StoreCache:
         kept = []
         for path in self._folder.iterdir():
             is_part = path.name.startswith(_PART)
-            if is_part and _removed_if_unused(path):
+            if is_part and _remove_if_unused(path):
                 continue
             if is_part or _DIGEST.fullmatch(path.name):
                 with contextlib.suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ class StoreCache:
         for _, size, path, is_part in sorted(kept):
             if total <= self._max_bytes:
                 break
-            if not is_part and _removed_if_unused(path):
+            if not is_part and _remove_if_unused(path):
                 total -= size
 
 
@@ -169,7 +169,7 @@ def default_cache_folder() -> Path:
             ) from error
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -177,14 +177,14 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _removed_if_unused(path: Path) -> bool:
+def _remove_if_unused(path: Path) -> bool:
     """Removes a file that nobody has locked; returns whether it is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
     try:
-        if not _locked(descriptor):
+        if not _try_lock(descriptor):
             return False
         path.unlink(missing_ok=True)
         return True

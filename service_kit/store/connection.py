@@ -64,7 +64,7 @@ class StoreConnection:
                     "credentials in a URL would be in logs and lists of processes; give them by "
                     "the environment or files of the store's own tools"
                 )
-            self.fs, self.root = _opened(url)
+            self.fs, self.root = _open(url)
         except ImportError as error:
             extra = _EXTRAS.get(_OBJECT_STORES.get(_scheme(url), ""), "")
             remedy = f"; install pbserve[{extra}]" if extra else ""
@@ -86,7 +86,7 @@ class StoreConnection:
         """
         try:
             if self._refused:
-                self.fs, self.root = _opened(self._opened_url)
+                self.fs, self.root = _open(self._opened_url)
                 self._refused = False
             yield
         except errors.PbserveError:
@@ -103,7 +103,7 @@ def _scheme(url: str) -> str:
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _open(url: str) -> tuple[Any, str]:
     kind = _OBJECT_STORES.get(_scheme(url))
     if kind is None:
         fs, root = fsspec.core.url_to_fs(url)

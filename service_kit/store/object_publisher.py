@@ -22,7 +22,7 @@ from service_kit.store.problem import is_final, is_taken
 # gives up after half of it.
 _TORN_AFTER = timedelta(days=1)
 # Puts of a manifest that another put gets in the way of.
-_TRIES = 5
+_MAX_ATTEMPTS = 5
 
 
 class ObjectPublisher:
@@ -76,7 +76,7 @@ class ObjectPublisher:
 
     def _claim(self, key: str, text: bytes) -> None:
         """Puts the manifest; raises `Claimed` when the version has another one."""
-        for attempt in range(1, _TRIES + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 self._connection.fs.pipe_file(key, text, mode="create")
             except Exception as error:
@@ -89,7 +89,7 @@ class ObjectPublisher:
                     return
                 if found:
                     raise Claimed from error
-                if attempt == _TRIES or not is_taken(error):
+                if attempt == _MAX_ATTEMPTS or not is_taken(error):
                     raise
             else:
                 return

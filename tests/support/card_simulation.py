@@ -51,16 +51,16 @@ class CardSimulation:
     batches: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        lane = CardSpec(
+        spec = CardSpec(
             tower(),
             Placement(0, 0, Device("cpu", 0), ()),
             lambda inputs: inputs,
             {"input": pixels(0)},
             self.warmed,
         )
-        self.queue, self.places = CardQueue(), Admission(lane)
+        self.queue, self.places = CardQueue(), Admission(spec)
         self.times = RunTimes(self.warmed)
-        self.forecast = CardForecast(lane, self.places, self.queue, self.times)
+        self.forecast = CardForecast(spec, self.places, self.queue, self.times)
         self._arrivals: dict[int, Arrival] = {}
 
     def play(self, arrivals: Iterable[Arrival]) -> None:
@@ -84,8 +84,8 @@ class CardSimulation:
                 self.times.ended(now, ran=True)
                 back = now + self.way_back()
                 heapq.heappush(returns, (back, len(returns), now))
-                for pending, stop in batch:
-                    self._end(pending, stop, back)
+                for request, stop in batch:
+                    self._end(request, stop, back)
             else:
                 self._arrive(coming[at], now)
                 at += 1
@@ -101,36 +101,36 @@ class CardSimulation:
             assert full or isinstance(refusal, errors.DeadlineExpired)
             self.outcomes["refused" if full else "impossible"] += 1
             return
-        pending = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
-        self._arrivals[id(pending)] = arrival
+        request = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
+        self._arrivals[id(request)] = arrival
         self.places.take(priority, images, 0)
-        self.queue.put(pending)
+        self.queue.put(request)
 
     def _begin(
         self, now: float, ends: list[tuple[float, int, list[tuple[QueuedRequest, int]]]]
     ) -> None:
         batch, late = self.forecast.take(now, self.limits)
-        for pending in late:
-            self._leave(pending)
+        for request in late:
+            self._leave(request)
             self.outcomes["dropped"] += 1
         if batch:
             images = sum(part.images for _, part in batch)
             self.batches.append(images)
             self.times.began(now, images, 1.0)
             seconds = self.run_seconds(images, now)
-            ends.append((now + seconds, 0, [(pending, part.stop) for pending, part in batch]))
+            ends.append((now + seconds, 0, [(request, part.stop) for request, part in batch]))
 
-    def _end(self, pending: QueuedRequest, stop: int, back: float) -> None:
-        if stop < pending.images:
+    def _end(self, request: QueuedRequest, stop: int, back: float) -> None:
+        if stop < request.images:
             return
-        in_time = pending.deadline is None or back <= pending.deadline
+        in_time = request.deadline is None or back <= request.deadline
         self.outcomes["answered" if in_time else "too late"] += 1
-        self.answers.append((self._arrivals[id(pending)], back, in_time))
-        self._leave(pending)
+        self.answers.append((self._arrivals[id(request)], back, in_time))
+        self._leave(request)
 
-    def _leave(self, pending: QueuedRequest) -> None:
-        self.places.free(pending.priority, pending.images, 0, pending.done)
-        del self._arrivals[id(pending)]
+    def _leave(self, request: QueuedRequest) -> None:
+        self.places.free(request.priority, request.images, 0, request.done)
+        del self._arrivals[id(request)]
 
     def in_time(self, begins: float, ends: float) -> float:
         """Returns the images a second that were there in time, within some seconds."""

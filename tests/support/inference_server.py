@@ -20,9 +20,9 @@ from inference_service.loading.store_watch import Problems
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.prediction.predictor import Predictor
-from inference_service.protocols.core import Core
 from inference_service.protocols.registration import add_protocols, load_descriptors
 from inference_service.protocols.rpc_roles import RPC_ROLES
+from inference_service.protocols.shared.core import Core
 from inference_service.telemetry.server_metrics import ServerMetrics
 from service_kit.address import Address
 from service_kit.auth.access import Access, AccessRules

@@ -221,7 +221,7 @@ class _Trial:
         if op == "Const":
             return self._constant(port)
         # What is no arithmetic depends on neither: a decay, a counter, a rate.
-        return self._applied(op, port) if op in ARITHMETIC else _arbitrary(port.node)
+        return self._apply(op, port) if op in ARITHMETIC else _arbitrary(port.node)
 
     def _constant(self, port: Port) -> float:
         array = tf.make_ndarray(self._graph.node(port).attr["value"].tensor)
@@ -229,7 +229,7 @@ class _Trial:
             return _arbitrary(port.node)
         return float(array.flat[0])
 
-    def _applied(self, op: str, port: Port) -> float:
+    def _apply(self, op: str, port: Port) -> float:
         inputs = self._graph.inputs(port.node)
         if op in _CHOICES and self._last:
             return self.of(inputs[-1])

@@ -74,7 +74,7 @@ def _default(graph: NodeGraph, port: Port, contents: Sequence[Content]) -> Conte
     return Content(Origin.EXAMPLE, axis)
 
 
-def _reduced(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _reduce(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     source, axes = graph.inputs(name)[:2]
     shape, axis = _shape(graph, source), contents[0].axis
     written = constant_value(graph, axes)
@@ -138,14 +138,14 @@ def _product(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conten
     return Content(Origin.EXAMPLE, found.pop() if len(found) == 1 else None)
 
 
-def _transposed(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _transpose(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     order, axis = constant_value(graph, graph.inputs(name)[1]), contents[0].axis
     if order is None or axis is None:
         return SOMEWHERE
     return Content(Origin.EXAMPLE, order.reshape(-1).tolist().index(axis))
 
 
-def _expanded(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _expand(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     place, axis = constant_value(graph, graph.inputs(name)[1]), contents[0].axis
     if place is None or axis is None or int(place) < 0:
         # At the end, where it moves no other.
@@ -153,7 +153,7 @@ def _expanded(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conte
     return Content(Origin.EXAMPLE, axis + (int(place) <= axis))
 
 
-def _squeezed(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _squeeze(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     shape, axis = _shape(graph, graph.inputs(name)[0]), contents[0].axis
     if shape is None or axis is None:
         return SOMEWHERE
@@ -165,7 +165,7 @@ def _squeezed(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conte
     return Content(Origin.EXAMPLE, axis - sum(one < axis for one in gone))
 
 
-def _reshaped(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _reshape(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     """Rows that begin with the examples still do so, unless an axis of 1 is put before them."""
     before, after = _shape(graph, graph.inputs(name)[0]), _shape(graph, Port(name))
     if contents[0].axis != 0 or not after:
@@ -174,7 +174,7 @@ def _reshaped(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conte
     return SOMEWHERE if moved else Content(Origin.EXAMPLE, 0)
 
 
-def _sliced(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _slice(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     """A slice that takes one example is no statistic of all."""
     shrunk, axis = _number(graph, name, "shrink_axis_mask"), contents[0].axis
     added = _number(graph, name, "new_axis_mask") | _number(graph, name, "ellipsis_mask")
@@ -183,7 +183,7 @@ def _sliced(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content
     return Content(Origin.EXAMPLE, axis - (shrunk & ((1 << axis) - 1)).bit_count())
 
 
-def _stacked(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _stack(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     place = _number(graph, name, "axis")
     axes = {one.axis for one in contents if one.origin is Origin.EXAMPLE}
     axis = axes.pop() if len(axes) == 1 else None
@@ -192,7 +192,7 @@ def _stacked(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conten
     return Content(Origin.EXAMPLE, axis + (place <= axis))
 
 
-def _unstacked(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _unstack(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     place, axis = _number(graph, name, "axis"), contents[0].axis
     if axis is None or place < 0 or place == axis:
         return SOMEWHERE
@@ -206,7 +206,7 @@ def _segments(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Conte
     return REDUCED if chosen else SOMEWHERE
 
 
-def _gathered(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
+def _gather(graph: NodeGraph, name: str, contents: Sequence[Content]) -> Content:
     del graph, name
     return SOMEWHERE if contents[0].origin is Origin.EXAMPLE else contents[1]
 
@@ -228,15 +228,15 @@ def _shape(graph: NodeGraph, port: Port) -> list[int] | None:
 
 _Rule = Callable[[NodeGraph, str, Sequence[Content]], Content]
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(_REDUCTIONS, _reduced),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _product),
     **dict.fromkeys(_SEGMENTS, _segments),
-    **dict.fromkeys(_GATHERS, _gathered),
-    "Transpose": _transposed,
-    "ExpandDims": _expanded,
-    "Squeeze": _squeezed,
-    "Reshape": _reshaped,
-    "StridedSlice": _sliced,
-    "Pack": _stacked,
-    "Unpack": _unstacked,
+    **dict.fromkeys(_GATHERS, _gather),
+    "Transpose": _transpose,
+    "ExpandDims": _expand,
+    "Squeeze": _squeeze,
+    "Reshape": _reshape,
+    "StridedSlice": _slice,
+    "Pack": _stack,
+    "Unpack": _unstack,
 }

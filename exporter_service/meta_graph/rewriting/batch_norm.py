@@ -165,13 +165,13 @@ def _replace_statistic(
         and math.prod(shape) == math.prod(described.shape)
         and min(shape, default=1) >= 0
     ):
-        value = _reshaped(graph, value, shape, variable, types)
+        value = _reshape(graph, value, shape, variable, types)
     graph.replace(source, value, inside=[name for name, _ in consumers.get(source.node, ())])
     done.unfused.append(str(source))
     done.statistics.add(variable)
 
 
-def _reshaped(
+def _reshape(
     graph: NodeGraph, value: Port, shape: list[int], variable: str, types: list[int] | None
 ) -> Port:
     target = graph.add("Const", f"{variable}/inference_shape")

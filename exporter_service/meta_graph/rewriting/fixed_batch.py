@@ -60,7 +60,7 @@ def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) ->
         size = size or _batch_of(graph, cut)
         followed = _following(graph, name, size, dimensions)
         if node.op == "Const":
-            _filled(graph, name, followed)
+            _fill(graph, name, followed)
         else:
             node.input[_SIZED[node.op]] = str(followed)
             if "Tshape" in node.attr:
@@ -164,7 +164,7 @@ def _following(graph: NodeGraph, name: str, size: Port, rest: list[int]) -> Port
     return Port(joined.name)
 
 
-def _filled(graph: NodeGraph, name: str, dimensions: Port) -> None:
+def _fill(graph: NodeGraph, name: str, dimensions: Port) -> None:
     """Turns a constant that is one number everywhere, in place, into one of any batch."""
     node = graph.nodes[name]
     value = tf.make_ndarray(node.attr["value"].tensor).flat[0]

@@ -38,7 +38,7 @@ def pruned(graph: NodeGraph, outputs: Iterable[Port], cut: Iterable[Port]) -> No
     definition.versions.CopyFrom(graph.definition.versions)
     for name, node in graph.nodes.items():
         if name in names:
-            definition.node.add().CopyFrom(_cleaned(graph, node, names))
+            definition.node.add().CopyFrom(_clean(graph, node, names))
     for function in reachable_functions(graph, definition.node):
         definition.library.function.add().CopyFrom(graph.library[function])
     return NodeGraph(definition)
@@ -95,7 +95,7 @@ def _called(graph: NodeGraph, node: Any) -> Sequence[str]:
     return [name for name in names if name in graph.library]
 
 
-def _cleaned(graph: NodeGraph, node: Any, names: set[str]) -> Any:
+def _clean(graph: NodeGraph, node: Any, names: set[str]) -> Any:
     copy = type(node)()
     copy.CopyFrom(node)
     data = [text for text in node.input if not text.startswith("^")]

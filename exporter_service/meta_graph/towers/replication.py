@@ -78,7 +78,7 @@ def import_tower(
     wanted = [port for port in source.outputs if str(port) not in fed and port.node not in shared]
     # The slash takes the scope as it is: the placeholders lie in it already.
     place = f"{scope}/" if scope else ""
-    with _translated(), tf.name_scope(None):
+    with _translate_errors(), tf.name_scope(None):
         tensors = tf.import_graph_def(
             body, mapping, [port.tensor_name for port in wanted], name=place
         )
@@ -148,12 +148,12 @@ def _import_shared(source: InferenceGraph) -> None:
     )
     taken = {text for node in definition.node for text in node.input}
     mapping = {text: graph.get_tensor_by_name(port_of(text).tensor_name) for text in taken}
-    with _translated(), tf.name_scope(None), tf.device(None):
+    with _translate_errors(), tf.name_scope(None), tf.device(None):
         tf.import_graph_def(definition, mapping, name="")
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:

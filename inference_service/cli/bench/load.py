@@ -12,7 +12,7 @@ from inference_service.cli.bench.caller import Caller
 from inference_service.cli.bench.requests import Request
 from inference_service.cli.bench.schedule import MAX_OUTSTANDING, ClosedLoop, OpenLoop, Schedule
 from inference_service.cli.bench.tally import Span, Tally
-from inference_service.cli.named_images import size_of
+from inference_service.cli.inputs.named_images import size_of
 from inference_service.client import InferenceClient
 from inference_service.client.codec import RequestOptions
 from service_kit import errors

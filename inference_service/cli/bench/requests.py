@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference_service.cli.named_images import Content, NamedImages, size_of
+from inference_service.cli.inputs.named_images import Content, NamedImages, size_of
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 
@@ -91,8 +91,8 @@ def _values(
         return random.integers(0, 2, shape).astype(bool)
     if dtype.kind == "f":
         return random.uniform(0, 255, shape).astype(dtype)
-    most = min(np.iinfo(dtype).max, 255)
-    return random.integers(0, most, shape, dtype, endpoint=True)
+    highest = min(np.iinfo(dtype).max, 255)
+    return random.integers(0, highest, shape, dtype, endpoint=True)
 
 
 def _read(images: NamedImages, index: int) -> Content:

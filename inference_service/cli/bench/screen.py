@@ -118,10 +118,10 @@ def errors_text(found: Iterable[tuple[str, int]]) -> str:
 
 def curve(values: Sequence[float] | deque[float]) -> str:
     """Returns values as blocks of an eighth to a whole line; the largest fills it."""
-    most = max(values, default=0.0)
-    if most <= 0:
+    highest = max(values, default=0.0)
+    if highest <= 0:
         return _BLOCKS[0] * len(values)
-    return "".join(_BLOCKS[round(value / most * (len(_BLOCKS) - 1))] for value in values)
+    return "".join(_BLOCKS[round(value / highest * (len(_BLOCKS) - 1))] for value in values)
 
 
 def _shares(counts: Iterable[tuple[int, int]]) -> str:

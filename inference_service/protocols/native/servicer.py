@@ -8,13 +8,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from inference_service.protocols.core import Core
 from inference_service.protocols.native import codec
-from inference_service.protocols.streaming import answer_all
+from inference_service.protocols.shared.core import Core
+from inference_service.protocols.shared.streaming import answer_all
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
 from service_kit import errors, status
-from service_kit.server.incidents import described_error
+from service_kit.server.incidents import describe_error
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 _STREAM = f"/{SERVICE_NAME}/StreamPredict"
@@ -51,7 +51,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 response.response.CopyFrom(await self.Predict(request, context))
                 _check_size(response, self._core.max_message_bytes)
             except Exception as error:
-                response.error.CopyFrom(status.to_proto(described_error(error, _STREAM)))
+                response.error.CopyFrom(status.to_proto(describe_error(error, _STREAM)))
             return response
 
         answers = answer_all(
@@ -106,15 +106,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.SetLabelResponse()
 
 
-def _check_size(message: Message, most: int) -> None:
+def _check_size(message: Message, max_bytes: int) -> None:
     """Checks one answer of a stream; gRPC would end the stream for it, and with it all others.
 
     Raises:
-        AnswerTooLarge: it has more than `most` bytes.
+        AnswerTooLarge: it has more than `max_bytes` bytes.
     """
     size = message.ByteSize()
-    if size > most:
+    if size > max_bytes:
         raise errors.AnswerTooLarge(
-            f"the answer has {size} bytes, and a message at most {most}: ask for fewer images or "
-            "outputs at a time, or have the operator raise --max-message-mb"
+            f"the answer has {size} bytes, and a message at most {max_bytes}: ask for fewer "
+            "images or outputs at a time, or have the operator raise --max-message-mb"
         )

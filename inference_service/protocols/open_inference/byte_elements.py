@@ -46,6 +46,6 @@ def split_elements(name: str, data: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def joined_elements(elements: Iterable[bytes]) -> bytes:
+def join_elements(elements: Iterable[bytes]) -> bytes:
     """Returns elements in raw form."""
     return b"".join(part for one in elements for part in (_LENGTH.pack(len(one)), one))

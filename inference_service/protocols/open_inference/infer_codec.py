@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tritonclient.grpc import service_pb2 as pb
 
 from inference_service.prediction.request import InferenceRequest, InferenceResult
-from inference_service.protocols.open_inference.byte_elements import joined_elements
+from inference_service.protocols.open_inference.byte_elements import join_elements
 from inference_service.protocols.open_inference.classification import class_texts
 from inference_service.protocols.open_inference.datatypes import BYTES, datatype_of
 from inference_service.protocols.open_inference.model_version import version_or_label
@@ -20,7 +20,7 @@ from inference_service.protocols.open_inference.shared_memory import Place, Shar
 from inference_service.protocols.open_inference.tensors import (
     InputTensor,
     RequestedOutput,
-    decoded_tensor,
+    decode_tensor,
     input_tensors,
     mark_place,
     requested_outputs,
@@ -100,7 +100,7 @@ def inference_request(request: Inference) -> InferenceRequest:
         name = tensor.message.name
         if name in arrays or name in encoded:
             raise errors.InvalidRequest(f"input {name!r} comes twice")
-        value = decoded_tensor(tensor)
+        value = decode_tensor(tensor)
         if isinstance(value, list):
             encoded[name] = value
         else:
@@ -158,7 +158,7 @@ def _encode_output(
         rows = class_texts(array, wanted.classes, answer.class_labels.get(wanted.name, ()))
         output.datatype = BYTES
         output.shape.extend([len(rows), len(rows[0]) if rows else 0])
-        response.raw_output_contents.append(joined_elements(text for row in rows for text in row))
+        response.raw_output_contents.append(join_elements(text for row in rows for text in row))
         return
     if not output.datatype:
         raise errors.Unsupported(

@@ -12,7 +12,7 @@ from service_kit import errors
 
 _FIT_OF = {fit.value.lower(): fit for fit in Fit}
 _FINAL_RESPONSE = "triton_enable_empty_final_response"
-_MOST = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 # No clock of ours reaches further than this timeout may.
 _LONGEST_SECONDS = 1e6
 
@@ -49,12 +49,12 @@ class Parameters:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def integer(self, key: str, *, least: int = 0, most: int = _MOST) -> int | None:
+    def integer(self, key: str, *, minimum: int = 0, maximum: int = _MAX_INTEGER) -> int | None:
         """Returns a whole number within a range; None: it is not there."""
         number: int | None = self._value(key, ("int64_param", "uint64_param"), "a whole number")
-        if number is not None and not least <= number <= most:
+        if number is not None and not minimum <= number <= maximum:
             raise errors.InvalidRequest(
-                f"{self._where}: parameter {key} is {number}; {least} to {most} are possible"
+                f"{self._where}: parameter {key} is {number}; {minimum} to {maximum} are possible"
             )
         return number
 
@@ -99,7 +99,7 @@ def request_parameters(values: Mapping[str, Any]) -> RequestParameters:
             )
     parameters = Parameters(values, "the request")
     timeout = parameters.integer("timeout")
-    urgency = parameters.integer("priority", most=2**64 - 1) or 1
+    urgency = parameters.integer("priority", maximum=2**64 - 1) or 1
     fit = parameters.text("image_fit") or Fit.EXACT.value.lower()
     if fit not in _FIT_OF:
         raise errors.InvalidRequest(

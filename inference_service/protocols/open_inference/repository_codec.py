@@ -99,7 +99,7 @@ def _model_and_version(
     else:
         # KServe's field 1 is the model's name, which is the repository's for Triton.
         model = message.repository_name
-    version = Parameters(message.parameters, "the request").integer("version", least=1) or 0
+    version = Parameters(message.parameters, "the request").integer("version", minimum=1) or 0
     return checked_model_name(model), version
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from inference_service.protocols.core import Core
 from inference_service.protocols.open_inference import (
     infer_codec,
     model_codec,
@@ -22,6 +21,7 @@ from inference_service.protocols.open_inference.model_version import version_or_
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
 from inference_service.protocols.open_inference.statuses import triton_errors
 from inference_service.protocols.open_inference.stream import answer_stream
+from inference_service.protocols.shared.core import Core
 from service_kit import __version__, errors
 from service_kit.server.health import OVERALL
 

@@ -149,7 +149,7 @@ class SharedMemory:
                 f"{self._max_regions} shared memory regions are registered, and no more are "
                 "possible: unregister some"
             )
-        memory = self._opened(_file_name(key))
+        memory = self._open_memory(_file_name(key))
         size = os.fstat(memory.descriptor).st_size
         if byte_size < 1 or offset + byte_size > size:
             raise errors.InvalidRequest(
@@ -203,7 +203,7 @@ class SharedMemory:
             )
         return self._regions[name]
 
-    def _opened(self, file_name: str) -> _Memory:
+    def _open_memory(self, file_name: str) -> _Memory:
         path = self._folder / file_name
         # A FIFO without its other side, or a link to anywhere, must neither wait nor lead away.
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

@@ -7,9 +7,9 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from inference_service.protocols.core import Core
-from inference_service.protocols.streaming import answer_all
-from service_kit.server.incidents import described_error
+from inference_service.protocols.shared.core import Core
+from inference_service.protocols.shared.streaming import answer_all
+from service_kit.server.incidents import describe_error
 
 # Metadata by which a caller asks for gRPC statuses, and for the end of the stream with the first.
 _WANTS_STATUS = "triton_grpc_error"
@@ -46,7 +46,7 @@ async def answer_stream(
         except Exception as error:
             if wants_status:
                 raise
-            failed = described_error(error, method)
+            failed = describe_error(error, method)
             return pb.ModelStreamInferResponse(
                 error_message=failed.message or failed.reason,
                 infer_response=pb.ModelInferResponse(id=message.id),

@@ -69,7 +69,7 @@ def input_tensors(message: pb.ModelInferRequest, memory: SharedMemory | None) ->
     ]
 
 
-def decoded_tensor(tensor: InputTensor) -> Array | list[bytes]:
+def decode_tensor(tensor: InputTensor) -> Array | list[bytes]:
     """Returns an input's array, or the elements of one of BYTES. Reads shared memory, which blocks.
 
     Raises:
@@ -106,7 +106,7 @@ def requested_outputs(
     for output in message.outputs:
         where = f"output {output.name!r}"
         parameters = Parameters(output.parameters, where)
-        classes = parameters.integer("classification", most=_MAX_CLASSES) or 0
+        classes = parameters.integer("classification", maximum=_MAX_CLASSES) or 0
         place = _place(output.parameters, where, memory)
         if classes and place:
             raise errors.InvalidRequest(

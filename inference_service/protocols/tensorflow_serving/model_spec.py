@@ -82,7 +82,7 @@ def asked(request: object) -> Asked:
         InvalidRequest: there is no ModelSpec, or it has no name.
         VersionNotFound: its version is not above 0, where versions begin.
     """
-    spec = checked_spec(request)
+    spec = check_spec(request)
     choice = spec.WhichOneof("version_choice")
     if choice == "version":
         version = int(spec.version.value)
@@ -98,7 +98,7 @@ def asked(request: object) -> Asked:
     return Asked(spec.name)
 
 
-def checked_spec(request: object) -> model_pb2.ModelSpec:
+def check_spec(request: object) -> model_pb2.ModelSpec:
     """Returns the `model_spec` of a request; raises `InvalidRequest` as `asked`."""
     if not request.HasField("model_spec"):  # type: ignore[attr-defined]
         raise errors.InvalidRequest("Missing ModelSpec")

@@ -18,7 +18,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from inference_service.engine.tensorflow_import import import_tensorflow
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from service_kit import errors
 
 PREDICTION = "tensorflow.serving.PredictionService"
@@ -56,9 +56,9 @@ class _SharedImport:
 
     async def module(self) -> Any:
         """Returns the servicer; a caller that goes away does not take the import with it."""
-        return await asyncio.wrap_future(self._started())
+        return await asyncio.wrap_future(self._start())
 
-    def _started(self) -> Future[Any]:
+    def _start(self) -> Future[Any]:
         with self._lock:
             if self._module is None:
                 self._module = Future()
@@ -89,27 +89,27 @@ class TensorFlowServing(grpc.GenericRpcHandler):
     def __init__(self, core: Core) -> None:
         """Imports nothing yet."""
         self._methods = {
-            **{method: self._answered(method, core) for method in _ANSWERED},
-            **{method: _refused(method, words) for method, words in _REFUSED.items()},
+            **{method: self._answer(method, core) for method in _ANSWERED},
+            **{method: _refuse(method, words) for method, words in _REFUSED.items()},
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Returns what answers a method; None for those of others."""
         return self._methods.get(str(handler_call_details.method))
 
-    def _answered(self, method: str, core: Core) -> Any:
+    def _answer(self, method: str, core: Core) -> Any:
         name = method.rpartition("/")[2]
 
         async def answer(message: bytes, context: Any) -> bytes:
             module = await _servicer.module()
-            request = _parsed(module.REQUESTS[name].FromString, message)
+            request = _parse(module.REQUESTS[name].FromString, message)
             response = await getattr(module.TensorFlowServingServicer(core), name)(request, context)
             return bytes(response.SerializeToString())
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _refused(method: str, words: str) -> Any:
+def _refuse(method: str, words: str) -> Any:
     if method == _STREAMED:
 
         async def refuse_stream(_messages: Any, _context: Any) -> Any:
@@ -124,7 +124,7 @@ def _refused(method: str, words: str) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def _parsed(parse: Callable[[bytes], Any], message: bytes) -> Any:
+def _parse(parse: Callable[[bytes], Any], message: bytes) -> Any:
     try:
         return parse(message)
     except DecodeError as error:

@@ -40,11 +40,11 @@ def model_list(request: model_management_pb2.ReloadConfigRequest) -> dict[str, L
             raise errors.InvalidRequest(
                 f"Illegal to list model {entry.name} multiple times in config list"
             )
-        found[checked_model_name(entry.name)] = _listed(entry)
+        found[checked_model_name(entry.name)] = _read_model(entry)
     return found
 
 
-def _listed(entry: config_pb2.ModelConfig) -> ListedModel:
+def _read_model(entry: config_pb2.ModelConfig) -> ListedModel:
     _check_platform(entry)
     path = entry.base_path
     if path and not path.startswith("/") and "://" not in path:

@@ -14,12 +14,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2,
 )
 
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from inference_service.protocols.tensorflow_serving import predict_codec
-from inference_service.protocols.tensorflow_serving.model_spec import Asked, asked, checked_spec
+from inference_service.protocols.tensorflow_serving.model_spec import Asked, asked, check_spec
 from inference_service.protocols.tensorflow_serving.reload_codec import model_list
 from inference_service.protocols.tensorflow_serving.signatures import (
-    chosen_signature,
+    choose_signature,
     signature_map,
 )
 from inference_service.protocols.tensorflow_serving.status_codec import status_response
@@ -49,7 +49,7 @@ class TensorFlowServingServicer:
         """Answers with the outputs of one signature."""
         target = asked(request)
         with target.servable(self._core.registry) as servable:
-            signature = chosen_signature(servable, request.model_spec.signature_name)
+            signature = choose_signature(servable, request.model_spec.signature_name)
         predict_codec.check_names(request, signature)
         if predict_codec.is_slow(request):
             inference_request = await asyncio.to_thread(
@@ -67,7 +67,7 @@ class TensorFlowServingServicer:
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Any
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Describes the signatures of a version."""
-        checked_spec(request)
+        check_spec(request)
         if not request.metadata_field:
             raise errors.InvalidRequest(
                 "GetModelMetadataRequest must specify at least one metadata_field"
@@ -86,7 +86,7 @@ class TensorFlowServingServicer:
         self, request: get_model_status_pb2.GetModelStatusRequest, context: Any
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Tells the states of a model's versions."""
-        spec = checked_spec(request)
+        spec = check_spec(request)
         model = spec.name
         try:
             status = self._core.registry.status(model)

@@ -44,7 +44,7 @@ def signatures(servable: Servable) -> Iterator[Signature]:
         yield Signature(f"{_CARD}{card.index}", card.index, card.spec.tower)
 
 
-def chosen_signature(servable: Servable, name: str) -> Signature:
+def choose_signature(servable: Servable, name: str) -> Signature:
     """Returns a signature by its name; empty for `serving_default`.
 
     Raises:

@@ -91,7 +91,7 @@ def decode_tensor(name: str, message: Any) -> Array:
         array = raw_array(name, kind.stored, shape, message.tensor_content)
     else:
         array = _typed(name, kind, shape, message)
-    return _widened(array) if message.dtype == _DT_BFLOAT16 else array
+    return _widen(array) if message.dtype == _DT_BFLOAT16 else array
 
 
 def decode_strings(name: str, message: Any) -> list[bytes]:
@@ -201,10 +201,10 @@ def _check_values(
         )
 
 
-def _widened(bits: Array) -> Array:
+def _widen(bits: Array) -> Array:
     """Returns bfloat16 as float32, of which it is the upper half."""
     if bits.size and not any(bits.strides):
         # One value, repeated.
-        return np.broadcast_to(_widened(bits.reshape(-1)[:1].copy())[0], bits.shape)
+        return np.broadcast_to(_widen(bits.reshape(-1)[:1].copy())[0], bits.shape)
     wide: Array = bits.astype(np.uint32) << np.uint32(16)
     return wide.view(np.float32)

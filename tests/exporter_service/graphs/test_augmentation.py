@@ -25,9 +25,9 @@ def test_each_formula_is_that_of_tensorflows_op_for_one_image() -> None:
     with tf.Graph().as_default():
         ours = run(
             [
-                augmentation.brightened(tf.constant(IMAGES), per_image(deltas)),
-                augmentation.saturated(tf.constant(IMAGES), per_image(factors)),
-                augmentation.contrasted(tf.constant(IMAGES), per_image(factors)),
+                augmentation.brighten(tf.constant(IMAGES), per_image(deltas)),
+                augmentation.saturate(tf.constant(IMAGES), per_image(factors)),
+                augmentation.adjust_contrast(tf.constant(IMAGES), per_image(factors)),
             ]
         )
         theirs = run(
@@ -47,7 +47,7 @@ def test_each_formula_is_that_of_tensorflows_op_for_one_image() -> None:
 def test_every_image_of_a_batch_is_changed_on_its_own_and_anew() -> None:
     same = np.repeat(IMAGES[:1], 64, axis=0)
     with tf.Graph().as_default(), tf.Session() as session:
-        changed = augmentation.augmented(tf.constant(same))
+        changed = augmentation.augment(tf.constant(same))
         first, second = session.run(changed), session.run(changed)
     assert len({image.tobytes() for image in first}) == 64
     assert not np.array_equal(first, second)
@@ -61,7 +61,7 @@ def test_flips_and_ranges_are_the_recipes() -> None:
     image[0, 0, 0] = 100
     with tf.Graph().as_default(), tf.Session() as session:
         images = tf.constant(np.repeat(image, count, axis=0))
-        changed = session.run(augmentation.augmented(images))
+        changed = session.run(augmentation.augment(images))
     corners = changed[:, [0, 0, 3, 3], [0, 3, 0, 3], 0].argmax(axis=1)
     shares = np.bincount(corners, minlength=4) / count
     np.testing.assert_allclose(shares, 0.25, atol=0.04)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporter_service.specs.probes import checked_probe, standard_probes
+from exporter_service.specs.probes import check_probe, standard_probes
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 
@@ -47,7 +47,7 @@ def test_open_dimensions_get_a_size() -> None:
 
 def test_the_callers_probe_is_checked() -> None:
     image = np.zeros((2, 4, 4, 3), np.float32)
-    assert list(checked_probe({"": image}, [spec()])) == ["x"]
+    assert list(check_probe({"": image}, [spec()])) == ["x"]
     for wrong, words in (
         ({"y": image}, "the graph takes x"),
         ({"x": image.astype(np.float64)}, "float64"),
@@ -56,7 +56,7 @@ def test_the_callers_probe_is_checked() -> None:
         ({"x": image[:0]}, "at least one"),
     ):
         with pytest.raises(errors.InvalidRequest, match=words):
-            checked_probe(wrong, [spec()])
+            check_probe(wrong, [spec()])
     both = [spec(), spec(name="z")]
     with pytest.raises(errors.InvalidRequest, match="different sizes"):
-        checked_probe({"x": image, "z": image[:1]}, both)
+        check_probe({"x": image, "z": image[:1]}, both)

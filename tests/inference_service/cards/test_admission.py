@@ -15,7 +15,7 @@ from tests.support.manifests import tower
 
 INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK
 LIMITS = CardLimits(4, queue_images=100, queue_bytes=1000)
-LANE = CardSpec(
+SPEC = CardSpec(
     tower=tower(),
     placement=Placement(3, 0, Device("cpu", 0), ()),
     run=lambda inputs: inputs,
@@ -25,7 +25,7 @@ LANE = CardSpec(
 
 
 def admission(*taken: tuple[Priority, int, int]) -> Admission:
-    some = Admission(LANE)
+    some = Admission(SPEC)
     for one in taken:
         some.take(*one)
     return some

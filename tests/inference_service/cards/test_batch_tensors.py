@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from inference_service.cards.batch_tensors import (
     check_outputs,
-    joined,
+    join_tensors,
     non_finite_images,
     part,
     size_in_bytes,
-    stacked,
+    stack_tensors,
 )
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
@@ -25,14 +25,14 @@ def test_what_is_stacked_comes_apart_again(counts: list[int], padding: int) -> N
     values = iter(range(100))
     parts = [{"input": pixels(*(next(values) for _ in range(n)))} for n in counts]
     images = sum(counts)
-    batch = stacked(parts, SPECS, images + padding)
+    batch = stack_tensors(parts, SPECS, images + padding)
     assert batch["input"].shape == (images + padding, 2, 2, 3)
     ends = np.cumsum(counts)
     pieces = [part(batch, end - n, end) for n, end in zip(counts, ends, strict=True)]
     for piece, original in zip(pieces, parts, strict=True):
         np.testing.assert_array_equal(piece["input"], original["input"])
     np.testing.assert_array_equal(
-        joined(pieces)["input"], np.concatenate([one["input"] for one in parts])
+        join_tensors(pieces)["input"], np.concatenate([one["input"] for one in parts])
     )
     # No value that no image has.
     assert (batch["input"][images:] == batch["input"][images - 1]).all()
@@ -40,14 +40,14 @@ def test_what_is_stacked_comes_apart_again(counts: list[int], padding: int) -> N
 
 def test_a_lone_part_is_not_copied() -> None:
     images = pixels(1, 2)
-    assert stacked([{"input": images}], SPECS, 2)["input"] is images
-    assert joined([{"input": images}])["input"] is images
+    assert stack_tensors([{"input": images}], SPECS, 2)["input"] is images
+    assert join_tensors([{"input": images}])["input"] is images
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_narrower_dtypes_are_cast(count: int) -> None:
     parts = [{"input": pixels(200, dtype="uint8")}] * count
-    batch = stacked(parts, SPECS, count)["input"]
+    batch = stack_tensors(parts, SPECS, count)["input"]
     assert batch.dtype == np.float32
     assert (batch == 200).all()
 
@@ -55,7 +55,7 @@ def test_narrower_dtypes_are_cast(count: int) -> None:
 def test_dtypes_may_differ_within_a_batch_of_several_inputs() -> None:
     specs = (*SPECS, TensorSpec("weight", "weight:0", "float64", (-1,)))
     parts = [{"input": pixels(n), "weight": np.array([n], np.float32)} for n in (1, 2)]
-    assert stacked(parts, specs, 2)["weight"].tolist() == [1, 2]
+    assert stack_tensors(parts, specs, 2)["weight"].tolist() == [1, 2]
     assert size_in_bytes(parts[0]) == 48 + 4
 
 
@@ -107,7 +107,7 @@ def test_the_count_is_that_of_looking_at_every_value(
 
 def test_a_lone_part_is_padded_and_cast_and_stays_as_it_was() -> None:
     images = pixels(7, 200, dtype="uint8")
-    batch = stacked([{"input": images}], SPECS, 4)["input"]
+    batch = stack_tensors([{"input": images}], SPECS, 4)["input"]
     assert batch.dtype == np.float32
     assert batch[:, 0, 0, 0].tolist() == [7, 200, 200, 200]
     batch[:] = 0

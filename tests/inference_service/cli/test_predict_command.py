@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from inference_service.cli import answer_reports, image_files, image_stream
+from inference_service.cli import answer_reports
 from inference_service.cli.app import app
+from inference_service.cli.inputs import image_files, image_stream
 from service_kit.cli.exit_codes import ExitCode
 from service_kit.store.artifact_store import ArtifactStore
 from tests.support.engines import MeanEngine, pixels
@@ -260,7 +261,7 @@ def test_images_are_read_when_their_turn_comes(
             enough.set()
         return real(path)
 
-    monkeypatch.setattr("inference_service.cli.named_images.read_image", counted)
+    monkeypatch.setattr("inference_service.cli.inputs.named_images.read_image", counted)
     engine = server.engines[0]
     engine.gate.clear()
     ended: list[Any] = []

@@ -68,8 +68,9 @@ def test_images_of_pillow_become_rgb(mode: str) -> None:
 
 
 def test_an_image_of_pillow_becomes_what_the_server_makes_of_its_file(png: Path) -> None:
-    from inference_service.images.decoding import Fit, decode_images
+    from inference_service.images.decoding import Fit
     from service_kit.artifacts.manifest import TensorSpec
+    from tests.support.pictures import decode_images
 
     Image.fromarray(np.arange(72, dtype=np.uint8).reshape(4, 6, 3)).save(png)
     spec = TensorSpec("input", "input:0", "float32", (-1, 4, 6, 3))

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from inference_service.images.decoding import Fit, ImageDecoding, decode_images
+from inference_service.images.decoding import Fit, ImageDecoding
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
+from tests.support.pictures import decode_images
 
 Pixels = npt.NDArray[np.uint8]
 RANDOM = np.random.default_rng(0)

@@ -241,10 +241,10 @@ async def test_a_store_that_cannot_be_reached_unloads_nothing(world: World) -> N
 async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries: list[float] = []
+    attempts: list[float] = []
 
     def unreadable(model: str, version: int, options: Any) -> Any:
-        tries.append(world.now)
+        attempts.append(world.now)
         raise errors.StoreUnavailable("timeout")
 
     world.publish()
@@ -252,7 +252,7 @@ async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
     for now in range(20):
         world.now = float(now)
         await world.sync()
-    assert tries == [0, 1, 3, 7, 15]
+    assert attempts == [0, 1, 3, 7, 15]
     assert world.states() == {1: State.FAILED}
     monkeypatch.undo()
     world.now = 40

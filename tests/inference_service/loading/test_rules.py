@@ -16,8 +16,8 @@ from tests.support.manifests import tower
 
 # As measured on CPUs: 4 is best, 8 is not worth it.
 TIMINGS = tuple(BatchTiming(n, took) for n, took in ((1, 1.0), (2, 1.5), (4, 2.5), (8, 5.0)))
-LANE = CardSpec(tower(), Placement(0, 0, Device("cpu", 0), ()), lambda x: x, {}, TIMINGS)
-GPU_LANE = replace(LANE, placement=Placement(0, 0, Device("gpu", 0), ()))
+ON_CPU = CardSpec(tower(), Placement(0, 0, Device("cpu", 0), ()), lambda x: x, {}, TIMINGS)
+ON_GPU = replace(ON_CPU, placement=Placement(0, 0, Device("gpu", 0), ()))
 
 
 def rules(**settings: Any) -> ModelRules:
@@ -30,7 +30,7 @@ def test_the_server_decides_where_the_file_says_nothing() -> None:
     assert found.rule("m").keep == KEEP_ALL
     assert found.rule("m").unload_first
     assert found.load_options("m") == LoadOptions(16, replicate=False)
-    limits = found.limits("m")(LANE)
+    limits = found.limits("m")(ON_CPU)
     assert (limits.batch, limits.queue_images, limits.queue_bytes) == (4, 7, 8)
     assert limits.max_queue_delay == 0.5
 
@@ -48,30 +48,30 @@ def test_the_file_decides_where_it_says_something() -> None:
     assert found.rule("m").keep == Keep("latest", 3)
     assert found.rule("other").keep == LATEST_ONE
     assert found.load_options("m") == LoadOptions(2, replicate=False)
-    limits = found.limits("m")(LANE)
+    limits = found.limits("m")(ON_CPU)
     assert (limits.batch, limits.queue_images, limits.queue_bytes) == (2, 1, 2)
 
 
 def test_the_measured_limit_gives_way_to_a_configured_one() -> None:
-    assert rules().limits("m")(LANE).batch == 4
-    assert rules(batch_limit=7).limits("m")(LANE).batch == 7
+    assert rules().limits("m")(ON_CPU).batch == 4
+    assert rules(batch_limit=7).limits("m")(ON_CPU).batch == 7
     assert rules(batch_limit=7).load_options("m").max_batch_size == 7
 
 
 def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> None:
-    assert rules(batch_limit=7).limits("m")(replace(LANE, fixed_batch=3)).batch == 3
-    assert rules().limits("m")(replace(LANE, fixed_batch=3)).padded_sizes == (3,)
-    assert rules(max_batch_size=64).limits("m")(replace(LANE, packs=False)).batch == 64
+    assert rules(batch_limit=7).limits("m")(replace(ON_CPU, fixed_batch=3)).batch == 3
+    assert rules().limits("m")(replace(ON_CPU, fixed_batch=3)).padded_sizes == (3,)
+    assert rules(max_batch_size=64).limits("m")(replace(ON_CPU, packs=False)).batch == 64
 
 
 @pytest.mark.parametrize(
     ("spec", "asked", "sizes"),
     [
-        (LANE, None, ()),
-        (LANE, True, (1, 2, 4)),
-        (GPU_LANE, None, (1, 2, 4)),
-        (GPU_LANE, False, ()),
-        (replace(GPU_LANE, packs=False), True, ()),
+        (ON_CPU, None, ()),
+        (ON_CPU, True, (1, 2, 4)),
+        (ON_GPU, None, (1, 2, 4)),
+        (ON_GPU, False, ()),
+        (replace(ON_GPU, packs=False), True, ()),
     ],
 )
 def test_batches_are_padded_on_gpus_or_when_asked_to(

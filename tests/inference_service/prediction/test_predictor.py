@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inference_service.cards.batch_tensors import joined
+from inference_service.cards.batch_tensors import join_tensors
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits
 from inference_service.images.decoders import Decoders
@@ -254,9 +254,9 @@ async def test_large_outputs_of_several_cards_are_joined_beside_the_event_loop(
 
     def noting(parts: Any) -> Any:
         threads.append(threading.get_ident())
-        return joined(parts)
+        return join_tensors(parts)
 
-    monkeypatch.setattr(outputs, "joined", noting)
+    monkeypatch.setattr(outputs, "join_tensors", noting)
     assert means(await bench.ask_raw(*range(8))) == list(range(8))
     monkeypatch.setattr(outputs, "_LARGE_JOIN_BYTES", 95)
     assert means(await bench.ask_raw(*range(8))) == list(range(8))

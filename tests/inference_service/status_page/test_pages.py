@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from inference_service.client import InferenceClient
-from inference_service.status_page import image_question
+from inference_service.status_page import image_form
 from inference_service.status_page.rendering import Renderer
 from tests.support.engines import MeanEngine
 from tests.support.http_calls import FORM_TYPE, Reply, call, form_body, send_form
@@ -231,7 +231,7 @@ def test_a_defect_is_an_incident_and_costs_one_answer(
 ) -> None:
     server.publish(b"0")
     with monkeypatch.context() as patched:
-        patched.setattr(image_question, "bars", lambda _: 1 / 0)
+        patched.setattr(image_form, "bars", lambda _: 1 / 0)
         reply = send_form(page, {"target": "m"}, PICTURE)
     assert (reply.status, "incident" in answer(reply)) == (500, True)
     assert "division" not in reply.text
@@ -269,7 +269,7 @@ def test_few_images_are_taken_at_a_time_and_the_next_is_told_to_come_back(
 def test_nobody_waits_longer_than_the_deadline(
     server: InferenceServer, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_question, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(image_form, "_ANSWER_SECONDS", 0.1)
     engine = held(server)
     reply = send_form(page, {"target": "m"}, PICTURE)
     assert (reply.status, "within 0.1 s" in answer(reply)) == (504, True)
@@ -280,7 +280,7 @@ def test_nobody_waits_longer_than_the_deadline(
 def test_a_sender_who_never_ends_is_given_up(
     server: InferenceServer, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_question, "_UPLOAD_SECONDS", 0.1)
+    monkeypatch.setattr(image_form, "_UPLOAD_SECONDS", 0.1)
     headers = {**FORM_TYPE, "Content-Length": "1000"}
     reply = call(page, "POST", "predict", body=b"--boundary-of-a-test\r\n", headers=headers)
     assert (reply.status, "not complete after 0.1 s" in answer(reply)) == (504, True)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service_kit import errors
-from service_kit.client.attempts import Attempts, checked_seconds
+from service_kit.client.attempts import Attempts, check_seconds
 from service_kit.client.retry import RetryPolicy
 
 STOPPING = errors.ServerStopping("away")
@@ -81,10 +81,10 @@ def test_time_runs_through_all_tries() -> None:
     [(None, None), (0, 0.0), (2, 2.0), (1.5, 1.5), (math.inf, None), (1e300, None)],
 )
 def test_timeouts_are_seconds_or_no_limit(timeout: Any, seconds: float | None) -> None:
-    assert checked_seconds(timeout) == seconds
+    assert check_seconds(timeout) == seconds
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan, "5", [], object()])
 def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
     with pytest.raises(errors.InvalidRequest, match="is no number of seconds"):
-        checked_seconds(timeout)
+        check_seconds(timeout)

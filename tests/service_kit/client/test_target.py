@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service_kit import errors
-from service_kit.client.target import checked_target, is_loopback
+from service_kit.client.target import check_target, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -18,24 +18,24 @@ from service_kit.client.target import checked_target, is_loopback
     ],
 )
 def test_addresses_and_targets_of_grpc_are_taken(text: str, target: str) -> None:
-    assert checked_target(text) == target
+    assert check_target(text) == target
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":8500", "host:port", "host:99999", "dns:"])
 def test_what_is_no_address_is_told_at_once(text: str) -> None:
     with pytest.raises(errors.InvalidRequest, match="write host:port"):
-        checked_target(text)
+        check_target(text)
 
 
 @pytest.mark.parametrize("text", ["http://localhost:8500", "HTTPS://host:8500/", "grpc://h:1"])
 def test_a_url_is_told_from_an_address(text: str) -> None:
     with pytest.raises(errors.InvalidRequest, match="is a URL"):
-        checked_target(text)
+        check_target(text)
 
 
 def test_an_address_is_a_text() -> None:
     with pytest.raises(errors.InvalidRequest, match="8500 is not an address"):
-        checked_target(8500)  # type: ignore[arg-type]
+        check_target(8500)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

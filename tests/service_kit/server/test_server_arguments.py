@@ -3,7 +3,7 @@ from __future__ import annotations
 from service_kit.server.keepalive import Keepalive
 from service_kit.server.server_arguments import keepalive_arguments, server_arguments
 
-MOST = 2**31 - 1
+MAX_INT = 2**31 - 1
 
 
 def test_clients_may_ping_every_five_seconds_and_are_pinged_every_minute() -> None:
@@ -19,7 +19,7 @@ def test_clients_may_ping_every_five_seconds_and_are_pinged_every_minute() -> No
 
 def test_pings_can_be_left_out_and_allowed_at_any_rate() -> None:
     found = dict(keepalive_arguments(Keepalive(seconds=0, least_ping_seconds=0)))
-    assert found["grpc.keepalive_time_ms"] == MOST
+    assert found["grpc.keepalive_time_ms"] == MAX_INT
     assert found["grpc.http2.min_ping_interval_without_data_ms"] == 0
     # Else it would hold for the pings by which gRPC measures the line.
     assert "grpc.http2.ping_timeout_ms" not in found
@@ -27,10 +27,10 @@ def test_pings_can_be_left_out_and_allowed_at_any_rate() -> None:
 
 def test_times_fit_into_the_integers_of_grpc() -> None:
     found = dict(keepalive_arguments(Keepalive(1e12, 1e-9, 1e12)))
-    assert found["grpc.keepalive_time_ms"] == MOST
+    assert found["grpc.keepalive_time_ms"] == MAX_INT
     assert found["grpc.keepalive_timeout_ms"] == 1
-    assert found["grpc.http2.min_ping_interval_without_data_ms"] == MOST
-    assert dict(server_arguments(1, 1e12))["grpc.max_connection_age_ms"] == MOST
+    assert found["grpc.http2.min_ping_interval_without_data_ms"] == MAX_INT
+    assert dict(server_arguments(1, 1e12))["grpc.max_connection_age_ms"] == MAX_INT
 
 
 def test_all_calls_that_come_reach_the_event_loop() -> None:
@@ -38,7 +38,7 @@ def test_all_calls_that_come_reach_the_event_loop() -> None:
     soft = found["grpc.server.max_pending_requests"]
     # Without a random part between the two.
     assert soft == found["grpc.server.max_pending_requests_hard_limit"] == 65_536
-    assert found["grpc.server_max_unrequested_time_in_server"] == MOST
+    assert found["grpc.server_max_unrequested_time_in_server"] == MAX_INT
     assert "grpc.max_connection_age_ms" not in found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from inference_service.cli.bench import requests
 from inference_service.cli.bench.requests import image_requests, random_requests
-from inference_service.cli.named_images import NamedImages, named_images
+from inference_service.cli.inputs.named_images import NamedImages, named_images
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 

@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from inference_service.protocols.open_inference.byte_elements import joined_elements, split_elements
+from inference_service.protocols.open_inference.byte_elements import join_elements, split_elements
 from service_kit import errors
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_elements_come_back_as_they_were(elements: list[bytes]) -> None:
-    assert split_elements("x", joined_elements(elements), len(elements)) == elements
+    assert split_elements("x", join_elements(elements), len(elements)) == elements
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20))
 def test_the_form_is_that_of_tritons_client(elements: list[bytes]) -> None:
     raw = serialize_byte_tensor(np.array(elements, np.object_)).item()
-    assert joined_elements(elements) == raw
-    assert deserialize_bytes_tensor(joined_elements(elements)).tolist() == elements
+    assert join_elements(elements) == raw
+    assert deserialize_bytes_tensor(join_elements(elements)).tolist() == elements
 
 
 @given(st.binary(max_size=60), st.integers(0, 8))
@@ -31,7 +31,7 @@ def test_any_bytes_are_elements_or_an_error(data: bytes, count: int) -> None:
     except errors.InvalidTensor:
         return
     assert len(elements) == count
-    assert joined_elements(elements) == data
+    assert join_elements(elements) == data
 
 
 @pytest.mark.parametrize(

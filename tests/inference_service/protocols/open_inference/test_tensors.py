@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 from inference_service.protocols.open_inference.datatypes import DTYPES
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
 from inference_service.protocols.open_inference.tensors import (
-    decoded_tensor,
+    decode_tensor,
     input_tensors,
     requested_outputs,
 )
@@ -49,7 +49,7 @@ def request(*inputs: Any, raw: Any = ()) -> Any:
 
 
 def decoded(message: Any, memory: SharedMemory | None = None) -> list[Any]:
-    return [decoded_tensor(one) for one in input_tensors(message, memory)]
+    return [decode_tensor(one) for one in input_tensors(message, memory)]
 
 
 SHARED = {"shared_memory_region": "r", "shared_memory_byte_size": 2}

@@ -114,11 +114,11 @@ def test_methods_of_others_are_left_to_them(server: InferenceServer) -> None:
 
 
 async def test_an_import_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    tries = []
+    attempts = []
 
     def imported(name: str) -> Any:
-        tries.append(name)
-        if len(tries) == 1:
+        attempts.append(name)
+        if len(attempts) == 1:
             raise ImportError("no such file")
         return sys
 
@@ -128,7 +128,7 @@ async def test_an_import_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ImportError):
         await shared.module()
     assert await asyncio.gather(*(shared.module() for _ in range(20))) == [sys] * 20
-    assert len(tries) == 2
+    assert len(attempts) == 2
 
 
 async def test_a_caller_that_goes_away_does_not_take_the_import_with_it(

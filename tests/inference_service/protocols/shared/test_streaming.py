@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inference_service.protocols.streaming import answer_all
+from inference_service.protocols.shared.streaming import answer_all
 from service_kit import errors
 from service_kit.server.open_streams import StreamEnd
 

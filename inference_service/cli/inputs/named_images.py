@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference_service.cli.image_files import image_paths, read_image
-from inference_service.cli.npz_file import array_of
+from inference_service.cli.inputs.image_files import image_paths, read_image
+from inference_service.cli.inputs.npz_file import array_of
 
 # Pixels [images, ...], or encoded images.
 Content = npt.NDArray[Any] | list[bytes]

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-from inference_service.cli.named_images import Content, NamedImages, size_of
+from inference_service.cli.inputs.named_images import Content, NamedImages, size_of
 from inference_service.client import InferenceClient
 from inference_service.client.codec import Inputs, RequestOptions
 from inference_service.client.results import Prediction

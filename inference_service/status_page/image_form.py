@@ -10,7 +10,7 @@ from aiohttp import web
 
 from inference_service.images.decoding import Fit
 from inference_service.prediction.request import InferenceRequest
-from inference_service.protocols.core import Core
+from inference_service.protocols.shared.core import Core
 from inference_service.status_page.bars import bars
 from inference_service.status_page.rendering import Asked, Shown
 from inference_service.status_page.target import Target, parse_target
@@ -37,7 +37,7 @@ class ImageForm:
     asked: Asked
 
 
-class ImageQuestions:
+class ImageForms:
     """Reads forms and has them answered. Belongs to the event loop."""
 
     def __init__(self, core: Core, *, max_bytes: int) -> None:

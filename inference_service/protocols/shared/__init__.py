@@ -1,0 +1,1 @@
+"""What all protocols of the inference port stand on."""
