@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from inference_service.cards.admission import Admission
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardCounts, CardLimits, CardSpec
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.engine import CardEngine
 from inference_service.cards.forecast import CardForecast
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest, is_expired
+from inference_service.cards.queued_request import QueuedRequest, is_expired
+from inference_service.cards.status import CardCounts, CardStatus, Ending
 from service_kit import errors
 
 # Finds another place for what a card that is out of order had queued.
@@ -40,17 +40,18 @@ class Card:
             spec: what the card is made of.
             limits: what it takes; may be replaced later.
             move: called with what the card cannot answer any more, on any thread.
-            clock: seconds, as for the deadlines given to `submit`.
+            clock: seconds, as for the deadlines given to `reserve`.
         """
         self.spec = spec
         self.limits = limits
-        self.counts = CardCounts()
         self._move = move
         self._clock = clock
         self._changed = threading.Condition()
-        self._engine = CardEngine(spec, self.counts, self._changed, clock)
+        self._engine = CardEngine(spec, self._changed, clock)
         self._queue = CardQueue()
         self._admission = Admission(spec)
+        self._answered_images = 0
+        self._endings = dict.fromkeys(Ending, 0)
         self._forecast = CardForecast(spec, self._admission, self._queue, self._engine.times)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
@@ -62,22 +63,6 @@ class Card:
     def index(self) -> int:
         """The card's number in requests."""
         return self.spec.placement.card
-
-    @property
-    def outstanding(self) -> int:
-        """Images that somebody waits for."""
-        return self._admission.images
-
-    @property
-    def outstanding_bytes(self) -> int:
-        """Bytes of their inputs."""
-        return self._admission.size
-
-    @property
-    def waiting(self) -> int:
-        """Images in the queue."""
-        with self._changed:
-            return sum(request.images - request.done for request in self._queue)
 
     @property
     def load(self) -> int:
@@ -94,21 +79,28 @@ class Card:
         """The engine's last error; empty: none."""
         return self._engine.last_error
 
-    def submit(
-        self,
-        inputs: Tensors,
-        images: int,
-        deadline: float | None = None,
-        *,
-        priority: Priority = Priority.INTERACTIVE,
-        pinned: bool = True,
-    ) -> Future[CardAnswer]:
-        """Queues a request and returns its future answer; see `reserve` and `fill`."""
-        request = self.reserve(
-            images, size_in_bytes(inputs), deadline, priority=priority, pinned=pinned
-        )
-        self.fill(request, inputs)
-        return request.answer
+    def status(self) -> CardStatus:
+        """Returns what the card is and does at this moment."""
+        with self._changed:
+            # In this order: an engine that is out of order has noted why before.
+            healthy, last_error = self._engine.healthy, self._engine.last_error
+            return CardStatus(
+                spec=self.spec,
+                limits=self.limits,
+                counts=CardCounts(
+                    answered_images=self._answered_images,
+                    failed_requests=self._endings[Ending.FAILED],
+                    expired_requests=self._endings[Ending.EXPIRED],
+                    cancelled_requests=self._endings[Ending.CANCELLED],
+                    refused_requests=self._endings[Ending.REFUSED],
+                    runs=self._engine.counts,
+                ),
+                outstanding_images=self._admission.images,
+                outstanding_bytes=self._admission.size,
+                waiting_images=self._queue.images,
+                healthy=healthy,
+                last_error=last_error,
+            )
 
     def reserve(
         self,
@@ -194,7 +186,7 @@ class Card:
     def count_expired(self) -> None:
         """Counts a request that expired before it was computed."""
         with self._changed:
-            self.counts.expired_requests += 1
+            self._endings[Ending.EXPIRED] += 1
 
     def is_wanted(self, request: QueuedRequest) -> bool:
         """Whether somebody still waits; one that has expired is told so."""
@@ -202,7 +194,7 @@ class Card:
             return False
         error = request.expired(self._clock(), self.index)
         if error:
-            request.refuse(error, self.count_expired)
+            request.refuse(error, Ending.EXPIRED)
         return error is None
 
     def check_run(self) -> None:
@@ -217,9 +209,9 @@ class Card:
             return
         words = f"no answer from card {self.index}: {self.last_error}"
         for request in running:
-            self._engine.fail(request, errors.EngineFailed(words))
+            request.refuse(errors.EngineFailed(words), Ending.FAILED)
         for request in taken:
-            self._engine.fail(request, self._engine.out_of_order())
+            request.refuse(self._engine.out_of_order(), Ending.FAILED)
         self._give_away([])
 
     def close(self) -> bool:
@@ -239,19 +231,20 @@ class Card:
             self.check_run()
         return self._ended
 
-    def freed(self, request: QueuedRequest) -> None:
+    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
         """See `Place`."""
         with self._changed:
             self._admission.free(request.priority, request.images, request.size, request.done)
             if request.done < request.images:
                 # Else its inputs would stay, and count for nothing.
                 self._queue.discard(request)
-            if not request.answer.cancelled():
-                return
-            if is_expired(request.deadline, self._clock()):
-                self.counts.expired_requests += 1
-            else:
-                self.counts.cancelled_requests += 1
+            if request.answer.cancelled():
+                expired = is_expired(request.deadline, self._clock())
+                ending = Ending.EXPIRED if expired else Ending.CANCELLED
+            if ending is Ending.ANSWERED:
+                self._answered_images += request.images
+            if ending:
+                self._endings[ending] += 1
 
     def _kind(self, inputs: Tensors) -> Any:
         if not self.spec.packs:
@@ -268,7 +261,7 @@ class Card:
         try:
             self._admission.check(priority, images, size, self.limits)
         except errors.QueueFull:
-            self.counts.refused_requests += 1
+            self._endings[Ending.REFUSED] += 1
             raise
 
     def _check_time(
@@ -277,10 +270,8 @@ class Card:
         refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
         if refusal is None:
             return
-        if isinstance(refusal, errors.DeadlineExpired):
-            self.counts.expired_requests += 1
-        else:
-            self.counts.refused_requests += 1
+        expired = isinstance(refusal, errors.DeadlineExpired)
+        self._endings[Ending.EXPIRED if expired else Ending.REFUSED] += 1
         raise refusal
 
     def _grow(self, request: QueuedRequest) -> None:
@@ -327,7 +318,7 @@ class Card:
             batch, late = self._forecast.take(now, self.limits)
             self._taken = [request for request, _ in batch]
         for request in late:
-            request.refuse(request.lateness(now, self.index), self.count_expired)
+            request.refuse(request.lateness(now, self.index), Ending.EXPIRED)
         if not self._engine.healthy:
             self._engine.probe()
         wanted = [one for one in batch if self.is_wanted(one[0])]
@@ -358,12 +349,13 @@ class Card:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
         kept = [request for request in everything if self.is_wanted(request)]
+        moving = [request for request in kept if not request.pinned]
         for request in kept:
             if request.trace:
                 request.trace.unqueued(self.index, self._clock())
+            if request.pinned:
+                request.refuse(self._engine.out_of_order(), Ending.FAILED)
+        for request in moving:
             request.leave()
             request.rewind()
-        self._move([request for request in kept if not request.pinned], self)
-        for request in kept:
-            if request.pinned:
-                self._engine.fail(request, self._engine.out_of_order())
+        self._move(moving, self)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from inference_service.cards.batch_tensors import Tensors, part
 from inference_service.cards.card import Card
 from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.status import Ending
 from inference_service.models.dispatch import Share
 from service_kit import errors
 
@@ -52,7 +53,7 @@ class Reservation:
     def expire(self, now: float) -> None:
         """Answers that the deadline has passed, wherever the request has got to."""
         for one in self.shares:
-            one.request.refuse(one.request.expiry(now, one.card.index), one.card.count_expired)
+            one.request.refuse(one.request.expiry(now, one.card.index), Ending.EXPIRED)
 
     def refuse(self, error: errors.PbserveError) -> None:
         """Answers with an error of the request's own; the cards do not count it."""

@@ -164,7 +164,10 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             else:
                 found = self._served(request.name)
         return pb.ModelStatisticsResponse(
-            model_stats=[statistics_codec.statistics_message(one) for one in found]
+            model_stats=[
+                statistics_codec.statistics_message(one, [card.status() for card in one.cards])
+                for one in found
+            ]
         )
 
     def _served(self, model: str) -> list[Any]:

@@ -64,7 +64,7 @@ class Bench:
         self.engine.gate.set()
 
     async def until(self, images: int) -> None:
-        while self.servable.cards[0].outstanding != images:
+        while self.servable.cards[0].status().outstanding_images != images:
             await asyncio.sleep(0)
 
 
@@ -218,7 +218,7 @@ async def test_a_sampler_that_fails_costs_spans_alone(bench: Bench) -> None:
     bench.trace(Spans(FailingForBatches()))
     answers = await asyncio.gather(*(bench.ask(value) for value in range(4)))
     assert [float(answer.outputs["probs"][0, 0]) for answer in answers] == [0, 1, 2, 3]
-    assert bench.servable.cards[0].counts.failed_requests == 0
+    assert bench.servable.cards[0].status().counts.failed_requests == 0
     assert len(bench.spans.all("predict")) == 4
 
 
