@@ -66,7 +66,7 @@ PURE = {
     "inference_service.cards.batch_tensors",
     "inference_service.cards.batching",
     "inference_service.cards.health",
-    "inference_service.cards.admission",
+    "inference_service.cards.places",
     "inference_service.cards.deadlines",
     "inference_service.engine.devices",
     "inference_service.models.dispatch",

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.engine import CardEngine
 from inference_service.cards.forecast import CardForecast
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
 from inference_service.cards.queued_request import QueuedRequest, is_expired
 from inference_service.cards.status import CardCounts, CardStatus, Ending
@@ -49,10 +49,10 @@ class Card:
         self._changed = threading.Condition()
         self._engine = CardEngine(spec, self._changed, clock)
         self._queue = CardQueue()
-        self._admission = Admission(spec)
+        self._places = Places(spec)
         self._answered_images = 0
         self._endings = dict.fromkeys(Ending, 0)
-        self._forecast = CardForecast(spec, self._admission, self._queue, self._engine.times)
+        self._forecast = CardForecast(spec, self._places, self._queue, self._engine.times)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
@@ -67,7 +67,7 @@ class Card:
     @property
     def load(self) -> int:
         """Images that wait or run, also those that run though nobody waits for them any more."""
-        return self._admission.images + self._engine.abandoned
+        return self._places.images + self._engine.abandoned
 
     @property
     def healthy(self) -> bool:
@@ -95,8 +95,8 @@ class Card:
                     refused_requests=self._endings[Ending.REFUSED],
                     runs=self._engine.counts,
                 ),
-                outstanding_images=self._admission.images,
-                outstanding_bytes=self._admission.size,
+                outstanding_images=self._places.images,
+                outstanding_bytes=self._places.size,
                 waiting_images=self._queue.images,
                 healthy=healthy,
                 last_error=last_error,
@@ -234,7 +234,7 @@ class Card:
     def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
         """See `Place`."""
         with self._changed:
-            self._admission.free(request.priority, request.images, request.size, request.done)
+            self._places.free(request.priority, request.images, request.size, request.done)
             if request.done < request.images:
                 # Else its inputs would stay, and count for nothing.
                 self._queue.discard(request)
@@ -259,7 +259,7 @@ class Card:
 
     def _check_room(self, priority: Priority, images: int, size: int) -> None:
         try:
-            self._admission.check(priority, images, size, self.limits)
+            self._places.check(priority, images, size, self.limits)
         except errors.QueueFull:
             self._endings[Ending.REFUSED] += 1
             raise
@@ -278,17 +278,17 @@ class Card:
         """Takes the places of what is more than was announced."""
         size = size_in_bytes(request.inputs)
         if size > request.size and request.has_place:
-            self._admission.free(request.priority, request.images, request.size)
+            self._places.free(request.priority, request.images, request.size)
             try:
                 self._check_room(request.priority, request.images, size)
                 request.size = size
             finally:
-                self._admission.take(request.priority, request.images, request.size)
+                self._places.take(request.priority, request.images, request.size)
 
     def _settle(self, request: QueuedRequest) -> None:
         if not request.settle(self):
             return
-        self._admission.take(request.priority, request.images, request.size, request.done)
+        self._places.take(request.priority, request.images, request.size, request.done)
         request.answer.add_done_callback(
             lambda answer: request.leave() if answer.cancelled() else None
         )

@@ -17,7 +17,7 @@ class CardLimits:
 
     Attributes:
         batch: images in one batch.
-        queue_images: images outstanding; see `Admission` for who may take how many of them.
+        queue_images: images outstanding; see `Places` for who may take how many of them.
         queue_bytes: bytes of inputs outstanding; the same holds.
         max_queue_delay: seconds that a request may wait for company.
         padded_sizes: sizes that batches are padded to; empty: they are not.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_tensors import Tensors
 from inference_service.cards.batching import Priority, Slice, padded_size
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.deadlines import BatchSeconds, images_ahead, lost, seconds_of
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import Estimate, RunTimes
@@ -19,7 +19,7 @@ class CardForecast:
     """Looks at a card's queue by the clock: on arrival of a request, and when a batch begins."""
 
     def __init__(
-        self, card_spec: CardSpec, places: Admission, queue: CardQueue, times: RunTimes
+        self, card_spec: CardSpec, places: Places, queue: CardQueue, times: RunTimes
     ) -> None:
         """Looks at these."""
         self._card = card_spec.placement.card

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.forecast import CardForecast
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
@@ -58,7 +58,7 @@ class CardSimulation:
             {"input": pixels(0)},
             self.warmed,
         )
-        self.queue, self.places = CardQueue(), Admission(lane)
+        self.queue, self.places = CardQueue(), Places(lane)
         self.times = RunTimes(self.warmed)
         self.forecast = CardForecast(lane, self.places, self.queue, self.times)
         self._arrivals: dict[int, Arrival] = {}

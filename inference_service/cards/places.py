@@ -15,7 +15,7 @@ _SHORTEST_RETRY, _LONGEST_RETRY = 0.01, 5.0
 _ANY_RATE = 100.0
 
 
-class Admission:
+class Places:
     """Counts images and bytes by class of request, and refuses what there is no room for."""
 
     def __init__(self, spec: CardSpec) -> None:
