@@ -106,9 +106,7 @@ class CardEngine:
         _log.warning("card_out_of_order", card=self._spec.placement.card, error=self.last_error)
         return waiting
 
-    def answer(
-        self, batch: Batch, padded_sizes: Sequence[int], is_wanted: Callable[[QueuedRequest], bool]
-    ) -> bool:
+    def answer(self, batch: Batch, padded_sizes: Sequence[int]) -> bool:
         """Answers a batch; one that fails is tried again request by request.
 
         Returns False when the engine is out of order; then some may have no answer.
@@ -125,9 +123,7 @@ class CardEngine:
         if suspicious and not self.probe():
             return False
         if len(batch) > 1:
-            return all(
-                self.answer([one], padded_sizes, is_wanted) for one in batch if is_wanted(one[0])
-            )
+            return all(self.answer([one], padded_sizes) for one in batch if one[0].is_wanted)
         batch[0][0].refuse(failure, Ending.FAILED)
         return True
 

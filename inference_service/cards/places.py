@@ -20,7 +20,7 @@ class Places:
 
     def __init__(self, spec: CardSpec) -> None:
         """Begins empty; `spec` says whose places these are, and how fast they become free."""
-        self._card = spec.placement.card
+        self.card = spec.placement.card
         self._rate = max((one.images_per_second for one in spec.timings), default=_ANY_RATE)
         self._images = dict.fromkeys(Priority, 0)
         self._bytes = dict.fromkeys(Priority, 0)
@@ -60,8 +60,10 @@ class Places:
         self._bytes[priority] -= size
         self._begun[priority] -= begun
 
-    def check(self, priority: Priority, images: int, size: int, limits: CardLimits) -> None:
-        """Checks that there is room for a request.
+    def refusal(
+        self, priority: Priority, images: int, size: int, limits: CardLimits
+    ) -> errors.QueueFull | None:
+        """Returns why there is no room for a request; None: there is.
 
         Bulk has room in its share of the queue, interactive requests in whatever bulk has not
         taken of that. A request of a class that has nothing outstanding is taken whatever its size
@@ -73,19 +75,20 @@ class Places:
             size: of them in bytes.
             limits: of the card.
 
-        Raises:
-            QueueFull: there is none; says what is outstanding, and until when that should be done.
+        Returns:
+            QueueFull, which says what is outstanding, and until when that should be done.
         """
         if not self._images[priority]:
-            return
+            return None
         shortage = self._shortage(
             priority, images, self._images, limits.queue_images, "images"
         ) or self._shortage(priority, size, self._bytes, limits.queue_bytes, "bytes")
-        if shortage:
-            raise errors.QueueFull(
-                f"card {self._card} has {shortage}: send {images} more later, or to another card",
-                retry_after=min(max(self.images / self._rate, _SHORTEST_RETRY), _LONGEST_RETRY),
-            )
+        if not shortage:
+            return None
+        return errors.QueueFull(
+            f"card {self.card} has {shortage}: send {images} more later, or to another card",
+            retry_after=min(max(self.images / self._rate, _SHORTEST_RETRY), _LONGEST_RETRY),
+        )
 
     def _shortage(
         self, priority: Priority, asked: int, taken: dict[Priority, int], limit: int, what: str

@@ -95,6 +95,11 @@ class QueuedRequest:
         return self._place is not None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it still waits for its answer."""
+        return not self.answer.done()
+
+    @property
     def waiting(self) -> Waiting:
         """The request as the batching sees it."""
         return Waiting(self.images, self.done, self.kind)
@@ -126,12 +131,6 @@ class QueuedRequest:
             place, self._place = self._place, None
         if place:
             place.freed(self, ending)
-
-    def expired(self, now: float, card: int) -> errors.DeadlineExpired | None:
-        """Returns the error of a deadline that has passed."""
-        if self.deadline is None or now <= self.deadline:
-            return None
-        return self.expiry(now, card)
 
     def expiry(self, now: float, card: int) -> errors.DeadlineExpired:
         """Returns the error of a deadline that passes now."""

@@ -95,13 +95,13 @@ class CardSimulation:
     def _arrive(self, arrival: Arrival, now: float) -> None:
         deadline = None if math.isinf(arrival.patience) else now + arrival.patience
         images, priority = arrival.images, arrival.priority
-        refusal = self.forecast.refusal(priority, images, deadline, now, self.limits)
+        pending = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
+        refusal = self.forecast.refusal(pending, now, self.limits)
         if refusal and self.refuses:
             full = isinstance(refusal, errors.QueueFull)
             assert full or isinstance(refusal, errors.DeadlineExpired)
             self.outcomes["refused" if full else "impossible"] += 1
             return
-        pending = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
         self._arrivals[id(pending)] = arrival
         self.places.take(priority, images, 0)
         self.queue.put(pending)

@@ -140,7 +140,7 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         )
         with triton_errors(timed=timed):
             answer = await self._core.predictor.answer(
-                inference_request, seconds if timed else left
+                inference_request, seconds if timed else left, ends_by_itself=not timed
             )
         await self._run(
             request.is_quick, lambda: infer_codec.encode_answer(request, answer, response)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_service.cards.admission import TooLate
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
@@ -19,7 +20,7 @@ from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
-from tests.support.cards import submit
+from tests.support.cards import reserve, submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import tower
 
@@ -74,7 +75,19 @@ class Bench:
         pinned: bool = True,
     ) -> Future[CardAnswer]:
         inputs = {"input": pixels(*values, dtype=dtype)}
-        return submit(self.card, inputs, deadline, priority=priority, pinned=pinned)
+        return submit(
+            self.card, inputs, deadline, priority=priority, pinned=pinned, now=self.clock.now
+        )
+
+    def reaches(self, images: int, left: float) -> bool:
+        """Whether the card takes a request that has so many seconds left."""
+        now = self.clock.now
+        try:
+            one = reserve(self.card, images, 0, now + left, now=now, elsewhere=True)
+        except TooLate:
+            return False
+        one.answer.cancel()
+        return True
 
     def hold(self) -> Future[CardAnswer]:
         """Occupies the engine until `release`."""
@@ -502,7 +515,7 @@ def test_bulk_leaves_half_of_the_queue_to_others(bench: Bench) -> None:
 
 
 def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
-    queued = bench.card.reserve(9, 1000)
+    queued = reserve(bench.card, 9, 1000)
     status = bench.card.status()
     assert (status.outstanding_images, status.outstanding_bytes) == (
         9,
@@ -517,7 +530,7 @@ def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
 
 
 def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> None:
-    queued = bench.card.reserve(9, 1000)
+    queued = reserve(bench.card, 9, 1000)
     queued.answer.cancel()
     assert bench.card.status().outstanding_images == 0
     bench.card.fill(queued, {"input": pixels(*range(9))})
@@ -528,7 +541,7 @@ def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> N
 def test_inputs_that_are_larger_than_announced_take_the_room_that_is_there() -> None:
     bench = Bench(queue_images=1000, queue_bytes=1000)
     bench.hold()
-    fits, too_large = bench.card.reserve(3, 10), bench.card.reserve(9, 10)
+    fits, too_large = reserve(bench.card, 3, 10), reserve(bench.card, 9, 10)
     bench.card.fill(fits, {"input": pixels(1, 2, 3)})
     assert bench.card.status().outstanding_bytes == 48 + 3 * 48 + 10
     bench.card.fill(too_large, {"input": np.ones((9, 9, 9, 3), np.float32)})
@@ -663,29 +676,30 @@ def test_an_idle_card_lets_one_try_after_a_while(bench: Bench) -> None:
 
 def test_a_card_that_has_not_run_refuses_nobody(bench: Bench) -> None:
     bench.hold()
-    assert bench.card.reaches(1, bench.clock.now + 0.001, Priority.INTERACTIVE)
+    assert bench.reaches(1, 0.001)
     bench.submit(1, deadline=bench.clock.now + 0.001)
     bench.release()
 
 
 def test_images_that_are_being_decoded_are_in_the_queue_by_the_clock(bench: Bench) -> None:
     ran(bench, 1.0, *range(4))
-    reserved = bench.card.reserve(9, 1000)
-    assert not bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+    reserved = reserve(bench.card, 9, 1000)
+    assert not bench.reaches(1, 2.5)
     reserved.answer.cancel()
-    assert bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+    assert bench.reaches(1, 2.5)
 
 
-def test_what_is_split_counts_by_what_is_left_of_it(bench: Bench) -> None:
+def test_what_is_split_counts_by_what_is_left_of_it() -> None:
+    bench = Bench(queue_images=100)
     ran(bench, 1.0, *range(4))
     bench.engine.gate.clear()
     bench.submit(*range(8))
     assert bench.engine.started.acquire(timeout=WAIT)
     # One second of the batch that runs, one for the other half, one for this.
-    now = bench.clock.now
-    assert bench.card.reaches(4, now + 3.1, Priority.INTERACTIVE)
-    assert not bench.card.reaches(4, now + 2.9, Priority.INTERACTIVE)
+    assert bench.reaches(4, 3.1)
+    assert not bench.reaches(4, 2.9)
     bench.release()
+    bench.card.close()
 
 
 def test_nobody_waits_for_company_until_it_is_too_late() -> None:

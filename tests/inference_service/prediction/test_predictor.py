@@ -48,18 +48,30 @@ class Bench:
         self.predictor = Predictor(registry, self.decoders)
 
     def ask(
-        self, *values: int, seconds_left: float | None = None, **changes: Any
+        self,
+        *values: int,
+        seconds_left: float | None = None,
+        ends_by_itself: bool = True,
+        **changes: Any,
     ) -> asyncio.Task[InferenceResult]:
         """Asks for encoded images."""
         encoded = {"input": [png(value) for value in values]}
         inference_request = replace(InferenceRequest("m", {}), encoded=encoded, **changes)
-        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
+        return asyncio.create_task(
+            self.predictor.answer(inference_request, seconds_left, ends_by_itself=ends_by_itself)
+        )
 
     def ask_raw(
-        self, *values: float, seconds_left: float | None = None, **changes: Any
+        self,
+        *values: float,
+        seconds_left: float | None = None,
+        ends_by_itself: bool = True,
+        **changes: Any,
     ) -> asyncio.Task[InferenceResult]:
         inference_request = InferenceRequest("m", {"input": pixels(*values)}, **changes)
-        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
+        return asyncio.create_task(
+            self.predictor.answer(inference_request, seconds_left, ends_by_itself=ends_by_itself)
+        )
 
     @property
     def card(self) -> Any:
@@ -165,7 +177,7 @@ async def test_who_is_cancelled_before_the_decoder_is_free_leaves_at_once(bench:
 async def test_who_expires_before_the_decoder_is_free_is_told_at_once(bench: Bench) -> None:
     go_on = await bench.hold_decoder()
     with pytest.raises(errors.DeadlineExpired, match="on card 0, with 0 of 2 images computed"):
-        await bench.ask(1, 2, seconds_left=0.01)
+        await bench.ask(1, 2, seconds_left=0.01, ends_by_itself=False)
     assert bench.card.status().outstanding_images == 0
     assert bench.card.status().counts.expired_requests == 1
     assert bench.servable.requests.failed == 1
@@ -184,11 +196,26 @@ async def test_who_has_expired_on_arrival_is_not_decoded(bench: Bench) -> None:
 async def test_a_deadline_ends_the_waiting_for_an_engine_that_is_busy(bench: Bench) -> None:
     first = await bench.hold_engine()
     with pytest.raises(errors.DeadlineExpired):
-        await bench.ask_raw(1, seconds_left=0.01)
+        await bench.ask_raw(1, seconds_left=0.01, ends_by_itself=False)
     assert bench.card.status().outstanding_images == 1
     bench.engine.gate.set()
     assert means(await first) == [0]
     assert bench.card.status().counts.expired_requests == 1
+
+
+async def test_there_is_no_timer_for_a_call_that_somebody_else_ends(bench: Bench) -> None:
+    first = await bench.hold_engine()
+    late = bench.ask_raw(1, seconds_left=0.01)
+    await bench.until(2)
+    _, waiting = await asyncio.wait([late], timeout=0.1)
+    assert waiting == {late}
+    # Nobody has cancelled it: the card drops it when it takes it from its queue.
+    bench.engine.gate.set()
+    with pytest.raises(errors.DeadlineExpired, match="with 0 of 1 images computed"):
+        await late
+    assert means(await first) == [0]
+    assert bench.card.status().counts.expired_requests == 1
+    assert sum(images for _, images in bench.engine.batches) == 1
 
 
 async def test_a_call_that_grpc_cancels_at_its_deadline_has_expired(bench: Bench) -> None:
