@@ -60,7 +60,7 @@ class Load:
     async def busy(self) -> float:
         """Returns the seconds that the cards have run."""
         cards = (await self._client.model(self._model)).versions[0].cards
-        return sum(card.counts.busy_seconds for card in cards)
+        return sum(card.status().counts.runs.busy_seconds for card in cards)
 
     async def goodput(
         self, rate: float, deadline: float, seconds: float

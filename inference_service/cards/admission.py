@@ -1,99 +1,148 @@
-"""How much of a card's queue is taken. Values in, values out: whoever uses it holds the lock."""
+"""Who gets into a card's queue: the one object that takes places, frees them, and counts."""
 
 from __future__ import annotations
 
-from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardLimits, CardSpec
+import threading
+from collections.abc import Callable
+
+from inference_service.cards.card_spec import CardLimits
+from inference_service.cards.forecast import CardForecast
+from inference_service.cards.places import Places
+from inference_service.cards.queue import CardQueue
+from inference_service.cards.queued_request import QueuedRequest, is_expired
+from inference_service.cards.status import CardCounts, Ending, RunCounts
 from service_kit import errors
 
-# Of the queue, bulk gets at most one part in so many: work that can wait comes in any amount, and
-# would else be what stands in the way of work that cannot.
-BULK_SHARE = 2
-# A caller is told to wait until what is outstanding should be done, within these seconds.
-_SHORTEST_RETRY, _LONGEST_RETRY = 0.01, 5.0
-# Images per second of a card of which nothing was measured.
-_ANY_RATE = 100.0
+
+class TooLate(Exception):
+    """A card would not be done before a request's deadline, and another one may be."""
+
+    def __init__(self, card: int) -> None:
+        """Names the card."""
+        super().__init__(f"card {card} would be too late")
+        self.card = card
 
 
 class Admission:
-    """Counts images and bytes by class of request, and refuses what there is no room for."""
+    """Of one card. Whoever calls it holds the card's lock, except for `freed`, which takes it."""
 
-    def __init__(self, spec: CardSpec) -> None:
-        """Begins empty; `spec` says whose places these are, and how fast they become free."""
-        self._card = spec.placement.card
-        self._rate = max((one.images_per_second for one in spec.timings), default=_ANY_RATE)
-        self._images = dict.fromkeys(Priority, 0)
-        self._bytes = dict.fromkeys(Priority, 0)
-        self._begun = dict.fromkeys(Priority, 0)
+    def __init__(
+        self,
+        places: Places,
+        forecast: CardForecast,
+        queue: CardQueue,
+        lock: threading.Condition,
+        clock: Callable[[], float],
+    ) -> None:
+        """Nobody is admitted yet.
+
+        Args:
+            places: of the card.
+            forecast: looks at the deadlines of those who come.
+            queue: is left by those who go before they are computed.
+            lock: the card's.
+            clock: seconds, as for the requests' deadlines.
+        """
+        self._places = places
+        self._forecast = forecast
+        self._queue = queue
+        self._lock = lock
+        self._clock = clock
+        self._answered_images = 0
+        self._endings = dict.fromkeys(Ending, 0)
 
     @property
     def images(self) -> int:
-        """Images of both classes."""
-        return sum(self._images.values())
+        """Images that somebody waits for."""
+        return self._places.images
 
     @property
     def size(self) -> int:
-        """Bytes of both classes."""
-        return sum(self._bytes.values())
+        """Bytes of their inputs."""
+        return self._places.size
 
-    @property
-    def waiting(self) -> dict[Priority, int]:
-        """Images of each class that are in no batch yet, also those that are being decoded."""
-        return {
-            priority: max(0, images - self._begun[priority])
-            for priority, images in self._images.items()
-        }
+    def counts(self, runs: RunCounts) -> CardCounts:
+        """Returns what became of requests; `runs`: what the engine has computed."""
+        return CardCounts(
+            answered_images=self._answered_images,
+            failed_requests=self._endings[Ending.FAILED],
+            expired_requests=self._endings[Ending.EXPIRED],
+            cancelled_requests=self._endings[Ending.CANCELLED],
+            refused_requests=self._endings[Ending.REFUSED],
+            runs=runs,
+        )
 
-    def take(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
-        """Takes places, whether or not there is room; `begun`: images that do not wait any more."""
-        self._images[priority] += images
-        self._bytes[priority] += size
-        self._begun[priority] += begun
-
-    def begin(self, priority: Priority, images: int) -> None:
-        """So many images that have places are in a batch from now on."""
-        self._begun[priority] += images
-
-    def free(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
-        """Gives places back, of which so many are of images that were in a batch."""
-        self._images[priority] -= images
-        self._bytes[priority] -= size
-        self._begun[priority] -= begun
-
-    def check(self, priority: Priority, images: int, size: int, limits: CardLimits) -> None:
-        """Checks that there is room for a request.
-
-        Bulk has room in its share of the queue, interactive requests in whatever bulk has not
-        taken of that. A request of a class that has nothing outstanding is taken whatever its size
-        and whatever the other class has: else it might never be.
+    def admit(self, request: QueuedRequest, limits: CardLimits, *, elsewhere: bool) -> None:
+        """Gives a new request its place; who gets none is counted.
 
         Args:
-            priority: class of the request.
-            images: that it has.
-            size: of them in bytes.
+            request: that came now.
             limits: of the card.
+            elsewhere: whether another card can be asked: then being too late here counts for
+                nothing.
 
         Raises:
-            QueueFull: there is none; says what is outstanding, and until when that should be done.
+            DeadlineExpired: the deadline has passed, or the card would not be done before it if
+                it had nothing else.
+            QueueFull: too many images or bytes are outstanding, or what waits takes until after
+                the deadline.
+            TooLate: with `elsewhere`, instead of an error for what the card has to do before.
         """
-        if not self._images[priority]:
+        refusal = self._refusal(request, limits, elsewhere=elsewhere)
+        if refusal is None:
+            self.take(request)
             return
-        shortage = self._shortage(
-            priority, images, self._images, limits.queue_images, "images"
-        ) or self._shortage(priority, size, self._bytes, limits.queue_bytes, "bytes")
-        if shortage:
-            raise errors.QueueFull(
-                f"card {self._card} has {shortage}: send {images} more later, or to another card",
-                retry_after=min(max(self.images / self._rate, _SHORTEST_RETRY), _LONGEST_RETRY),
-            )
+        expired = isinstance(refusal, errors.DeadlineExpired)
+        self._endings[Ending.EXPIRED if expired else Ending.REFUSED] += 1
+        raise refusal
 
-    def _shortage(
-        self, priority: Priority, asked: int, taken: dict[Priority, int], limit: int, what: str
-    ) -> str:
-        share, bulk = limit // BULK_SHARE, taken[Priority.BULK]
-        if priority is Priority.BULK and bulk + asked > share:
-            return f"{bulk} {what} of bulk outstanding, and takes {share}"
-        # Bulk that was taken whatever its size does not narrow what is left to others.
-        if taken[Priority.INTERACTIVE] + min(bulk, share) + asked > limit:
-            return f"{sum(taken.values())} {what} outstanding, and takes {limit}"
-        return ""
+    def _refusal(
+        self, request: QueuedRequest, limits: CardLimits, *, elsewhere: bool
+    ) -> errors.PbserveError | None:
+        now = request.arrived
+        if request.left(now) <= 0:
+            return errors.DeadlineExpired("the deadline had passed on arrival")
+        late = self._forecast.refusal(request, now, limits)
+        if late and elsewhere:
+            raise TooLate(self._places.card)
+        return self._places.refusal(request.priority, request.images, request.size, limits) or late
+
+    def take(self, request: QueuedRequest) -> None:
+        """Gives a request its place whether or not there is room; not one that is cancelled."""
+        if not request.settle(self):
+            return
+        self._places.take(request.priority, request.images, request.size, request.done)
+        request.answer.add_done_callback(
+            lambda answer: request.leave() if answer.cancelled() else None
+        )
+
+    def grow(self, request: QueuedRequest, size: int, limits: CardLimits) -> None:
+        """Gives a request that has its place more room; `size`: the bytes that it really has.
+
+        Raises:
+            QueueFull: there is no room for them; whoever answers the request counts it.
+        """
+        if size <= request.size or not request.has_place:
+            return
+        self._places.free(request.priority, request.images, request.size)
+        refusal = self._places.refusal(request.priority, request.images, size, limits)
+        if refusal is None:
+            request.size = size
+        self._places.take(request.priority, request.images, request.size)
+        if refusal:
+            raise refusal
+
+    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
+        """See `Place`: frees and counts in one step."""
+        with self._lock:
+            self._places.free(request.priority, request.images, request.size, request.done)
+            if request.done < request.images:
+                # Else its inputs would stay, and count for nothing.
+                self._queue.discard(request)
+            if request.answer.cancelled():
+                expired = is_expired(request.deadline, self._clock())
+                ending = Ending.EXPIRED if expired else Ending.CANCELLED
+            if ending is Ending.ANSWERED:
+                self._answered_images += request.images
+            if ending:
+                self._endings[ending] += 1

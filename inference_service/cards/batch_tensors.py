@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,11 @@ def join_tensors(parts: Sequence[Tensors]) -> Tensors:
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+
+
+def kind(tensors: Tensors) -> Hashable:
+    """Returns what inputs have in common that fit into one batch: names, shapes and dtypes."""
+    return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(tensors.items()))
 
 
 def size_in_bytes(tensors: Tensors) -> int:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Any
 
 from inference_service.cards.admission import Admission
-from inference_service.cards.batch_run import BatchTrace
-from inference_service.cards.batch_tensors import Tensors, size_in_bytes
-from inference_service.cards.batching import Priority
-from inference_service.cards.card_spec import CardCounts, CardLimits, CardSpec
+from inference_service.cards.batch_tensors import Tensors, kind, size_in_bytes
+from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.engine import CardEngine
 from inference_service.cards.forecast import CardForecast
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest, is_expired
+from inference_service.cards.queued_request import QueuedRequest
+from inference_service.cards.status import CardStatus, Ending
 from service_kit import errors
 
 # Finds another place for what a card that is out of order had queued.
@@ -40,18 +38,18 @@ class Card:
             spec: what the card is made of.
             limits: what it takes; may be replaced later.
             move: called with what the card cannot answer any more, on any thread.
-            clock: seconds, as for the deadlines given to `submit`.
+            clock: seconds, as for the times of requests.
         """
         self.spec = spec
         self.limits = limits
-        self.counts = CardCounts()
         self._move = move
         self._clock = clock
         self._changed = threading.Condition()
-        self._engine = CardEngine(spec, self.counts, self._changed, clock)
+        self._engine = CardEngine(spec, self._changed, clock)
         self._queue = CardQueue()
-        self._admission = Admission(spec)
-        self._forecast = CardForecast(spec, self._admission, self._queue, self._engine.times)
+        places = Places(spec)
+        self._forecast = CardForecast(spec, places, self._queue, self._engine.times)
+        self._admission = Admission(places, self._forecast, self._queue, self._changed, clock)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
@@ -62,22 +60,6 @@ class Card:
     def index(self) -> int:
         """The card's number in requests."""
         return self.spec.placement.card
-
-    @property
-    def outstanding(self) -> int:
-        """Images that somebody waits for."""
-        return self._admission.images
-
-    @property
-    def outstanding_bytes(self) -> int:
-        """Bytes of their inputs."""
-        return self._admission.size
-
-    @property
-    def waiting(self) -> int:
-        """Images in the queue."""
-        with self._changed:
-            return sum(request.images - request.done for request in self._queue)
 
     @property
     def load(self) -> int:
@@ -94,66 +76,36 @@ class Card:
         """The engine's last error; empty: none."""
         return self._engine.last_error
 
-    def submit(
-        self,
-        inputs: Tensors,
-        images: int,
-        deadline: float | None = None,
-        *,
-        priority: Priority = Priority.INTERACTIVE,
-        pinned: bool = True,
-    ) -> Future[CardAnswer]:
-        """Queues a request and returns its future answer; see `reserve` and `fill`."""
-        request = self.reserve(
-            images, size_in_bytes(inputs), deadline, priority=priority, pinned=pinned
-        )
-        self.fill(request, inputs)
-        return request.answer
+    def status(self) -> CardStatus:
+        """Returns what the card is and does at this moment."""
+        with self._changed:
+            return CardStatus(
+                spec=self.spec,
+                limits=self.limits,
+                counts=self._admission.counts(self._engine.counts),
+                outstanding_images=self._admission.images,
+                outstanding_bytes=self._admission.size,
+                waiting_images=self._queue.images,
+                # In this order: an engine that is out of order has noted why before.
+                healthy=self._engine.healthy,
+                last_error=self._engine.last_error,
+            )
 
-    def reserve(
-        self,
-        images: int,
-        size: int,
-        deadline: float | None = None,
-        *,
-        priority: Priority = Priority.INTERACTIVE,
-        pinned: bool = True,
-        trace: BatchTrace | None = None,
-    ) -> QueuedRequest:
+    def admit(self, request: QueuedRequest, *, elsewhere: bool = False) -> None:
         """Takes a place for a request whose inputs come later; cancelling its answer frees that.
 
         Args:
-            images: at least 1.
-            size: bytes of its inputs, as far as they are known.
-            deadline: a time of the card's clock after which nobody waits for the answer.
-            priority: class of the request.
-            pinned: whether only this card may answer.
-            trace: has the batches written down; None: nobody traces the request.
+            request: has arrived now, by the card's clock.
+            elsewhere: whether another card can be asked when this one would be too late.
 
         Raises:
-            QueueFull: too many images or bytes are outstanding, or what waits takes until after the
-                deadline.
-            DeadlineExpired: the card would not be done before the deadline if it had nothing else.
+            DeadlineExpired, QueueFull, TooLate: see `Admission.admit`.
             CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
         """
-        now = self._clock()
-        request = QueuedRequest({}, images, None, priority, now, deadline, pinned, size, trace)
         with self._changed:
             self._check_open()
-            self._check_room(priority, images, size)
-            self._check_time(priority, images, deadline, now)
-            self._settle(request)
-        return request
-
-    def reaches(self, images: int, deadline: float | None, priority: Priority) -> bool:
-        """Whether a new request may be answered in time here; see `reserve`."""
-        if deadline is None:
-            return True
-        now = self._clock()
-        with self._changed:
-            refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
-        return refusal is None
+            self._admission.admit(request, self.limits, elsewhere=elsewhere)
 
     def came_back(self, ended: float, now: float) -> None:
         """Hears when an answer was on its way out, of a batch that had ended before."""
@@ -168,42 +120,33 @@ class Card:
         so and no other may answer; DeadlineExpired; EngineFailed.
 
         Args:
-            request: what `reserve` has returned.
+            request: one that was admitted.
             inputs: arrays by semantic name, checked against the tower.
         """
-        request.inputs, request.kind = inputs, self._kind(inputs)
+        request.inputs, request.kind = inputs, kind(inputs) if self.spec.packs else object()
         request.weight = self._forecast.weight(inputs)
         request.arrived = self._clock()
         try:
             with self._changed:
                 self._check_open()
-                self._grow(request)
+                self._admission.grow(request, size_in_bytes(inputs), self.limits)
                 self._put(request)
         except errors.CardOutOfOrder:
             self._give_away([request])
         except errors.PbserveError as error:
-            request.refuse(error)
+            is_full = isinstance(error, errors.QueueFull)
+            request.refuse(error, Ending.REFUSED if is_full else None)
 
     def take_over(self, request: QueuedRequest) -> None:
-        """Queues a request that another card had accepted; raises as `reserve`, but QueueFull."""
+        """Queues a request that another card had accepted, whatever waits here.
+
+        Raises:
+            CardOutOfOrder, ServerStopping: see `admit`.
+        """
         with self._changed:
             self._check_open()
-            self._settle(request)
+            self._admission.take(request)
             self._put(request)
-
-    def count_expired(self) -> None:
-        """Counts a request that expired before it was computed."""
-        with self._changed:
-            self.counts.expired_requests += 1
-
-    def is_wanted(self, request: QueuedRequest) -> bool:
-        """Whether somebody still waits; one that has expired is told so."""
-        if request.answer.done():
-            return False
-        error = request.expired(self._clock(), self.index)
-        if error:
-            request.refuse(error, self.count_expired)
-        return error is None
 
     def check_run(self) -> None:
         """Takes the card out of order if its engine does not come back; to be called regularly.
@@ -217,9 +160,9 @@ class Card:
             return
         words = f"no answer from card {self.index}: {self.last_error}"
         for request in running:
-            self._engine.fail(request, errors.EngineFailed(words))
+            request.refuse(errors.EngineFailed(words), Ending.FAILED)
         for request in taken:
-            self._engine.fail(request, self._engine.out_of_order())
+            request.refuse(self._engine.out_of_order(), Ending.FAILED)
         self._give_away([])
 
     def close(self) -> bool:
@@ -239,68 +182,11 @@ class Card:
             self.check_run()
         return self._ended
 
-    def freed(self, request: QueuedRequest) -> None:
-        """See `Place`."""
-        with self._changed:
-            self._admission.free(request.priority, request.images, request.size, request.done)
-            if request.done < request.images:
-                # Else its inputs would stay, and count for nothing.
-                self._queue.discard(request)
-            if not request.answer.cancelled():
-                return
-            if is_expired(request.deadline, self._clock()):
-                self.counts.expired_requests += 1
-            else:
-                self.counts.cancelled_requests += 1
-
-    def _kind(self, inputs: Tensors) -> Any:
-        if not self.spec.packs:
-            return object()
-        return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(inputs.items()))
-
     def _check_open(self) -> None:
         if self._closed:
             raise errors.ServerStopping("the model's version is being unloaded: try again")
         if not self._engine.healthy:
             raise self._engine.out_of_order()
-
-    def _check_room(self, priority: Priority, images: int, size: int) -> None:
-        try:
-            self._admission.check(priority, images, size, self.limits)
-        except errors.QueueFull:
-            self.counts.refused_requests += 1
-            raise
-
-    def _check_time(
-        self, priority: Priority, images: int, deadline: float | None, now: float
-    ) -> None:
-        refusal = self._forecast.refusal(priority, images, deadline, now, self.limits)
-        if refusal is None:
-            return
-        if isinstance(refusal, errors.DeadlineExpired):
-            self.counts.expired_requests += 1
-        else:
-            self.counts.refused_requests += 1
-        raise refusal
-
-    def _grow(self, request: QueuedRequest) -> None:
-        """Takes the places of what is more than was announced."""
-        size = size_in_bytes(request.inputs)
-        if size > request.size and request.has_place:
-            self._admission.free(request.priority, request.images, request.size)
-            try:
-                self._check_room(request.priority, request.images, size)
-                request.size = size
-            finally:
-                self._admission.take(request.priority, request.images, request.size)
-
-    def _settle(self, request: QueuedRequest) -> None:
-        if not request.settle(self):
-            return
-        self._admission.take(request.priority, request.images, request.size, request.done)
-        request.answer.add_done_callback(
-            lambda answer: request.leave() if answer.cancelled() else None
-        )
 
     def _put(self, request: QueuedRequest) -> None:
         # One that is cancelled from here on leaves the queue with its place.
@@ -323,16 +209,16 @@ class Card:
                 self._ended = True
                 self._changed.notify_all()
                 return False
+        if not self._engine.healthy:
+            self._engine.probe()
+        with self._changed:
             now = self._clock()
             batch, late = self._forecast.take(now, self.limits)
             self._taken = [request for request, _ in batch]
         for request in late:
-            request.refuse(request.lateness(now, self.index), self.count_expired)
-        if not self._engine.healthy:
-            self._engine.probe()
-        wanted = [one for one in batch if self.is_wanted(one[0])]
-        padded_sizes = self.limits.padded_sizes
-        if wanted and not self._engine.answer(wanted, padded_sizes, self.is_wanted):
+            request.refuse(request.lateness(now, self.index), Ending.EXPIRED)
+        wanted = [one for one in batch if one[0].is_wanted]
+        if wanted and not self._engine.answer(wanted, self.limits.padded_sizes):
             self._give_away([request for request, _ in wanted])
         self._taken = ()
         return True
@@ -340,30 +226,25 @@ class Card:
     def _wait_for_work(self) -> None:
         """Returns when a batch is due, a probe is, or the card is closed."""
         while not self._closed:
-            due = self._engine.probe_at
-            if self._queue:
-                delay = self.limits.max_queue_delay
-                if delay == 0 or self._queue.has_batch_of(self.limits.batch):
-                    return
-                needed = self._forecast.needed(self._clock(), self.limits)
-                due = min(request.due_at(delay, needed) for request in self._queue)
-            seconds = None if due is None else due - self._clock()
-            if seconds is not None and seconds <= 0:
+            now = self._clock()
+            due = self._forecast.due(now, self.limits) if self._queue else self._engine.probe_at
+            if due is not None and due <= now:
                 return
-            self._changed.wait(seconds)
+            self._changed.wait(None if due is None else due - now)
 
     def _give_away(self, failed: Sequence[QueuedRequest]) -> None:
         """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
         with self._changed:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
-        kept = [request for request in everything if self.is_wanted(request)]
+        kept = [request for request in everything if request.is_wanted]
+        moving = [request for request in kept if not request.pinned]
         for request in kept:
             if request.trace:
                 request.trace.unqueued(self.index, self._clock())
+            if request.pinned:
+                request.refuse(self._engine.out_of_order(), Ending.FAILED)
+        for request in moving:
             request.leave()
             request.rewind()
-        self._move([request for request in kept if not request.pinned], self)
-        for request in kept:
-            if request.pinned:
-                self._engine.fail(request, self._engine.out_of_order())
+        self._move(moving, self)

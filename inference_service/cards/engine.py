@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import structlog
 
@@ -19,10 +18,11 @@ from inference_service.cards.batch_tensors import (
     stack_tensors,
 )
 from inference_service.cards.batching import Slice, padded_size
-from inference_service.cards.card_spec import CardCounts, CardSpec
+from inference_service.cards.card_spec import CardSpec
 from inference_service.cards.health import CardHealth, run_allowance
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
+from inference_service.cards.status import Ending, RunCounts
 from service_kit import errors
 
 _log = structlog.get_logger(__name__)
@@ -35,7 +35,6 @@ class CardEngine:
     def __init__(
         self,
         spec: CardSpec,
-        counts: CardCounts,
         changed: threading.Condition,
         clock: Callable[[], float],
     ) -> None:
@@ -43,15 +42,15 @@ class CardEngine:
 
         Args:
             spec: what the card is made of.
-            counts: take what became of requests.
             changed: the card's lock; told when the engine is out of order.
             clock: seconds.
         """
         self._spec = spec
-        self._counts = counts
         self._changed = changed
         self._clock = clock
         self.times = RunTimes(spec.timings)
+        # Replaced as a whole, with the lock.
+        self.counts = RunCounts()
         self._health = CardHealth()
         self._running: Batch = ()
 
@@ -63,6 +62,8 @@ class CardEngine:
     @property
     def last_error(self) -> str:
         """What it failed with last; empty: it never did."""
+        if not self._health.last_error and not self.healthy:
+            return "a run does not end"
         return self._health.last_error
 
     @property
@@ -86,7 +87,7 @@ class CardEngine:
         index = self._spec.placement.card
         return errors.CardOutOfOrder(
             f"card {index} is out of order, and is being probed: leave the card out, or try again; "
-            f"its last error: {self.last_error or 'a run does not end'}",
+            f"its last error: {self.last_error}",
             retry_after=self._health.retry_after(self._clock()),
         )
 
@@ -105,9 +106,7 @@ class CardEngine:
         _log.warning("card_out_of_order", card=self._spec.placement.card, error=self.last_error)
         return waiting
 
-    def answer(
-        self, batch: Batch, padded_sizes: Sequence[int], is_wanted: Callable[[QueuedRequest], bool]
-    ) -> bool:
+    def answer(self, batch: Batch, padded_sizes: Sequence[int]) -> bool:
         """Answers a batch; one that fails is tried again request by request.
 
         Returns False when the engine is out of order; then some may have no answer.
@@ -124,20 +123,9 @@ class CardEngine:
         if suspicious and not self.probe():
             return False
         if len(batch) > 1:
-            return all(
-                self.answer([one], padded_sizes, is_wanted) for one in batch if is_wanted(one[0])
-            )
-        self.fail(batch[0][0], failure)
+            return all(self.answer([one], padded_sizes) for one in batch if one[0].is_wanted)
+        batch[0][0].refuse(failure, Ending.FAILED)
         return True
-
-    def fail(self, request: QueuedRequest, error: errors.PbserveError) -> None:
-        """Answers a request with an error, and counts it."""
-
-        def count() -> None:
-            with self._changed:
-                self._counts.failed_requests += 1
-
-        request.refuse(error, count)
 
     def probe(self) -> bool:
         """Runs the blank image that the card was warmed with; returns whether it is healthy."""
@@ -169,13 +157,12 @@ class CardEngine:
             run.stacked = self._clock()
             outputs = self._run(inputs, batch)
             run.computed = self._clock()
-            counts = self._counts
-            counts.non_finite_inputs += non_finite_images(inputs, images)
+            non_finite_inputs = non_finite_images(inputs, images)
             if self._spec.whole:
-                counts.non_finite_outputs += has_non_finite(outputs) * images
+                non_finite_outputs = has_non_finite(outputs) * images
             else:
                 check_outputs(outputs, size)
-                counts.non_finite_outputs += non_finite_images(outputs, images)
+                non_finite_outputs = non_finite_images(outputs, images)
         except BaseException as error:
             # Not the error itself, whose frames have the images.
             run.error, run.error_type = str(error), errors.reason_of(error)
@@ -186,13 +173,16 @@ class CardEngine:
                 self.times.ended(run.ended, ran=not run.error_type)
             # Before the answers: who gets one finds its trace whole.
             _write(run, batch)
-        counts.count_batch(run)
+        with self._changed:
+            self.counts = self.counts.with_batch(
+                run, non_finite_inputs=non_finite_inputs, non_finite_outputs=non_finite_outputs
+            )
         position = 0
         for request, one in batch:
             # A request that gets its outputs whole is alone in its batch.
             taken = outputs if self._spec.whole else part(outputs, position, position + one.images)
             position += one.images
-            request.deliver(taken, run, partial(counts.count_answered, request.images))
+            request.deliver(taken, run)
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         spec = self._spec

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_tensors import Tensors
 from inference_service.cards.batching import Priority, Slice, padded_size
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.deadlines import BatchSeconds, images_ahead, lost, seconds_of
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import Estimate, RunTimes
@@ -19,7 +19,7 @@ class CardForecast:
     """Looks at a card's queue by the clock: on arrival of a request, and when a batch begins."""
 
     def __init__(
-        self, card_spec: CardSpec, places: Admission, queue: CardQueue, times: RunTimes
+        self, card_spec: CardSpec, places: Places, queue: CardQueue, times: RunTimes
     ) -> None:
         """Looks at these."""
         self._card = card_spec.placement.card
@@ -36,19 +36,12 @@ class CardForecast:
         return max(1, _values(inputs)) / self._blank_values if self._any_size else 1.0
 
     def refusal(
-        self,
-        priority: Priority,
-        images: int,
-        deadline: float | None,
-        now: float,
-        limits: CardLimits,
+        self, request: QueuedRequest, now: float, limits: CardLimits
     ) -> errors.PbserveError | None:
         """Returns why a new request would be too late; None: it may be in time.
 
         Args:
-            priority: class of the request.
-            images: that it has.
-            deadline: a time of the clock of `now`; None: it may take any time.
+            request: has no place yet.
             now: on the card's clock.
             limits: of the card.
 
@@ -57,12 +50,13 @@ class CardForecast:
             with the seconds until what stands before it is done, when that is in the way.
         """
         estimate = self._times.estimate(now)
-        if deadline is None or estimate is None:
+        if request.deadline is None or estimate is None:
             return None
+        priority, images = request.priority, request.images
         seconds, limit = _padded(estimate, limits), limits.batch
         # Of images of any size it is not known yet what they cost.
         own = 0 if self._any_size else images
-        left, back = deadline - now, estimate.way_back
+        left, back = request.left(now), estimate.way_back
         alone = seconds_of(own, limit, seconds) + back
         if alone > left:
             return errors.DeadlineExpired(
@@ -89,23 +83,36 @@ class CardForecast:
     def take(
         self, now: float, limits: CardLimits
     ) -> tuple[list[tuple[QueuedRequest, Slice]], list[QueuedRequest]]:
-        """Takes the next batch, and those who are too late for any; see `CardQueue`."""
+        """Takes the next batch, and those who are too late for any; see `CardQueue`.
+
+        While it is not known what a batch takes, only those whose deadline has passed are so.
+        """
         estimate = self._times.estimate(now)
-        late: list[QueuedRequest] = []
         if estimate is None:
-            batch = self._queue.take(limits.batch)
+            taken = self._queue.take(limits.batch)
+            batch = [one for one in taken if one[0].left(now) >= 0]
+            late = [request for request, _ in taken if request.left(now) < 0]
         else:
             seconds = _padded(estimate, limits)
-            batch, late = self._queue.take_timely(
+            taken, late = self._queue.take_timely(
                 limits.batch, now + estimate.way_back, seconds, overloaded=self._overloaded
             )
+            batch = taken
         self._overloaded = bool(self._queue) and (self._overloaded or bool(late))
-        for request, part in batch:
+        for request, part in taken:
             self._places.begin(request.priority, part.images)
         self._lost = None
         return batch, late
 
-    def needed(self, now: float, limits: CardLimits) -> float:
+    def due(self, now: float, limits: CardLimits) -> float:
+        """Returns when the next batch of a queue with requests is due, on the clock of `now`."""
+        delay = limits.max_queue_delay
+        if delay == 0 or self._queue.has_batch_of(limits.batch):
+            return now
+        needed = self._needed(now, limits)
+        return min(request.due_at(delay, needed) for request in self._queue)
+
+    def _needed(self, now: float, limits: CardLimits) -> float:
         """Returns the seconds that a request needs when it begins to wait no longer; 0: not known.
 
         A full batch's, and some to spare: a thread that waits does not wake up on the dot.

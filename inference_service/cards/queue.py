@@ -32,6 +32,11 @@ class CardQueue:
         """Number of requests of both classes."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def images(self) -> int:
+        """Images that are in no batch yet."""
+        return sum(one.images - one.done for queue in self._waiting.values() for one in queue)
+
     def __iter__(self) -> Iterator[QueuedRequest]:
         """Yields all requests, in the order of their turns."""
         first = self._leader()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from inference_service.cards.batch_run import BatchRun, BatchTrace
 from inference_service.cards.batch_tensors import Tensors, join_tensors
 from inference_service.cards.batching import Priority, Waiting, due_at
+from inference_service.cards.status import Ending
 from service_kit import errors
 
 # A call's deadline is gRPC's to keep, too: it cancels the call by a timer of its own, whose time
@@ -47,8 +48,8 @@ class CardAnswer:
 class Place(Protocol):
     """Where a request counts as outstanding."""
 
-    def freed(self, request: QueuedRequest) -> None:
-        """The request is answered, refused, cancelled or moved away."""
+    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
+        """The request has left; `ending`: how it ended; None: otherwise, see `leave`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +95,11 @@ class QueuedRequest:
         return self._place is not None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it still waits for its answer."""
+        return not self.answer.done()
+
+    @property
     def waiting(self) -> Waiting:
         """The request as the batching sees it."""
         return Waiting(self.images, self.done, self.kind)
@@ -109,23 +115,22 @@ class QueuedRequest:
     def settle(self, place: Place) -> bool:
         """Takes a place, unless it was cancelled; that it is freed is told exactly once."""
         with self._placing:
-            if self.answer.done():
+            if self._settled or self.answer.done():
                 return False
             self._place = place
         return True
 
-    def leave(self) -> None:
-        """Gives up the place, if it has one."""
+    def leave(self, ending: Ending | None = None) -> None:
+        """Gives up the place, if it has one.
+
+        Args:
+            ending: is counted in the same step; None: it was cancelled, moves to another card, or
+                ended by an error that cards do not count.
+        """
         with self._placing:
             place, self._place = self._place, None
         if place:
-            place.freed(self)
-
-    def expired(self, now: float, card: int) -> errors.DeadlineExpired | None:
-        """Returns the error of a deadline that has passed."""
-        if self.deadline is None or now <= self.deadline:
-            return None
-        return self.expiry(now, card)
+            place.freed(self, ending)
 
     def expiry(self, now: float, card: int) -> errors.DeadlineExpired:
         """Returns the error of a deadline that passes now."""
@@ -148,35 +153,26 @@ class QueuedRequest:
         """Goes back to the first image that has no outputs yet."""
         self.done = self._delivered
 
-    def refuse(self, error: errors.PbserveError, count: Callable[[], None] | None = None) -> bool:
+    def refuse(self, error: errors.PbserveError, ending: Ending | None = None) -> bool:
         """Answers with an error; False when it was cancelled or answered before.
 
         Args:
             error: what the caller is told.
-            count: see `deliver`.
+            ending: what the card counts it as; None: nothing.
         """
-        # A place is free, and the request counted, before anybody learns of the answer.
-        self.leave()
         if not self._is_first():
             return False
-        if count:
-            count()
+        # A place is free, and the request counted, before anybody learns of the answer.
+        self.leave(ending)
         self.answer.set_exception(error)
         return True
 
-    def deliver(
-        self,
-        outputs: Tensors,
-        run: BatchRun,
-        count: Callable[[], None] | None = None,
-    ) -> bool:
+    def deliver(self, outputs: Tensors, run: BatchRun) -> bool:
         """Takes the outputs of its next images; True when that answered the request.
 
         Args:
             outputs: arrays by semantic name, of the images up to `done`.
             run: the batch that they were in.
-            count: is called when this answers the request, before anybody learns of the answer:
-                who has it, and asks for the counts, finds it there.
         """
         complete = self.done >= self.images
         # First, because it may fail: then nothing has been delivered.
@@ -190,11 +186,10 @@ class QueuedRequest:
         self._batch_size = max(self._batch_size, run.images)
         if not complete:
             return False
-        self.leave()
         if not self._is_first():
             return False
-        if count:
-            count()
+        # Who has the answer, and asks for the counts, finds it there.
+        self.leave(Ending.ANSWERED)
         self.answer.set_result(
             CardAnswer(
                 outputs=whole,

@@ -27,9 +27,10 @@ class ModelHealth:
         now: dict[str, bool] = {}
         for status in registry.statuses():
             servable = registry.default(status.name)
-            now[status.name] = servable is not None and servable.healthy
-            for card in servable.cards if servable else ():
-                now[f"{status.name}/card/{card.index}"] = card.healthy
+            # Each card is asked once, so that the model's state is that of its cards.
+            cards = {card.index: card.healthy for card in servable.cards} if servable else {}
+            now[status.name] = any(cards.values())
+            now |= {f"{status.name}/card/{index}": healthy for index, healthy in cards.items()}
         told, self._told = self._told, now
         for name in told.keys() - now.keys():
             await self._health.forget(name)

@@ -34,8 +34,8 @@ class Reservation:
         return [one.request.answer for one in self.shares]
 
     def is_wanted(self) -> bool:
-        """Whether somebody still waits; when the deadline has passed, nobody does."""
-        return all(one.card.is_wanted(one.request) for one in self.shares)
+        """Whether somebody still waits for all of it."""
+        return all(one.request.is_wanted for one in self.shares)
 
     def fill(self, inputs: Tensors) -> None:
         """Queues the request; `inputs` are arrays by semantic name, checked against the towers."""
@@ -49,10 +49,9 @@ class Reservation:
         last = max(range(len(answers)), key=lambda at: answers[at].ended)
         self.shares[last].card.came_back(answers[last].ended, now)
 
-    def expire(self, now: float) -> None:
-        """Answers that the deadline has passed, wherever the request has got to."""
-        for one in self.shares:
-            one.request.refuse(one.request.expiry(now, one.card.index), one.card.count_expired)
+    def expiry(self, now: float) -> errors.DeadlineExpired:
+        """Returns the error of a deadline that passes now, wherever the request has got to."""
+        return self.shares[0].request.expiry(now, self.shares[0].card.index)
 
     def refuse(self, error: errors.PbserveError) -> None:
         """Answers with an error of the request's own; the cards do not count it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from inference_service.cards.admission import TooLate
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
@@ -56,6 +57,7 @@ class Servable:
         self.load_seconds = loaded.seconds
         self.requests = RequestCounts()
         self._engine = loaded.engine
+        self._clock = clock
         self._turn = 0
         self.cards: tuple[Card, ...] = tuple(
             Card(spec, limits(spec), self._move, clock=clock) for spec in loaded.specs
@@ -116,46 +118,58 @@ class Servable:
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
-            QueueFull, DeadlineExpired, CardOutOfOrder, ServerStopping: see `Card.reserve`; no place
+            QueueFull, DeadlineExpired, CardOutOfOrder, ServerStopping: see `Card.admit`; no place
                 is taken.
         """
-        reserved: list[ReservedShare] = []
+
+        def request(share: Share) -> QueuedRequest:
+            part = share.stop - share.start
+            return QueuedRequest(
+                inputs={},
+                images=part,
+                kind=None,
+                priority=priority,
+                arrived=self._clock(),
+                deadline=deadline,
+                pinned=card is not None,
+                size=size * part // images,
+                trace=trace,
+            )
+
+        if card is not None:
+            return self._admit([Share(self.card(card).index, 0, images)], request)
+        loads = {one.index: one.load for one in self._healthy_cards()}
+        self._turn += 1
+        shares = self._spread(images, loads)
+        # The card with the fewest images need not be the one that is done first. The last one that
+        # is asked says why there is no place, and counts it.
+        while len(loads) > 1:
+            try:
+                return self._admit(shares, request, elsewhere=True)
+            except TooLate as late:
+                del loads[late.card]
+            shares = self._spread(images, loads)
+        return self._admit(shares, request)
+
+    def _admit(
+        self,
+        shares: Sequence[Share],
+        request: Callable[[Share], QueuedRequest],
+        *,
+        elsewhere: bool = False,
+    ) -> Reservation:
+        """Takes a place for every share, or none."""
+        admitted: list[ReservedShare] = []
         try:
-            for share in self._shares(images, card, deadline, priority):
-                request = self.cards[share.card].reserve(
-                    share.stop - share.start,
-                    size * (share.stop - share.start) // images,
-                    deadline,
-                    priority=priority,
-                    pinned=card is not None,
-                    trace=trace,
-                )
-                reserved.append(ReservedShare(self.cards[share.card], share, request))
-        except errors.PbserveError:
-            for one in reserved:
+            for share in shares:
+                one = ReservedShare(self.cards[share.card], share, request(share))
+                one.card.admit(one.request, elsewhere=elsewhere)
+                admitted.append(one)
+        except (errors.PbserveError, TooLate):
+            for one in admitted:
                 one.request.leave()
             raise
-        return Reservation(reserved)
-
-    def _shares(
-        self, images: int, card: int | None, deadline: float | None, priority: Priority
-    ) -> list[Share]:
-        if card is not None:
-            return [Share(self.card(card).index, 0, images)]
-        outstanding = {one.index: one.load for one in self._healthy_cards()}
-        self._turn += 1
-        found = first = self._spread(images, outstanding)
-        # The card with the fewest images need not be the one that is done first.
-        while late := [
-            share.card
-            for share in found
-            if not self.cards[share.card].reaches(share.stop - share.start, deadline, priority)
-        ]:
-            outstanding = {one: load for one, load in outstanding.items() if one not in late}
-            if not outstanding:
-                return first
-            found = self._spread(images, outstanding)
-        return found
+        return Reservation(admitted)
 
     def _spread(self, images: int, outstanding: Mapping[int, int]) -> list[Share]:
         if not self.cards[0].spec.packs:

@@ -35,10 +35,6 @@ class RequestOutcome:
     expired: bool = False
     seconds: float = 0.0
 
-    def found(self, model: str, version: int, card: int | None) -> None:
-        """Takes what was asked for, once it is known to exist."""
-        self.model, self.version, self.card = model, version, card
-
 
 Observer = Callable[[RequestOutcome], None]
 BeginTrace = Callable[[], BatchTrace | None]

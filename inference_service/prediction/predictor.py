@@ -11,7 +11,6 @@ import numpy as np
 
 from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
-from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
 from inference_service.cards.queued_request import CardAnswer, is_expired
 from inference_service.images.decoders import Decoders
@@ -62,13 +61,19 @@ class Predictor:
         self._calendar = calendar
 
     async def answer(
-        self, request: InferenceRequest, seconds_left: float | None
+        self,
+        request: InferenceRequest,
+        seconds_left: float | None,
+        *,
+        ends_by_itself: bool = True,
     ) -> InferenceResult:
         """Returns the answer of a card, or of several for many images.
 
         Args:
             request: what is asked.
             seconds_left: until nobody waits for the answer any more; None: no limit.
+            ends_by_itself: whether somebody else cancels this call then, as gRPC does at a call's
+                deadline; False: a timer is needed.
 
         Raises:
             NotFound: no such model, version, label or card.
@@ -81,7 +86,7 @@ class Predictor:
         deadline = None if seconds_left is None else began + seconds_left
         outcome = RequestOutcome(self._begin_trace() if self._begin_trace else None)
         try:
-            return await self._answer(request, deadline, outcome)
+            return await self._answer(request, deadline, outcome, timed=not ends_by_itself)
         except BaseException as error:
             outcome.error = error
             outcome.expired = is_expired(deadline, self._clock())
@@ -92,11 +97,17 @@ class Predictor:
                 observe(outcome)
 
     async def _answer(
-        self, request: InferenceRequest, deadline: float | None, outcome: RequestOutcome
+        self,
+        request: InferenceRequest,
+        deadline: float | None,
+        outcome: RequestOutcome,
+        *,
+        timed: bool,
     ) -> InferenceResult:
         with self._registry.lease(request.model, request.version, request.label) as servable:
             card = servable.card(request.card)
-            outcome.found(servable.model, servable.version, request.card)
+            outcome.model, outcome.version = servable.model, servable.version
+            outcome.card = request.card
             specs = card.spec.tower.outputs
             names = wanted_outputs(request, specs)
             ranked = scored_output(specs) if request.top else ""
@@ -108,17 +119,20 @@ class Predictor:
             images = check_inputs(_inputs(request, decodings), card.spec.tower.inputs)
             self._check_number(images)
             _check_whole(servable, card, request, images)
-            if deadline is not None and deadline <= self._clock():
-                card.count_expired()
-                servable.requests.count_failed(0.0)
-                raise errors.DeadlineExpired("the deadline had passed on arrival")
             if not images:
                 done: Sequence[CardAnswer] = [
                     CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
                 ]
             else:
-                trace = outcome.trace
-                done = await self._compute(servable, request, decodings, images, deadline, trace)
+                done = await self._compute(
+                    servable,
+                    request,
+                    decodings,
+                    images,
+                    deadline,
+                    trace=outcome.trace,
+                    timed=timed,
+                )
             outcome.images, outcome.shares = images, done
             if takes_long(request, done, ranked):
                 return await asyncio.to_thread(make_result, request, servable, done, names, ranked)
@@ -138,7 +152,9 @@ class Predictor:
         decodings: Mapping[str, ImageDecoding],
         images: int,
         deadline: float | None,
+        *,
         trace: BatchTrace | None,
+        timed: bool,
     ) -> Sequence[CardAnswer]:
         began = self._clock()
         try:
@@ -151,7 +167,8 @@ class Predictor:
                 priority=request.priority,
                 trace=trace,
             )
-            done = await self._answers(reservation, request, decodings, deadline)
+            limit = deadline if timed else None
+            done = await self._answers_by(limit, reservation, request, decodings)
         except errors.PbserveError:
             servable.requests.count_failed(self._clock() - began)
             raise
@@ -162,59 +179,42 @@ class Predictor:
         servable.requests.count_answered(done, images, self._clock() - began, self._calendar())
         return done
 
+    async def _answers_by(
+        self,
+        limit: float | None,
+        reservation: Reservation,
+        request: InferenceRequest,
+        decodings: Mapping[str, ImageDecoding],
+    ) -> Sequence[CardAnswer]:
+        """Returns what the cards answer until a time of the clock; None: whenever they do."""
+        try:
+            answers = self._answers(reservation, request, decodings)
+            if limit is None:
+                return await answers
+            return await asyncio.wait_for(answers, max(0.0, limit - self._clock()))
+        except (asyncio.TimeoutError, TimeoutError):
+            raise reservation.expiry(self._clock()) from None
+        except errors.PbserveError as error:
+            reservation.refuse(error)
+            raise
+        finally:
+            reservation.cancel()
+
     async def _answers(
         self,
         reservation: Reservation,
         request: InferenceRequest,
         decodings: Mapping[str, ImageDecoding],
-        deadline: float | None,
     ) -> Sequence[CardAnswer]:
-        left = None if deadline is None else max(0.0, deadline - self._clock())
-        # Not every protocol leaves the deadline to gRPC.
-        timer = (
-            None
-            if left is None
-            else asyncio.get_running_loop().call_later(
-                left, lambda: reservation.expire(self._clock())
-            )
-        )
-        try:
-            if decodings:
-                await self._decode(decodings, request.priority, reservation, left)
-            reservation.fill(_inputs(request, decodings))
-            answers = await _all_of(reservation.answers)
-        except errors.PbserveError as error:
-            reservation.refuse(error)
-            raise
+        for decoding in decodings.values():
+            if not await self._decoders.decode(decoding, request.priority, reservation.is_wanted):
+                # Somebody has answered it already.
+                break
         else:
-            reservation.came_back(answers, self._clock())
-            return answers
-        finally:
-            if timer:
-                timer.cancel()
-            reservation.cancel()
-
-    async def _decode(
-        self,
-        decodings: Mapping[str, ImageDecoding],
-        priority: Priority,
-        reservation: Reservation,
-        left: float | None,
-    ) -> None:
-        """Decodes everything, or sees to it that the reservation has ended."""
-
-        async def decode() -> bool:
-            for decoding in decodings.values():
-                if not await self._decoders.decode(decoding, priority, reservation.is_wanted):
-                    return False
-            return True
-
-        try:
-            done = await asyncio.wait_for(decode(), left)
-        except asyncio.TimeoutError:
-            done = False
-        if not done:
-            reservation.expire(self._clock())
+            reservation.fill(_inputs(request, decodings))
+        answers = await _all_of(reservation.answers)
+        reservation.came_back(answers, self._clock())
+        return answers
 
 
 def _check_whole(servable: Servable, card: Card, request: InferenceRequest, images: int) -> None:

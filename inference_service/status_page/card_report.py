@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference_service.cards.card import Card
+from inference_service.cards.status import CardStatus
 from inference_service.status_page.rates import CardRates
 
 
@@ -51,8 +51,8 @@ class CardReport:
     timings: tuple[TimingReport, ...]
 
 
-def card_report(card: Card, rates: CardRates) -> CardReport:
-    """Returns a card's report; may be called on any thread."""
+def card_report(card: CardStatus, rates: CardRates) -> CardReport:
+    """Returns a card's report."""
     spec, counts, limits = card.spec, card.counts, card.limits
     return CardReport(
         index=card.index,
@@ -65,15 +65,15 @@ def card_report(card: Card, rates: CardRates) -> CardReport:
         busy=rates.now.busy,
         history=rates.history,
         answered_images=counts.answered_images,
-        batches=counts.batches,
+        batches=counts.runs.batches,
         failed_requests=counts.failed_requests,
         expired_requests=counts.expired_requests,
         cancelled_requests=counts.cancelled_requests,
         refused_requests=counts.refused_requests,
-        non_finite_inputs=counts.non_finite_inputs,
-        non_finite_outputs=counts.non_finite_outputs,
-        busy_seconds=counts.busy_seconds,
-        outstanding_images=card.outstanding,
+        non_finite_inputs=counts.runs.non_finite_inputs,
+        non_finite_outputs=counts.runs.non_finite_outputs,
+        busy_seconds=counts.runs.busy_seconds,
+        outstanding_images=card.outstanding_images,
         outstanding_bytes=card.outstanding_bytes,
         queue_images=limits.queue_images,
         queue_bytes=limits.queue_bytes,

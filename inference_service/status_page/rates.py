@@ -73,7 +73,8 @@ class Rates:
         """Looks at every card that there is; `now` is in seconds, of any clock that grows."""
         for card in cards:
             looks = self._looks.setdefault(card, self._begun())
-            looks.append(Counted(now, card.counts.answered_images, card.counts.busy_seconds))
+            counts = card.status().counts
+            looks.append(Counted(now, counts.answered_images, counts.runs.busy_seconds))
             while len(looks) > 2 and looks[1].at <= now - _WINDOW_SECONDS:
                 looks.popleft()
             rate = rate_between(looks[0], looks[-1])

@@ -159,7 +159,9 @@ def _version(
         labels=tuple(sorted(n for n, at in model.labels.items() if at == version.version)),
         leases=version.leases,
         load_seconds=servable.load_seconds if servable else None,
-        cards=tuple(card_report(card, rates.get(card, CardRates())) for card in servable.cards)
+        cards=tuple(
+            card_report(card.status(), rates.get(card, CardRates())) for card in servable.cards
+        )
         if servable
         else (),
         artifact=artifact_report(servable.manifest) if servable else None,

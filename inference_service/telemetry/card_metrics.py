@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import Metric
 
-from inference_service.cards.card import Card
+from inference_service.cards.status import CardStatus, RunCounts
 from inference_service.models.registry import Registry
 from service_kit.telemetry.histogram import Histogram
 from service_kit.telemetry.metric import MetricName
@@ -75,10 +75,10 @@ class CardMetrics:
             ((*labels, str(card.spec.placement.device)), float(card.healthy))
             for labels, card in cards
         )
-        yield _BUSY.family((labels, card.counts.busy_seconds) for labels, card in cards)
-        yield _BATCHES.family((labels, _batches(card)) for labels, card in cards)
-        yield _WAITING.family((labels, card.waiting) for labels, card in cards)
-        yield _OUTSTANDING.family((labels, card.outstanding) for labels, card in cards)
+        yield _BUSY.family((labels, card.counts.runs.busy_seconds) for labels, card in cards)
+        yield _BATCHES.family((labels, _batches(card.counts.runs)) for labels, card in cards)
+        yield _WAITING.family((labels, card.waiting_images) for labels, card in cards)
+        yield _OUTSTANDING.family((labels, card.outstanding_images) for labels, card in cards)
         yield _OUTSTANDING_BYTES.family((labels, card.outstanding_bytes) for labels, card in cards)
         yield _LIMIT.family((labels, card.limits.queue_images) for labels, card in cards)
         yield _FAILURES.family(
@@ -95,14 +95,15 @@ class CardMetrics:
             ((*labels, side), number)
             for labels, card in cards
             for side, number in (
-                ("input", card.counts.non_finite_inputs),
-                ("output", card.counts.non_finite_outputs),
+                ("input", card.counts.runs.non_finite_inputs),
+                ("output", card.counts.runs.non_finite_outputs),
             )
         )
 
-    def _cards(self) -> Sequence[tuple[_Labels, Card]]:
+    def _cards(self) -> Sequence[tuple[_Labels, CardStatus]]:
+        """Looks at every card once: all families tell of the same moment."""
         return [
-            ((model.name, str(version.version), str(card.index)), card)
+            ((model.name, str(version.version), str(card.index)), card.status())
             for model in self._registry.statuses()
             for version in model.versions
             if version.servable
@@ -110,10 +111,8 @@ class CardMetrics:
         ]
 
 
-def _batches(card: Card) -> Histogram:
-    # The card's thread adds sizes at any time.
-    by_size = card.counts.by_size.copy()
+def _batches(runs: RunCounts) -> Histogram:
     batches = Histogram(_SIZES)
-    for images, counts in by_size.items():
+    for images, counts in runs.by_size.items():
         batches.add(images, counts.batches)
     return batches

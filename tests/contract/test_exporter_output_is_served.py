@@ -17,6 +17,7 @@ from inference_service.models.servable import Servable
 from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
 from service_kit.store.artifact_store import ArtifactStore
 from tests.conftest import Converted
+from tests.support.cards import submit
 from tests.support.digits import PARITY, SPEC, convert_and_prove, digits_spec, expected
 
 
@@ -55,7 +56,7 @@ def test_every_card_of_what_is_published_answers(
         expected()["probs_ema"] if checkpoint == "ckpt_ema" else expected("expected_v1")["probs"]
     )
     for card in servable.cards:
-        answer = card.submit({"input": expected()["images"]}, 297).result(60)
+        answer = submit(card, {"input": expected()["images"]}).result(60)
         assert np.abs(answer.outputs["probs"] - golden).max() < PARITY
         assert answer.batch_size == 8
     servable.close()
@@ -73,7 +74,7 @@ def test_all_cards_are_served_whatever_the_devices(
     assert len(servable.cards) == cards
     images = expected()["images"][:24]
     for card in servable.cards:
-        answer = card.submit({"input": images}, 24).result(60)
+        answer = submit(card, {"input": images}).result(60)
         assert answer.card == card.index
         assert np.abs(answer.outputs["probs"] - expected()["probs_ema"][:24]).max() < PARITY
     servable.close()
@@ -91,9 +92,9 @@ def test_a_training_graph_for_images_of_any_size_in_bytes_is_served(
     servable = served(store, "any-size")
     images = expected()["images"][:9].astype(np.uint8)
     for card in servable.cards:
-        answer = card.submit({"input": images}, 9).result(60)
+        answer = submit(card, {"input": images}).result(60)
         assert np.abs(answer.outputs["probs"] - expected()["probs_ema"][:9]).max() < PARITY
-        larger = card.submit({"input": np.ones((2, 40, 48, 3), np.uint8)}, 2).result(60)
+        larger = submit(card, {"input": np.ones((2, 40, 48, 3), np.uint8)}).result(60)
         assert larger.outputs["probs"].shape == (2, 10)
     servable.close()
 
@@ -108,7 +109,7 @@ def test_a_graph_from_the_meta_alone_is_served(store: ArtifactStore, tmp_path: P
     store.publish("meta", done, tmp_path / done.graph.file_name)
     servable = served(store, "meta")
     for card in servable.cards:
-        answer = card.submit({"input": expected()["images"]}, 297).result(60)
+        answer = submit(card, {"input": expected()["images"]}).result(60)
         assert np.abs(answer.outputs["probs"] - expected()["probs_ema"]).max() < PARITY
     servable.close()
 
@@ -122,12 +123,12 @@ def test_an_answer_does_not_depend_on_its_company(
     images = expected()["images"][:15]
     card = servable.cards[0]
     card.limits = CardLimits(1)
-    alone = [card.submit({"input": one[None]}, 1).result(60) for one in images]
+    alone = [submit(card, {"input": one[None]}).result(60) for one in images]
     assert {one.batch_size for one in alone} == {1}
     sizes = set()
     for limit in (3, 5, 7, 11, 15):
         card.limits = CardLimits(limit, padded_sizes=padded_sizes)
-        together = card.submit({"input": images}, len(images)).result(60)
+        together = submit(card, {"input": images}).result(60)
         sizes.add(together.batch_size)
         for number, one in enumerate(alone):
             np.testing.assert_allclose(

@@ -23,6 +23,7 @@ from inference_service.models.servable import Servable
 from service_kit import errors
 from service_kit.artifacts.manifest import Conversion
 from service_kit.store.artifact_store import ArtifactStore
+from tests.support.cards import submit
 from tests.support.meta_graph_conversions import converted
 from tests.support.training_graphs import dense, save
 
@@ -84,7 +85,7 @@ def served(store: ArtifactStore) -> Servable:
 
 def asked(servable: Servable, batch: Any, card: int = 0) -> Any:
     name = servable.cards[card].spec.tower.inputs[0].name
-    answer = servable.cards[card].submit({name: batch}, len(batch)).result(60)
+    answer = submit(servable.cards[card], {name: batch}).result(60)
     return next(iter(answer.outputs.values()))
 
 

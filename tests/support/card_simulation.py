@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.forecast import CardForecast
+from inference_service.cards.places import Places
 from inference_service.cards.queue import CardQueue
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
@@ -58,7 +58,7 @@ class CardSimulation:
             {"input": pixels(0)},
             self.warmed,
         )
-        self.queue, self.places = CardQueue(), Admission(spec)
+        self.queue, self.places = CardQueue(), Places(spec)
         self.times = RunTimes(self.warmed)
         self.forecast = CardForecast(spec, self.places, self.queue, self.times)
         self._arrivals: dict[int, Arrival] = {}
@@ -95,13 +95,13 @@ class CardSimulation:
     def _arrive(self, arrival: Arrival, now: float) -> None:
         deadline = None if math.isinf(arrival.patience) else now + arrival.patience
         images, priority = arrival.images, arrival.priority
-        refusal = self.forecast.refusal(priority, images, deadline, now, self.limits)
+        request = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
+        refusal = self.forecast.refusal(request, now, self.limits)
         if refusal and self.refuses:
             full = isinstance(refusal, errors.QueueFull)
             assert full or isinstance(refusal, errors.DeadlineExpired)
             self.outcomes["refused" if full else "impossible"] += 1
             return
-        request = QueuedRequest({}, images, "a", priority, now, deadline, pinned=True)
         self._arrivals[id(request)] = arrival
         self.places.take(priority, images, 0)
         self.queue.put(request)

@@ -20,8 +20,11 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return header + payload
 
 
-def call_headers(path: bytes) -> bytes:
-    """Returns the header block of a call of gRPC, in literals of RFC 7541, section 6.2.2."""
+def call_headers(path: bytes, **others: bytes) -> bytes:
+    """Returns the header block of a call of gRPC, in literals of RFC 7541, section 6.2.2.
+
+    `others` are headers beside those that every call has, with _ for -.
+    """
     headers = {
         b":method": b"POST",
         b":scheme": b"http",
@@ -29,6 +32,7 @@ def call_headers(path: bytes) -> bytes:
         b":authority": b"localhost",
         b"content-type": b"application/grpc",
         b"te": b"trailers",
+        **{name.replace("_", "-").encode(): value for name, value in others.items()},
     }
     return b"".join(
         b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
@@ -47,6 +51,13 @@ class Connection:
     def begin_call(self, path: bytes) -> None:
         """Begins a call on stream 1, and sends no message."""
         self._writer.write(frame(HEADERS, END_HEADERS, 1, call_headers(path)))
+
+    def call(self, path: bytes, message: bytes, **headers: bytes) -> None:
+        """Makes a unary call on stream 1, of which nothing is heard, and never cancels it."""
+        self._writer.write(frame(HEADERS, END_HEADERS, 1, call_headers(path, **headers)))
+        self._writer.write(
+            frame(DATA, END_STREAM, 1, struct.pack(">?I", 0, len(message)) + message)
+        )
 
     async def ping(self) -> bytes:
         """Sends a ping; returns nothing when it is answered, else what the server says at the end.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf import duration_pb2
 
 from inference_service.cards.batching import Priority
-from inference_service.cards.card import Card
+from inference_service.cards.status import CardStatus
 from inference_service.images.decoding import Fit
 from inference_service.models.status import ModelStatus, VersionStatus
 from inference_service.prediction.request import InferenceRequest, InferenceResult
@@ -140,7 +140,7 @@ def version_message(status: VersionStatus) -> pb.VersionStatus:
         version=status.version,
         state=pb.VersionStatus.State.Value(f"STATE_{status.state.name}"),
         reason=status.reason,
-        cards=[_card_message(card) for card in servable.cards] if servable else [],
+        cards=[_card_message(card.status()) for card in servable.cards] if servable else [],
         graph_sha256=servable.manifest.graph.sha256 if servable else "",
         retry_in=None if status.retry_in is None else _duration(status.retry_in),
         load_time=_duration(servable.load_seconds) if servable else None,
@@ -148,14 +148,14 @@ def version_message(status: VersionStatus) -> pb.VersionStatus:
     )
 
 
-def _card_message(card: Card) -> pb.CardStatus:
+def _card_message(card: CardStatus) -> pb.CardStatus:
     card_spec, counts = card.spec, card.counts
     return pb.CardStatus(
         index=card.index,
         device=card_spec.tower.device,
         inputs=[to_message(manifest_pb2.TensorSpec, spec) for spec in card_spec.tower.inputs],
         outputs=[to_message(manifest_pb2.TensorSpec, spec) for spec in card_spec.tower.outputs],
-        outstanding_images=card.outstanding,
+        outstanding_images=card.outstanding_images,
         outstanding_bytes=card.outstanding_bytes,
         answered_images=counts.answered_images,
         max_batch_size=card.limits.batch,
@@ -169,13 +169,13 @@ def _card_message(card: Card) -> pb.CardStatus:
         healthy=card.healthy,
         last_error=card.last_error,
         counts=pb.CardCounts(
-            batches=counts.batches,
+            batches=counts.runs.batches,
             failed_requests=counts.failed_requests,
             expired_requests=counts.expired_requests,
             cancelled_requests=counts.cancelled_requests,
             refused_requests=counts.refused_requests,
-            non_finite_inputs=counts.non_finite_inputs,
-            non_finite_outputs=counts.non_finite_outputs,
-            busy_time=_duration(counts.busy_seconds),
+            non_finite_inputs=counts.runs.non_finite_inputs,
+            non_finite_outputs=counts.runs.non_finite_outputs,
+            busy_time=_duration(counts.runs.busy_seconds),
         ),
     )

@@ -140,7 +140,7 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         )
         with triton_errors(timed=timed):
             answer = await self._core.predictor.answer(
-                inference_request, seconds if timed else left
+                inference_request, seconds if timed else left, ends_by_itself=not timed
             )
         await self._run(
             request.is_quick, lambda: infer_codec.encode_answer(request, answer, response)
@@ -164,7 +164,10 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             else:
                 found = self._served(request.name)
         return pb.ModelStatisticsResponse(
-            model_stats=[statistics_codec.statistics_message(one) for one in found]
+            model_stats=[
+                statistics_codec.statistics_message(one, [card.status() for card in one.cards])
+                for one in found
+            ]
         )
 
     def _served(self, model: str) -> list[Any]:

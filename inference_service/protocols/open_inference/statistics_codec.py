@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from tritonclient.grpc import service_pb2 as pb
 
-from inference_service.cards.card_spec import BatchCounts
+from inference_service.cards.status import BatchCounts, CardStatus
 from inference_service.models.servable import Servable
 
 
-def statistics_message(servable: Servable) -> pb.ModelStatistics:
+def statistics_message(servable: Servable, cards: Sequence[CardStatus]) -> pb.ModelStatistics:
     """Returns the counts of a version since it was loaded, over all cards.
 
     A request counts once, whatever it was divided into; `fail` has those that were refused or
     expired, too, and not those that were cancelled. The parts of a request's time are those of its
     share that took longest in each.
+
+    Args:
+        servable: the version.
+        cards: the status of all its cards.
     """
     requests = servable.requests
-    cards = [card.counts for card in servable.cards]
     return pb.ModelStatistics(
         name=servable.model,
         version=str(servable.version),
         last_inference=round(requests.last_answered * 1e3),
         inference_count=requests.answered_images,
-        execution_count=sum(counts.batches for counts in cards),
+        execution_count=sum(card.counts.runs.batches for card in cards),
         inference_stats=pb.InferStatistics(
             success=_duration(requests.answered, requests.answered_seconds),
             fail=_duration(requests.failed, requests.failed_seconds),
@@ -35,19 +39,15 @@ def statistics_message(servable: Servable) -> pb.ModelStatistics:
             cache_hit=_duration(0, 0.0),
             cache_miss=_duration(0, 0.0),
         ),
-        batch_stats=[_batch_message(*one) for one in sorted(_by_size(servable).items())],
+        batch_stats=[_batch_message(*one) for one in sorted(_by_size(cards).items())],
     )
 
 
-def _by_size(servable: Servable) -> dict[int, BatchCounts]:
+def _by_size(cards: Sequence[CardStatus]) -> dict[int, BatchCounts]:
     total: defaultdict[int, BatchCounts] = defaultdict(BatchCounts)
-    for card in servable.cards:
-        # A copy, because the card's thread may add a size meanwhile.
-        for size, counts in dict(card.counts.by_size).items():
-            total[size].batches += counts.batches
-            total[size].input_seconds += counts.input_seconds
-            total[size].compute_seconds += counts.compute_seconds
-            total[size].output_seconds += counts.output_seconds
+    for card in cards:
+        for size, counts in card.counts.runs.by_size.items():
+            total[size] += counts
     return total
 
 

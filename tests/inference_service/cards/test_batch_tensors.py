@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from inference_service.cards.batch_tensors import (
     check_outputs,
     join_tensors,
+    kind,
     non_finite_images,
     part,
     size_in_bytes,
@@ -18,6 +19,17 @@ from service_kit.artifacts.manifest import TensorSpec
 from tests.support.engines import pixels
 
 SPECS = (TensorSpec("input", "input:0", "float32", (-1, 2, 2, 3)),)
+
+
+def test_inputs_of_one_kind_differ_in_the_number_of_images_alone() -> None:
+    one = {"input": pixels(1), "mask": pixels(1)}
+    assert kind(one) == kind({"mask": pixels(1, 2), "input": pixels(3, 4)})
+    others = [
+        {"input": pixels(1)},
+        {**one, "mask": pixels(1, dtype="uint8")},
+        {**one, "mask": np.ones((1, 3, 2, 3), np.float32)},
+    ]
+    assert all(kind(other) != kind(one) for other in others)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 7))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_service.cards.admission import TooLate
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
@@ -19,6 +20,7 @@ from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
+from tests.support.cards import reserve, submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import tower
 
@@ -72,10 +74,20 @@ class Bench:
         priority: Priority = Priority.INTERACTIVE,
         pinned: bool = True,
     ) -> Future[CardAnswer]:
-        images = pixels(*values, dtype=dtype)
-        return self.card.submit(
-            {"input": images}, len(images), deadline, priority=priority, pinned=pinned
+        inputs = {"input": pixels(*values, dtype=dtype)}
+        return submit(
+            self.card, inputs, deadline, priority=priority, pinned=pinned, now=self.clock.now
         )
+
+    def reaches(self, images: int, left: float) -> bool:
+        """Whether the card takes a request that has so many seconds left."""
+        now = self.clock.now
+        try:
+            one = reserve(self.card, images, 0, now + left, now=now, elsewhere=True)
+        except TooLate:
+            return False
+        one.answer.cancel()
+        return True
 
     def hold(self) -> Future[CardAnswer]:
         """Occupies the engine until `release`."""
@@ -108,7 +120,10 @@ def test_answers_one_request(bench: Bench) -> None:
     answer = bench.submit(1, 2, 3).result(WAIT)
     np.testing.assert_allclose(answer.outputs["probs"][:, 0], [1, 2, 3])
     assert answer.batch_size == 3
-    assert (bench.card.counts.answered_images, bench.card.outstanding) == (3, 0)
+    assert (bench.card.status().counts.answered_images, bench.card.status().outstanding_images) == (
+        3,
+        0,
+    )
 
 
 def test_what_waits_becomes_one_batch(bench: Bench) -> None:
@@ -161,9 +176,9 @@ def test_what_expired_in_the_queue_is_never_computed(bench: Bench) -> None:
 def test_a_cancelled_request_frees_its_place_at_once_and_is_never_computed(bench: Bench) -> None:
     bench.hold()
     waiting = bench.submit(1, 2, 3)
-    assert bench.card.outstanding == 4
+    assert bench.card.status().outstanding_images == 4
     assert waiting.cancel()
-    assert bench.card.outstanding == 1
+    assert bench.card.status().outstanding_images == 1
     bench.release()
     with pytest.raises(CancelledError):
         waiting.result(WAIT)
@@ -175,7 +190,7 @@ def test_a_failing_engine_fails_the_batch_and_the_card_goes_on(bench: Bench) -> 
     with pytest.raises(errors.EngineFailed, match="poisoned"):
         bench.submit(MeanEngine.poison).result(WAIT)
     assert means(bench.submit(1)) == [1]
-    assert bench.card.outstanding == 0
+    assert bench.card.status().outstanding_images == 0
 
 
 def test_a_split_request_fails_once_and_the_rest_of_it_is_not_computed(bench: Bench) -> None:
@@ -192,7 +207,7 @@ def test_a_split_request_fails_once_and_the_rest_of_it_is_not_computed(bench: Be
 def test_an_engine_that_mixes_images_is_found_out() -> None:
     card = Bench(run=lambda _: {"probs": np.zeros(3)}).card
     with pytest.raises(errors.EngineFailed, match=r"shape \[3\] for 2 images"):
-        card.submit({"input": pixels(1, 2)}, 2).result(WAIT)
+        submit(card, {"input": pixels(1, 2)}).result(WAIT)
     card.close()
 
 
@@ -202,7 +217,7 @@ def test_an_unexpected_exception_is_an_engine_failure_with_its_words() -> None:
 
     card = Bench(run=broken).card
     with pytest.raises(errors.EngineFailed, match="ZeroDivisionError: by zero"):
-        card.submit({"input": pixels(1)}, 1).result(WAIT)
+        submit(card, {"input": pixels(1)}).result(WAIT)
     card.close()
 
 
@@ -243,7 +258,7 @@ def test_no_image_is_lost_doubled_or_moved(sizes: list[int], limit: int) -> None
     assert [value for future in futures for value in means(future)] == expected
     assert means(first) == [0]
     assert sum(bench.sizes()) == len(expected) + 1
-    assert bench.card.outstanding == 0
+    assert bench.card.status().outstanding_images == 0
     bench.card.close()
 
 
@@ -261,7 +276,7 @@ def test_the_rest_of_a_split_request_is_not_computed_once_nobody_waits(bench: Be
         bench.release()
         assert means(bench.submit(3)) == [3]
         assert bench.sizes() == [4, 1]
-        assert bench.card.outstanding == 0
+        assert bench.card.status().outstanding_images == 0
     with pytest.raises(errors.DeadlineExpired, match="with 4 of 9 images computed"):
         split.result(WAIT)
 
@@ -274,8 +289,8 @@ def test_outputs_that_cannot_be_joined_fail_their_request_alone() -> None:
 
     card = Bench(2, 99, run=run).card
     with pytest.raises(errors.EngineFailed):
-        card.submit({"input": pixels(1, 2, 3)}, 3).result(WAIT)
-    assert card.submit({"input": pixels(1)}, 1).result(WAIT).outputs["probs"].shape == (1, 4)
+        submit(card, {"input": pixels(1, 2, 3)}).result(WAIT)
+    assert submit(card, {"input": pixels(1)}).result(WAIT).outputs["probs"].shape == (1, 4)
     card.close()
 
 
@@ -288,7 +303,7 @@ def test_a_poisoned_request_in_a_full_batch_hurts_only_itself(bench: Bench) -> N
     with pytest.raises(errors.EngineFailed, match="poisoned"):
         others[1].result(WAIT)
     assert bench.sizes() == [1, 4, 1, 1, 1, 1]
-    assert bench.card.counts.failed_requests == 1
+    assert bench.card.status().counts.failed_requests == 1
     assert bench.card.healthy
 
 
@@ -296,7 +311,7 @@ def test_requests_of_other_shapes_and_dtypes_do_not_share_a_batch(bench: Bench) 
     bench.hold()
     wide = np.ones((1, 5, 5, 3), np.float32)
     answers = [bench.submit(1), bench.submit(2, dtype="uint8"), bench.submit(3)]
-    answers.append(bench.card.submit({"input": wide}, 1))
+    answers.append(submit(bench.card, {"input": wide}))
     answers.append(bench.submit(4, dtype="uint8"))
     bench.release()
     assert [means(one) for one in answers] == [[1], [2], [3], [1], [4]]
@@ -340,13 +355,13 @@ def test_bytes_bound_the_queue_too() -> None:
     bench = Bench(queue_images=1000, queue_bytes=100)
     bench.hold()
     bench.submit(1)
-    assert bench.card.outstanding_bytes == 96
+    assert bench.card.status().outstanding_bytes == 96
     with pytest.raises(errors.QueueFull, match="96 bytes outstanding, and takes 100"):
         bench.submit(2)
-    assert bench.card.counts.refused_requests == 1
+    assert bench.card.status().counts.refused_requests == 1
     bench.release()
     bench.card.close()
-    assert bench.card.outstanding_bytes == 0
+    assert bench.card.status().outstanding_bytes == 0
 
 
 def test_who_finds_the_queue_full_is_told_how_long_what_waits_takes(bench: Bench) -> None:
@@ -377,15 +392,15 @@ def test_batches_are_padded_to_the_sizes_of_warming() -> None:
     assert means(bench.submit(1, 2, 3)) == [1, 2, 3]
     assert means(bench.submit(7)) == [7]
     assert bench.sizes() == [4, 1]
-    assert bench.card.counts.answered_images == 4
+    assert bench.card.status().counts.answered_images == 4
     bench.card.close()
 
 
 def test_what_is_not_finite_passes_through_and_is_counted(bench: Bench) -> None:
     answer = bench.submit(1, float("nan"), float("inf"), 2).result(WAIT)
     assert np.isnan(answer.outputs["probs"][1]).all()
-    assert bench.card.counts.non_finite_inputs == 2
-    assert bench.card.counts.non_finite_outputs == 2
+    assert bench.card.status().counts.runs.non_finite_inputs == 2
+    assert bench.card.status().counts.runs.non_finite_outputs == 2
     assert means(bench.submit(5)) == [5]
 
 
@@ -399,8 +414,8 @@ def test_what_became_of_requests_is_counted(bench: Bench) -> None:
     with pytest.raises(errors.DeadlineExpired):
         late.result(WAIT)
     bench.card.close()
-    counts = bench.card.counts
-    assert (counts.expired_requests, counts.cancelled_requests, counts.batches) == (1, 1, 1)
+    counts = bench.card.status().counts
+    assert (counts.expired_requests, counts.cancelled_requests, counts.runs.batches) == (1, 1, 1)
 
 
 def test_who_learns_of_an_answer_finds_it_counted(bench: Bench) -> None:
@@ -414,7 +429,7 @@ def test_who_learns_of_an_answer_finds_it_counted(bench: Bench) -> None:
     seen: dict[Future[CardAnswer], tuple[int, int, int]] = {}
 
     def look(request: Future[CardAnswer]) -> None:
-        counts = bench.card.counts
+        counts = bench.card.status().counts
         seen[request] = (
             counts.answered_images,
             counts.expired_requests,
@@ -447,7 +462,7 @@ def test_a_card_that_fails_on_everything_is_taken_out_and_its_queue_moves(bench:
     assert "the device is gone" in bench.card.last_error
     assert not any(one.done() for one in free)
     assert [queued.answer for queued in bench.moved] == free
-    assert bench.card.outstanding == 0
+    assert bench.card.status().outstanding_images == 0
 
 
 def test_a_card_that_recovers_comes_back(bench: Bench) -> None:
@@ -494,25 +509,30 @@ def test_bulk_leaves_half_of_the_queue_to_others(bench: Bench) -> None:
     waiting = [bench.submit(n) for n in range(4)]
     with pytest.raises(errors.QueueFull, match="10 images outstanding, and takes 10"):
         bench.submit(1)
-    assert bench.card.counts.refused_requests == 2
+    assert bench.card.status().counts.refused_requests == 2
     bench.release()
     assert [means(one) for one in waiting] == [[n] for n in range(4)]
 
 
 def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
-    queued = bench.card.reserve(9, 1000)
-    assert (bench.card.outstanding, bench.card.outstanding_bytes) == (9, 1000)
+    queued = reserve(bench.card, 9, 1000)
+    status = bench.card.status()
+    assert (status.outstanding_images, status.outstanding_bytes) == (
+        9,
+        1000,
+    )
     with pytest.raises(errors.QueueFull):
         bench.submit(1, 2)
     bench.card.fill(queued, {"input": pixels(*range(9))})
     assert means(queued.answer) == list(range(9))
-    assert (bench.card.outstanding, bench.card.outstanding_bytes) == (0, 0)
+    status = bench.card.status()
+    assert (status.outstanding_images, status.outstanding_bytes) == (0, 0)
 
 
 def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> None:
-    queued = bench.card.reserve(9, 1000)
+    queued = reserve(bench.card, 9, 1000)
     queued.answer.cancel()
-    assert bench.card.outstanding == 0
+    assert bench.card.status().outstanding_images == 0
     bench.card.fill(queued, {"input": pixels(*range(9))})
     assert means(bench.submit(5)) == [5]
     assert bench.sizes() == [1]
@@ -521,24 +541,24 @@ def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> N
 def test_inputs_that_are_larger_than_announced_take_the_room_that_is_there() -> None:
     bench = Bench(queue_images=1000, queue_bytes=1000)
     bench.hold()
-    fits, too_large = bench.card.reserve(3, 10), bench.card.reserve(9, 10)
+    fits, too_large = reserve(bench.card, 3, 10), reserve(bench.card, 9, 10)
     bench.card.fill(fits, {"input": pixels(1, 2, 3)})
-    assert bench.card.outstanding_bytes == 48 + 3 * 48 + 10
+    assert bench.card.status().outstanding_bytes == 48 + 3 * 48 + 10
     bench.card.fill(too_large, {"input": np.ones((9, 9, 9, 3), np.float32)})
     with pytest.raises(errors.QueueFull, match="bytes outstanding, and takes 1000"):
         too_large.answer.result(WAIT)
-    assert bench.card.outstanding_bytes == 48 + 3 * 48
-    assert bench.card.counts.refused_requests == 1
+    assert bench.card.status().outstanding_bytes == 48 + 3 * 48
+    assert bench.card.status().counts.refused_requests == 1
     bench.release()
     assert means(fits.answer) == [1, 2, 3]
     bench.card.close()
-    assert bench.card.outstanding_bytes == 0
+    assert bench.card.status().outstanding_bytes == 0
 
 
 def test_what_is_cancelled_keeps_nothing_in_memory_while_the_engine_is_busy(bench: Bench) -> None:
     bench.hold()
     images = pixels(1, 2, 3)
-    answer = bench.card.submit({"input": images}, 3)
+    answer = submit(bench.card, {"input": images})
     kept = weakref.ref(images)
     del images
     gc.collect()
@@ -552,7 +572,7 @@ def test_what_is_cancelled_keeps_nothing_in_memory_while_the_engine_is_busy(benc
 def test_an_idle_card_keeps_nothing_of_its_last_batch(bench: Bench) -> None:
     images = pixels(1, 2, 3)
     kept = weakref.ref(images)
-    bench.card.submit({"input": images}, 3).result(WAIT)
+    submit(bench.card, {"input": images}).result(WAIT)
     del images
     # The thread tells of the answer before it lets go of the batch.
     for _ in range(10_000):
@@ -573,7 +593,7 @@ def test_who_is_cancelled_at_the_deadline_has_expired(bench: Bench) -> None:
     early.cancel()
     bench.clock.now += 0.5
     late[1].cancel()
-    counts = bench.card.counts
+    counts = bench.card.status().counts
     assert (counts.expired_requests, counts.cancelled_requests) == (2, 1)
 
 
@@ -585,7 +605,7 @@ def test_images_that_run_for_nobody_are_load_though_they_have_no_place() -> None
     waiting = bench.submit(4)
     assert bench.card.load == 4
     abandoned.cancel()
-    assert (bench.card.load, bench.card.outstanding) == (4, 1)
+    assert (bench.card.load, bench.card.status().outstanding_images) == (4, 1)
     bench.release()
     assert means(waiting) == [4]
     bench.card.close()
@@ -616,7 +636,7 @@ def test_what_could_not_be_done_in_time_is_dropped_before_it_is_computed(bench: 
     with pytest.raises(errors.DeadlineExpired, match=r"would pass in 0\.500 s, after 2\.000 s"):
         waiting[0].result(WAIT)
     assert means(waiting[1]) == [1]
-    assert bench.card.counts.expired_requests == 1
+    assert bench.card.status().counts.expired_requests == 1
     assert bench.sizes() == [1, 1]
 
 
@@ -632,7 +652,7 @@ def test_who_is_too_late_for_the_queue_is_refused_on_arrival() -> None:
     assert caught.value.retry_after > 2.5
     in_time = bench.submit(2, deadline=bench.clock.now + 9.0)
     without = bench.submit(3)
-    counts = bench.card.counts
+    counts = bench.card.status().counts
     assert (counts.refused_requests, counts.expired_requests) == (1, 0)
     bench.release()
     assert [means(one) for one in kept] == [[0, 1, 2, 3]] * 2
@@ -644,7 +664,7 @@ def test_who_has_less_time_than_an_idle_card_needs_is_told_at_once(bench: Bench)
     ran(bench, 1.0)
     with pytest.raises(errors.DeadlineExpired, match=r"card 0 takes about 1\.\d+ s for 1 images"):
         bench.submit(1, deadline=bench.clock.now + 0.5)
-    assert bench.card.counts.expired_requests == 1
+    assert bench.card.status().counts.expired_requests == 1
     assert bench.sizes() == []
 
 
@@ -656,29 +676,30 @@ def test_an_idle_card_lets_one_try_after_a_while(bench: Bench) -> None:
 
 def test_a_card_that_has_not_run_refuses_nobody(bench: Bench) -> None:
     bench.hold()
-    assert bench.card.reaches(1, bench.clock.now + 0.001, Priority.INTERACTIVE)
+    assert bench.reaches(1, 0.001)
     bench.submit(1, deadline=bench.clock.now + 0.001)
     bench.release()
 
 
 def test_images_that_are_being_decoded_are_in_the_queue_by_the_clock(bench: Bench) -> None:
     ran(bench, 1.0, *range(4))
-    reserved = bench.card.reserve(9, 1000)
-    assert not bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+    reserved = reserve(bench.card, 9, 1000)
+    assert not bench.reaches(1, 2.5)
     reserved.answer.cancel()
-    assert bench.card.reaches(1, bench.clock.now + 2.5, Priority.INTERACTIVE)
+    assert bench.reaches(1, 2.5)
 
 
-def test_what_is_split_counts_by_what_is_left_of_it(bench: Bench) -> None:
+def test_what_is_split_counts_by_what_is_left_of_it() -> None:
+    bench = Bench(queue_images=100)
     ran(bench, 1.0, *range(4))
     bench.engine.gate.clear()
     bench.submit(*range(8))
     assert bench.engine.started.acquire(timeout=WAIT)
     # One second of the batch that runs, one for the other half, one for this.
-    now = bench.clock.now
-    assert bench.card.reaches(4, now + 3.1, Priority.INTERACTIVE)
-    assert not bench.card.reaches(4, now + 2.9, Priority.INTERACTIVE)
+    assert bench.reaches(4, 3.1)
+    assert not bench.reaches(4, 2.9)
     bench.release()
+    bench.card.close()
 
 
 def test_nobody_waits_for_company_until_it_is_too_late() -> None:
@@ -730,7 +751,10 @@ def test_a_card_whose_run_does_not_end_is_out_of_order_and_its_queue_moves(bench
         pinned.result(WAIT)
     assert caught.value.retry_after == 1.0
     assert [queued.answer for queued in bench.moved] == [free]
-    assert (bench.card.outstanding, bench.card.counts.failed_requests) == (0, 2)
+    assert (bench.card.status().outstanding_images, bench.card.status().counts.failed_requests) == (
+        0,
+        2,
+    )
     with pytest.raises(errors.CardOutOfOrder):
         bench.submit(1)
     bench.card.check_run()

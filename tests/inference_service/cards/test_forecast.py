@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits
+from inference_service.cards.queued_request import QueuedRequest
 from tests.support.card_simulation import Arrival, CardSimulation
 
 BATCH = 8
@@ -31,6 +32,11 @@ def card(run_seconds: Callable[[int, float], float] = steady, **changes: object)
     limits = CardLimits(BATCH, queue_images=10_000)
     fields: dict[str, object] = {"warmed": warmed(), "way_back": lambda: 0.005}
     return CardSimulation(limits, run_seconds, **(fields | changes))  # type: ignore[arg-type]
+
+
+def coming(deadline: float) -> QueuedRequest:
+    """Returns a request of one image that has no place yet."""
+    return QueuedRequest({}, 1, None, Priority.INTERACTIVE, 2.2, deadline, pinned=True)
 
 
 def flood(factor: float, patience: float, seconds: float, begins: float = 0.0) -> list[Arrival]:
@@ -119,12 +125,12 @@ def test_who_would_wait_too_long_hears_how_long() -> None:
         one.times.began(turn, 8, 1.0)
         one.times.ended(turn + 0.2, ran=True)
     one.places.take(Priority.INTERACTIVE, 80, 0)
-    refusal = one.forecast.refusal(Priority.INTERACTIVE, 1, 2.2 + 1.0, 2.2, one.limits)
+    refusal = one.forecast.refusal(coming(2.2 + 1.0), 2.2, one.limits)
     assert refusal is not None
     assert "the deadline passes in 1.000 s, and card 0 needs about 2.114 s" in refusal.message
     # Not before the deadline: a retry of the same call would be as late.
     assert refusal.retry_after == pytest.approx(2.1145, abs=1e-3)
-    assert one.forecast.refusal(Priority.INTERACTIVE, 1, 2.2 + 2.2, 2.2, one.limits) is None
+    assert one.forecast.refusal(coming(2.2 + 2.2), 2.2, one.limits) is None
 
 
 def test_what_will_not_be_reached_is_in_nobodys_way() -> None:

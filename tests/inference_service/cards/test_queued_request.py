@@ -12,18 +12,23 @@ import pytest
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.batching import Priority
 from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.status import Ending
 from service_kit import errors
 from tests.support.engines import pixels
 
 
 class Counter:
-    """A place that counts how often it was freed."""
+    """A place that notes how it was freed."""
 
     def __init__(self) -> None:
-        self.freed_times = 0
+        self.endings: list[Ending | None] = []
 
-    def freed(self, queued: QueuedRequest) -> None:
-        self.freed_times += 1
+    @property
+    def freed_times(self) -> int:
+        return len(self.endings)
+
+    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
+        self.endings.append(ending)
 
 
 def queued(images: int = 1, deadline: float | None = None) -> QueuedRequest:
@@ -88,6 +93,25 @@ def test_its_place_is_freed_once_before_the_answer_is_known(
     one.leave()
     assert place.freed_times == 1
     assert seen == ([1] if one.answer.done() else [])
+
+
+@pytest.mark.parametrize(
+    ("end", "ending"),
+    [
+        (lambda one: deliver(one, 1, began=0.0), Ending.ANSWERED),
+        (lambda one: one.refuse(errors.DeadlineExpired("x"), Ending.EXPIRED), Ending.EXPIRED),
+        (lambda one: one.refuse(errors.InvalidTensor("x")), None),
+        (lambda one: one.leave(), None),
+    ],
+)
+def test_its_place_hears_how_it_ended(
+    end: Callable[[QueuedRequest], object], ending: Ending | None
+) -> None:
+    one, place = queued(), Counter()
+    one.settle(place)
+    end(one)
+    one.refuse(errors.EngineFailed("too late to count"), Ending.FAILED)
+    assert place.endings == [ending]
 
 
 def test_a_request_is_answered_once() -> None:
@@ -182,12 +206,9 @@ def test_who_cancels_while_the_answer_comes_gets_one_of_the_two(
 def test_a_deadline_that_has_passed_says_how_far_it_came() -> None:
     one = queued(4, deadline=20.0)
     deliver(one, 3, began=12.0)
-    assert one.expired(20.0, card=1) is None
-    error = one.expired(21.5, card=1)
-    assert str(error) == (
+    assert str(one.expiry(21.5, card=1)) == (
         "the deadline passed after 11.500 s on card 1, with 3 of 4 images computed"
     )
-    assert queued().expired(1e9, card=0) is None
 
 
 def test_who_is_dropped_hears_how_much_time_was_left() -> None:

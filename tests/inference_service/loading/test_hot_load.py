@@ -25,6 +25,7 @@ from inference_service.models.status import State
 from service_kit import errors
 from service_kit.server.health import Health
 from service_kit.store.artifact_store import ArtifactStore
+from tests.support.cards import submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import conversion, graph_file
 
@@ -404,7 +405,7 @@ async def test_cards_have_a_health_of_their_own(world: World) -> None:
         card = servable.card(0)
         while card.healthy:
             with contextlib.suppress(errors.PbserveError):
-                await asyncio.wrap_future(card.submit({"input": pixels(1)}, 1))
+                await asyncio.wrap_future(submit(card, {"input": pixels(1)}))
     await world.sync()
     assert await world.serving("m/card/0") == "NOT_SERVING"
     assert await world.serving() == "NOT_SERVING"

@@ -79,7 +79,7 @@ def test_nothing_is_queued_when_a_card_is_full(engine: MeanEngine) -> None:
         assert engine.started.acquire(timeout=WAIT)
     with pytest.raises(errors.QueueFull):
         ask(servable, *range(8))
-    assert [card.outstanding for card in servable.cards] == [1, 1]
+    assert [card.status().outstanding_images for card in servable.cards] == [1, 1]
     engine.gate.set()
     answers(held)
     servable.close()
@@ -134,7 +134,7 @@ def test_a_card_that_runs_for_nobody_is_busy(engine: MeanEngine) -> None:
     assert engine.started.acquire(timeout=WAIT)
     abandoned.cancel()
     (later,) = ask(servable, 1)
-    assert [card.outstanding for card in servable.cards] == [0, 1]
+    assert [card.status().outstanding_images for card in servable.cards] == [0, 1]
     engine.gate.set()
     assert later.result(WAIT).card == 1
     servable.close()
@@ -235,7 +235,7 @@ def test_a_request_goes_to_a_card_that_reaches_it_and_is_refused_when_none_does(
         reserve(0.3)
     with pytest.raises(errors.PbserveError):
         reserve(1.5)
-    counts = [card.counts for card in servable.cards]
+    counts = [card.status().counts for card in servable.cards]
     # One that is refused is counted once.
     assert sum(one.refused_requests + one.expired_requests for one in counts) == 2
     engine.gate.set()

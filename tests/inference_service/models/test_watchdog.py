@@ -9,6 +9,7 @@ from inference_service.models.registry import Loaded, Registry
 from inference_service.models.watchdog import watch_runs
 from service_kit import errors
 from service_kit.server.health import Health
+from tests.support.cards import submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.servables import mean_servable
 
@@ -40,7 +41,7 @@ async def test_an_engine_that_does_not_come_back_is_noticed(leaving: bool) -> No
     watch = asyncio.create_task(watch_runs(registry, ModelHealth(health), sleep=rounds))
     await rounds.done.acquire()
     engine.gate.clear()
-    stuck = servable.cards[1].submit({"input": pixels(1)}, 1)
+    stuck = submit(servable.cards[1], {"input": pixels(1)})
     assert await asyncio.to_thread(engine.started.acquire, timeout=WAIT)
     if leaving:
         registry.withdraw("m", 1)

@@ -48,18 +48,30 @@ class Bench:
         self.predictor = Predictor(registry, self.decoders)
 
     def ask(
-        self, *values: int, seconds_left: float | None = None, **changes: Any
+        self,
+        *values: int,
+        seconds_left: float | None = None,
+        ends_by_itself: bool = True,
+        **changes: Any,
     ) -> asyncio.Task[InferenceResult]:
         """Asks for encoded images."""
         encoded = {"input": [png(value) for value in values]}
         inference_request = replace(InferenceRequest("m", {}), encoded=encoded, **changes)
-        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
+        return asyncio.create_task(
+            self.predictor.answer(inference_request, seconds_left, ends_by_itself=ends_by_itself)
+        )
 
     def ask_raw(
-        self, *values: float, seconds_left: float | None = None, **changes: Any
+        self,
+        *values: float,
+        seconds_left: float | None = None,
+        ends_by_itself: bool = True,
+        **changes: Any,
     ) -> asyncio.Task[InferenceResult]:
         inference_request = InferenceRequest("m", {"input": pixels(*values)}, **changes)
-        return asyncio.create_task(self.predictor.answer(inference_request, seconds_left))
+        return asyncio.create_task(
+            self.predictor.answer(inference_request, seconds_left, ends_by_itself=ends_by_itself)
+        )
 
     @property
     def card(self) -> Any:
@@ -67,7 +79,7 @@ class Bench:
 
     async def until(self, images: int) -> None:
         """Waits until so many images are outstanding."""
-        while self.card.outstanding != images:
+        while self.card.status().outstanding_images != images:
             await asyncio.sleep(0)
 
     async def hold_decoder(self) -> threading.Event:
@@ -115,7 +127,7 @@ async def test_encoded_images_wait_for_a_decoder_in_the_places_of_their_card(ben
     assert caught.value.retry_after
     go_on.set()
     assert [means(await one) for one in waiting] == [[n, n + 1] for n in (10, 20, 30, 40, 50)]
-    assert (bench.card.outstanding, bench.card.outstanding_bytes) == (0, 0)
+    assert (bench.card.status().outstanding_images, bench.card.status().outstanding_bytes) == (0, 0)
     assert bench.servable.requests.failed == 1
 
 
@@ -125,7 +137,7 @@ async def test_encoded_bytes_count_while_they_wait_and_so_does_what_comes_out(
     go_on = await bench.hold_decoder()
     waiting = bench.ask(1, 2)
     await bench.until(2)
-    assert bench.card.outstanding_bytes == 2 * (len(png()) + 2 * 2 * 3)
+    assert bench.card.status().outstanding_bytes == 2 * (len(png()) + 2 * 2 * 3)
     go_on.set()
     await waiting
 
@@ -155,8 +167,8 @@ async def test_who_is_cancelled_before_the_decoder_is_free_leaves_at_once(bench:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert bench.card.outstanding == 0
-    assert bench.card.counts.cancelled_requests == 1
+    assert bench.card.status().outstanding_images == 0
+    assert bench.card.status().counts.cancelled_requests == 1
     go_on.set()
     assert means(await bench.ask(5)) == [5]
     assert sum(images for _, images in bench.engine.batches) == 1
@@ -165,9 +177,9 @@ async def test_who_is_cancelled_before_the_decoder_is_free_leaves_at_once(bench:
 async def test_who_expires_before_the_decoder_is_free_is_told_at_once(bench: Bench) -> None:
     go_on = await bench.hold_decoder()
     with pytest.raises(errors.DeadlineExpired, match="on card 0, with 0 of 2 images computed"):
-        await bench.ask(1, 2, seconds_left=0.01)
-    assert bench.card.outstanding == 0
-    assert bench.card.counts.expired_requests == 1
+        await bench.ask(1, 2, seconds_left=0.01, ends_by_itself=False)
+    assert bench.card.status().outstanding_images == 0
+    assert bench.card.status().counts.expired_requests == 1
     assert bench.servable.requests.failed == 1
     go_on.set()
     assert means(await bench.ask(5)) == [5]
@@ -178,17 +190,32 @@ async def test_who_has_expired_on_arrival_is_not_decoded(bench: Bench) -> None:
     await bench.hold_decoder()
     with pytest.raises(errors.DeadlineExpired, match="on arrival"):
         await bench.ask(1, seconds_left=0.0)
-    assert bench.card.counts.expired_requests == 1
+    assert bench.card.status().counts.expired_requests == 1
 
 
 async def test_a_deadline_ends_the_waiting_for_an_engine_that_is_busy(bench: Bench) -> None:
     first = await bench.hold_engine()
     with pytest.raises(errors.DeadlineExpired):
-        await bench.ask_raw(1, seconds_left=0.01)
-    assert bench.card.outstanding == 1
+        await bench.ask_raw(1, seconds_left=0.01, ends_by_itself=False)
+    assert bench.card.status().outstanding_images == 1
     bench.engine.gate.set()
     assert means(await first) == [0]
-    assert bench.card.counts.expired_requests == 1
+    assert bench.card.status().counts.expired_requests == 1
+
+
+async def test_there_is_no_timer_for_a_call_that_somebody_else_ends(bench: Bench) -> None:
+    first = await bench.hold_engine()
+    late = bench.ask_raw(1, seconds_left=0.01)
+    await bench.until(2)
+    _, waiting = await asyncio.wait([late], timeout=0.1)
+    assert waiting == {late}
+    # Nobody has cancelled it: the card drops it when it takes it from its queue.
+    bench.engine.gate.set()
+    with pytest.raises(errors.DeadlineExpired, match="with 0 of 1 images computed"):
+        await late
+    assert means(await first) == [0]
+    assert bench.card.status().counts.expired_requests == 1
+    assert sum(images for _, images in bench.engine.batches) == 1
 
 
 async def test_a_call_that_grpc_cancels_at_its_deadline_has_expired(bench: Bench) -> None:
@@ -198,7 +225,7 @@ async def test_a_call_that_grpc_cancels_at_its_deadline_has_expired(bench: Bench
     late.cancel()
     gone.cancel()
     await asyncio.wait([late, gone])
-    counts = bench.card.counts
+    counts = bench.card.status().counts
     assert (counts.expired_requests, counts.cancelled_requests) == (1, 1)
     assert bench.servable.requests.failed == 1
     bench.engine.gate.set()
@@ -209,8 +236,8 @@ async def test_an_image_that_does_not_decode_gives_its_place_back(bench: Bench) 
     inference_request = InferenceRequest("m", {}, encoded={"input": [png(), b"no image"]})
     with pytest.raises(errors.InvalidTensor, match="image 1 of input 'input' does not decode"):
         await bench.predictor.answer(inference_request, None)
-    assert bench.card.outstanding == 0
-    assert bench.card.counts.cancelled_requests == 0
+    assert bench.card.status().outstanding_images == 0
+    assert bench.card.status().counts.cancelled_requests == 0
 
 
 async def test_an_input_that_the_model_does_not_have_is_refused_undecoded(bench: Bench) -> None:
@@ -285,6 +312,6 @@ async def test_a_request_with_too_many_images_is_refused_before_it_takes_a_place
     assert len((await predictor.answer(inference_request(2), None)).outputs["probs"]) == 2
     with pytest.raises(errors.InvalidRequest, match="has 3 images, and may have 2"):
         await predictor.answer(inference_request(3), None)
-    assert servable.cards[0].outstanding == 0
+    assert servable.cards[0].status().outstanding_images == 0
     await asyncio.to_thread(servable.close)
     decoders.close()

@@ -274,7 +274,11 @@ def test_nobody_waits_longer_than_the_deadline(
     reply = send_form(page, {"target": "m"}, PICTURE)
     assert (reply.status, "within 0.1 s" in answer(reply)) == (504, True)
     engine.gate.set()
-    wait_for(lambda: all(not card.outstanding for card in server.registry.servables()[0].cards))
+    wait_for(
+        lambda: all(
+            not card.status().outstanding_images for card in server.registry.servables()[0].cards
+        )
+    )
 
 
 def test_a_sender_who_never_ends_is_given_up(

@@ -5,9 +5,15 @@ import weakref
 
 import pytest
 
+from inference_service.cards.card import Card
 from inference_service.status_page.rates import IDLE, Counted, Rate, Rates, rate_between
-from tests.support.engines import MeanEngine
+from tests.support.cards import submit
+from tests.support.engines import MeanEngine, pixels
 from tests.support.servables import mean_servable
+
+
+def answer(card: Card, images: int) -> None:
+    submit(card, {"input": pixels(*[1.0] * images)}).result(30)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,8 @@ def test_rates_are_those_of_the_last_five_seconds() -> None:
     rates = Rates()
     for second in range(21):
         # 10 images a second, and from the 10th second on none.
-        card.counts.answered_images = 10 * min(second, 10)
+        if 0 < second <= 10:
+            answer(card, 10)
         rates.look(servable.cards, float(second))
         if second == 10:
             assert rates.of([card])[card].now.images_per_second == pytest.approx(10)
@@ -50,7 +57,7 @@ def test_a_minute_is_remembered_and_no_more() -> None:
     (card,) = servable.cards
     rates = Rates()
     for second in range(100):
-        card.counts.answered_images = second
+        answer(card, 1)
         rates.look(servable.cards, float(second))
     assert rates.of([card])[card].history == (1.0,) * 60
     servable.close()
@@ -61,7 +68,7 @@ def test_a_card_that_came_between_two_looks_began_from_nothing() -> None:
     (card,) = servable.cards
     rates = Rates()
     rates.look([], 0.0)
-    card.counts.answered_images = 3
+    answer(card, 3)
     rates.look(servable.cards, 1.0)
     assert rates.of([card])[card].now.images_per_second == pytest.approx(3)
     servable.close()
@@ -70,7 +77,7 @@ def test_a_card_that_came_between_two_looks_began_from_nothing() -> None:
 def test_what_a_card_did_before_the_first_look_of_all_is_no_rate() -> None:
     servable = mean_servable()
     (card,) = servable.cards
-    card.counts.answered_images = 3
+    answer(card, 3)
     rates = Rates()
     rates.look(servable.cards, 1.0)
     assert rates.of([card])[card].now == IDLE

@@ -23,6 +23,7 @@ from inference_service.status_page.report import (
 )
 from service_kit import errors
 from service_kit.artifacts.manifest import ParityComparison, ParityReport
+from tests.support.cards import submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.servables import mean_servable
 
@@ -56,7 +57,7 @@ def test_the_server_says_what_it_is_and_since_when() -> None:
 
 def test_a_version_has_its_state_labels_cards_and_artifact() -> None:
     servable = mean_servable(cards=2, limits=CardLimits(4, queue_images=7, queue_bytes=99))
-    servable.cards[1].submit({"input": pixels(1, 2)}, 2).result(10)
+    submit(servable.cards[1], {"input": pixels(1, 2)}).result(10)
     rates = {servable.cards[1]: CardRates(Rate(12.5, 0.25), (0.0, 12.5))}
     labels = {"stable": 1, "next": 2}
     made = report(model(available(servable), labels=labels), rates=rates)
@@ -110,7 +111,7 @@ def test_everything_that_went_wrong_is_told_with_its_place() -> None:
 
 
 def _ask(servable: Servable, card: int, value: float) -> None:
-    servable.cards[card].submit({"input": pixels(value)}, 1).result(10)
+    submit(servable.cards[card], {"input": pixels(value)}).result(10)
 
 
 def comparison(difference: float) -> ParityComparison:

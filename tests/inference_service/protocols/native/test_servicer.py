@@ -20,9 +20,10 @@ from inference_service.protocols.native import codec
 from inference_service.wire.tensor_codec import encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from pbserve.inference.v1 import inference_pb2_grpc
-from service_kit.address import Address
+from service_kit.address import Address, parse_address
 from service_kit.server.keepalive import Keepalive
 from service_kit.store.artifact_store import ArtifactStore
+from tests.support import http2
 from tests.support.engines import MeanEngine, pixels
 from tests.support.inference_server import InferenceServer, inference_server
 from tests.support.tcp_proxy import tcp_proxy
@@ -69,6 +70,31 @@ def test_a_named_card_answers_and_an_unnamed_one_rotates(
     server.publish(cards=3)
     assert [stub.Predict(request(1, card=card)).card for card in (2, 0, 2, 1)] == [2, 0, 2, 1]
     assert sorted(stub.Predict(request(1)).card for _ in range(6)) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_call_ends_at_its_deadline_though_its_client_never_cancels_it(
+    server: InferenceServer,
+) -> None:
+    server.publish(cards=1)
+    (engine,) = server.engines
+    (card,) = server.registry.servables()[0].cards
+    engine.gate.clear()
+
+    async def ask() -> None:
+        async with http2.connected(parse_address(server.address)) as connection:
+            connection.call(
+                b"/pbserve.inference.v1.InferenceService/Predict",
+                request(1).SerializeToString(),
+                grpc_timeout=b"200m",
+            )
+            # The engine never comes back, so that nobody but gRPC can have ended it.
+            while not card.status().counts.expired_requests:
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(ask(), WAIT))
+    status = card.status()
+    assert (status.outstanding_images, status.counts.cancelled_requests) == (0, 0)
+    engine.gate.set()
 
 
 def test_no_images_are_answered_with_no_probabilities(server: InferenceServer, stub: Any) -> None:

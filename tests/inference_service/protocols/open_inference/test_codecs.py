@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.card_spec import CardLimits
+from inference_service.cards.status import CardCounts, RunCounts
 from inference_service.engine.devices import Device, Placement
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceResult
@@ -160,12 +161,22 @@ def test_much_shared_memory_is_not_left_to_the_event_loop(tmp_path: Path) -> Non
         assert inference(request, memory).is_quick == quick
 
 
+def counts_of(*sizes: int) -> RunCounts:
+    """Returns the counts of batches of these sizes."""
+    counts = RunCounts()
+    for size in sizes:
+        run = BatchRun(0, size, size, 0.0, 0.001, 0.011, 0.013)
+        counts = counts.with_batch(run, non_finite_inputs=0, non_finite_outputs=0)
+    return counts
+
+
 def test_sizes_of_all_cards_are_counted_together() -> None:
     with servable(cards=2) as made:
-        for card in made.cards:
-            card.counts.count_batch(BatchRun(card.index, 4, 4, 0.0, 0.001, 0.011, 0.013))
-        made.cards[1].counts.count_batch(BatchRun(1, 1, 1, 0.0, 0.001, 0.011, 0.013))
-        found = statistics_message(made)
+        cards = [
+            replace(card.status(), counts=CardCounts(runs=counts_of(*sizes)))
+            for card, sizes in zip(made.cards, ([4], [4, 1]), strict=True)
+        ]
+        found = statistics_message(made, cards)
     assert found.execution_count == 3
     sizes = [
         (one.batch_size, one.compute_infer.count, one.compute_infer.ns) for one in found.batch_stats

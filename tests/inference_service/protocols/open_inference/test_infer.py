@@ -177,7 +177,9 @@ def test_urgent_requests_go_before_bulk(server: InferenceServer) -> None:
             calls.append(call)
             waiting = 4 * len(calls)
             while (
-                server.on_loop(lambda: server.registry.servables()[0].cards[0].outstanding)
+                server.on_loop(
+                    lambda: server.registry.servables()[0].cards[0].status().outstanding_images
+                )
                 < waiting
             ):
                 pass

@@ -193,9 +193,9 @@ def test_a_stream_reads_no_further_than_its_window(store: ArtifactStore, tmp_pat
             answers = stub(channel).ModelStreamInfer(requests())
             assert engine.started.acquire(timeout=30)
             card = server.on_loop(lambda: server.registry.servables()[0].cards[0])
-            while len(sent) < 2 or server.on_loop(lambda: card.outstanding) < 2:
+            while len(sent) < 2 or server.on_loop(lambda: card.status().outstanding_images) < 2:
                 pass
-            assert server.on_loop(lambda: card.outstanding) == 2
+            assert server.on_loop(lambda: card.status().outstanding_images) == 2
             engine.gate.set()
             assert len(list(answers)) == 8
 
@@ -229,7 +229,7 @@ def test_streams_leave_nothing_when_their_client_goes(server: InferenceServer, c
         answers.cancel()
         engine.gate.set()
     card = server.on_loop(lambda: server.registry.servables()[0].cards[0])
-    while server.on_loop(lambda: card.outstanding):
+    while server.on_loop(lambda: card.status().outstanding_images):
         pass
     result = client.infer("m", [image_input(1)])
     np.testing.assert_array_equal(result.as_numpy("probs"), [[1, 1, 1]])

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.cards.admission import Admission
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card_spec import CardLimits, CardSpec
+from inference_service.cards.places import Places
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
 from tests.support.engines import pixels
@@ -24,19 +24,15 @@ SPEC = CardSpec(
 )
 
 
-def admission(*taken: tuple[Priority, int, int]) -> Admission:
-    some = Admission(SPEC)
+def places(*taken: tuple[Priority, int, int]) -> Places:
+    some = Places(SPEC)
     for one in taken:
         some.take(*one)
     return some
 
 
-def has_room(some: Admission, priority: Priority, images: int, size: int) -> bool:
-    try:
-        some.check(priority, images, size, LIMITS)
-    except errors.QueueFull:
-        return False
-    return True
+def has_room(some: Places, priority: Priority, images: int, size: int) -> bool:
+    return some.refusal(priority, images, size, LIMITS) is None
 
 
 @pytest.mark.parametrize(
@@ -70,19 +66,20 @@ def has_room(some: Admission, priority: Priority, images: int, size: int) -> boo
 def test_who_has_room(
     taken: list[tuple[Priority, int, int]], asked: tuple[Priority, int, int], *, room: bool
 ) -> None:
-    assert has_room(admission(*taken), *asked) == room
+    assert has_room(places(*taken), *asked) == room
 
 
 def test_who_is_refused_learns_why_and_how_long_what_is_there_takes() -> None:
+    refusal = places((INTERACTIVE, 12, 0), (BULK, 87, 0)).refusal(INTERACTIVE, 52, 0, LIMITS)
     words = "card 3 has 99 images outstanding, and takes 100: send 52 more later, or to another"
-    with pytest.raises(errors.QueueFull, match=words):
-        admission((INTERACTIVE, 12, 0), (BULK, 87, 0)).check(INTERACTIVE, 52, 0, LIMITS)
-    with pytest.raises(errors.QueueFull, match="400 bytes of bulk outstanding, and takes 500"):
-        admission((BULK, 2, 400)).check(BULK, 1, 200, LIMITS)
-    with pytest.raises(errors.QueueFull) as caught:
-        admission((INTERACTIVE, 8, 0)).check(INTERACTIVE, 93, 0, LIMITS)
+    assert isinstance(refusal, errors.QueueFull)
+    assert words in str(refusal)
+    refusal = places((BULK, 2, 400)).refusal(BULK, 1, 200, LIMITS)
+    assert "400 bytes of bulk outstanding, and takes 500" in str(refusal)
+    refusal = places((INTERACTIVE, 8, 0)).refusal(INTERACTIVE, 93, 0, LIMITS)
     # Four images a second is the best that warming measured.
-    assert caught.value.retry_after == 2.0
+    assert refusal is not None
+    assert refusal.retry_after == 2.0
 
 
 @given(
@@ -96,7 +93,7 @@ def test_who_is_refused_learns_why_and_how_long_what_is_there_takes() -> None:
 def test_what_is_outstanding_is_bounded_and_interactive_requests_always_have_half(
     steps: list[tuple[Priority, int, int, int]],
 ) -> None:
-    some, inside = admission(), list[tuple[Priority, int, int]]()
+    some, inside = places(), list[tuple[Priority, int, int]]()
     for priority, images, size, answered in steps:
         if has_room(some, priority, images, size):
             some.take(priority, images, size)
@@ -115,7 +112,7 @@ def test_what_is_outstanding_is_bounded_and_interactive_requests_always_have_hal
 
 
 def test_what_is_in_a_batch_does_not_wait_any_more() -> None:
-    bench = admission()
+    bench = places()
     bench.take(Priority.INTERACTIVE, 9, 0)
     bench.take(Priority.BULK, 2, 0)
     bench.begin(Priority.INTERACTIVE, 4)
