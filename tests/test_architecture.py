@@ -43,7 +43,7 @@ ACTING = {
     "exporter_service.meta_graph.rewriting": set(),
     "exporter_service.meta_graph.towers": set(),
     "exporter_service.specs": {"conversion"},
-    "inference_service.cards": {"card", "engine", "queued_request"},
+    "inference_service.cards": {"admission", "card", "engine", "queued_request"},
     "inference_service.client": {
         "aio_client",
         "aio_groups",
