@@ -12,8 +12,8 @@ from inference_service.cards.batch_limit import BatchTiming
 
 # Runs that an estimate stands on, and the share of them that take no longer than it says. The few
 # that a stall has spoiled change nothing. A larger share lets a busy machine's stalls keep out what
-# has a deadline of 3 batch times; a smaller one lets more answers come late. Chosen by trials in one
-# simulated load; 0.6 did about as well.
+# has a deadline of 3 batch times; a smaller one lets more answers come late. Chosen by trials in
+# one simulated load; 0.6 did about as well.
 _RUNS = 16
 _SHARE = 0.75
 # A card that has had nothing to do for so many times its last run, or for so many seconds, knows
