@@ -43,8 +43,8 @@ def check_ops(graph: Any, widened: Collection[str] = ()) -> None:
         found = ", ".join(f"{op} ({place})" for op, place in list(refused.items())[:_MAX_NAMED])
         more = f" and {len(refused) - _MAX_NAMED} more" if len(refused) > _MAX_NAMED else ""
         raise errors.GraphRefused(
-            "convert the graph without these ops, or, if you trust it, start the server with "
-            f"--allow-op and their names; they may reach out of the graph: {found}{more}"
+            "convert the graph without these ops, which may reach out of it; a server that has "
+            f"such an artifact and trusts it runs it with --allow-op: {found}{more}"
         )
     _check_calls(graph)
 
