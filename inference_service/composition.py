@@ -61,13 +61,15 @@ class InferenceService:
 
         Raises:
             InvalidRequest: a file of settings cannot be read or is bad.
-            StoreUnavailable: there is no such kind of store.
+            StoreUnavailable: there is no such kind of store, or it lacks a mark that is required.
         """
         self._settings = settings
         cores = usable_cores()
         models_file = _models_file(settings)
         rules = ModelRules(settings.models, models_file.load() if models_file else EMPTY)
         store = ArtifactStore(settings.store, cache=_store_cache(settings))
+        if settings.require_store_mark:
+            store.require_mark()
         registry = Registry(rules.labels)
         metrics = ServerMetrics(registry)
         self.listener = Listener(

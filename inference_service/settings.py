@@ -16,6 +16,8 @@ class InferenceSettings:
 
     serving: Serving
     store: str
+    # Whether to start on a folder only that has the mark of a store.
+    require_store_mark: bool = False
     # Where graphs of an object store are kept (None: the user's cache), and how many bytes.
     store_cache: Path | None = None
     store_cache_bytes: int = 10 * 2**30

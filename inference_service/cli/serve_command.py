@@ -22,6 +22,15 @@ def serve(
     store: Annotated[
         str, typer.Option(envvar="PBSERVE_STORE", help="Artifact store: a path or fsspec URL.")
     ] = "./models",
+    require_store_mark: Annotated[
+        bool,
+        typer.Option(
+            "--require-store-mark",
+            envvar="PBSERVE_REQUIRE_STORE_MARK",
+            help="Do not start on a folder without .pbserve-store, which may be an empty mount "
+            "point.",
+        ),
+    ] = False,
     store_cache: Annotated[
         Path | None,
         typer.Option(
@@ -182,6 +191,7 @@ def serve(
             InferenceSettings(
                 serving=serving,
                 store=store,
+                require_store_mark=require_store_mark,
                 store_cache=store_cache,
                 store_cache_bytes=store_cache_mb * _MEBIBYTE,
                 models=ModelDefaults(

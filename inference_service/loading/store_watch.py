@@ -23,10 +23,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What keeps the server from being up to date; empty: nothing."""
+    """What keeps the server from being up to date; empty: nothing.
+
+    `store_mark` says that the store's folder has no mark: it may be an empty mount point.
+    """
 
     models_file: str
     store: str
+    store_mark: str = ""
 
 
 class StoreWatch:
@@ -74,7 +78,7 @@ class StoreWatch:
     def problems(self) -> Problems:
         """Returns what is wrong now."""
         models_file = self._models_file.trouble if self._models_file else ""
-        return Problems(models_file, self._view.problem)
+        return Problems(models_file, self._view.problem, self._view.mark_problem)
 
     async def watch(self, seconds: float, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Looks every so many seconds, for ever; calls `when_ready` once.

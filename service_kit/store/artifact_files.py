@@ -82,13 +82,23 @@ class ArtifactFiles:
 
     def _read(self, document: Manifest, file: GraphFile | ArtifactFile) -> bytes:
         place = _place(document, file)
+        path = f"{self._connection.root}/{place}"
         with self._connection.reaching("read"):
             try:
-                content: bytes = self._connection.fs.cat_file(f"{self._connection.root}/{place}")
+                self._check_kind(path, place)
+                content: bytes = self._connection.fs.cat_file(path)
             except (FileNotFoundError, IsADirectoryError):
                 raise _missing(place) from None
         _check(place, file, len(content), hashlib.sha256(content).hexdigest())
         return content
+
+    def _check_kind(self, path: str, place: str) -> None:
+        """Refuses pipes and devices, whose readers might never come back."""
+        if not self._connection.is_object_store and self._connection.fs.info(path)["type"] not in (
+            "file",
+            "directory",
+        ):
+            raise errors.ArtifactCorrupt(f"publish it again: {place} is no file")
 
 
 def _place(document: Manifest, file: GraphFile | ArtifactFile) -> str:
