@@ -21,6 +21,8 @@ class InferenceSettings:
     # Where graphs of an object store are kept (None: the user's cache), and how many bytes.
     store_cache: Path | None = None
     store_cache_bytes: int = 10 * 2**30
+    # What has to survive a crash of the process; None: the user's folder for such things.
+    state: Path | None = None
     # For models of which the models file says nothing.
     models: ModelDefaults = field(default_factory=ModelDefaults)
     models_file: Path | None = None

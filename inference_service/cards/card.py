@@ -123,7 +123,8 @@ class Card:
             request: one that was admitted.
             inputs: arrays by semantic name, checked against the tower.
         """
-        request.inputs, request.kind = inputs, kind(inputs) if self.spec.packs else object()
+        packs = self.spec.packs and self.limits.can_share(inputs)
+        request.inputs, request.kind = inputs, kind(inputs) if packs else object()
         request.weight = self._forecast.weight(inputs)
         request.arrived = self._clock()
         try:

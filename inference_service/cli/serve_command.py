@@ -47,6 +47,14 @@ def serve(
             help="MiB that the cache may have; what was used longest ago goes first.",
         ),
     ] = 10240,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PBSERVE_STATE",
+            help="Folder for what has to survive a crash: which artifacts were being loaded.",
+            show_default="~/.local/state/pbserve",
+        ),
+    ] = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -151,6 +159,15 @@ def serve(
         int,
         typer.Option(envvar="PBSERVE_QUEUE_MB", min=1, help="MiB of inputs outstanding on a card."),
     ] = 256,
+    max_elements: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBSERVE_MAX_ELEMENTS",
+            min=1,
+            help="Numbers in the inputs of one request, and of one batch, of any model.",
+            show_default="by memory, for models of images of any size",
+        ),
+    ] = None,
     unload_first: Annotated[
         bool,
         typer.Option(
@@ -194,11 +211,13 @@ def serve(
                 require_store_mark=require_store_mark,
                 store_cache=store_cache,
                 store_cache_bytes=store_cache_mb * _MEBIBYTE,
+                state=state,
                 models=ModelDefaults(
                     max_batch_size=max_batch_size,
                     max_queue_delay=max_queue_delay,
                     queue_images=queue_images,
                     queue_bytes=queue_mb * _MEBIBYTE,
+                    max_elements=max_elements or 0,
                     replicate=replicate,
                     unload_first=unload_first,
                 ),

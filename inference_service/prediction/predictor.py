@@ -14,7 +14,7 @@ from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.card import Card
 from inference_service.cards.queued_request import CardAnswer, is_expired
 from inference_service.images.decoders import Decoders
-from inference_service.images.decoding import ImageDecoding
+from inference_service.images.decoding import ImageDecoding, too_many_elements
 from inference_service.models.registry import Registry
 from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
@@ -112,12 +112,15 @@ class Predictor:
             names = wanted_outputs(request, specs)
             ranked = scored_output(specs) if request.top else ""
             decodings = {
-                spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit)
+                spec.name: ImageDecoding(
+                    request.encoded[spec.name], spec, request.fit, card.limits.elements
+                )
                 for spec in card.spec.tower.inputs
                 if spec.name in request.encoded
             }
             images = check_inputs(_inputs(request, decodings), card.spec.tower.inputs)
             self._check_number(images)
+            _check_elements(_inputs(request, decodings), card.limits.elements)
             _check_whole(servable, card, request, images)
             if not images:
                 done: Sequence[CardAnswer] = [
@@ -215,6 +218,12 @@ class Predictor:
         answers = await _all_of(reservation.answers)
         reservation.came_back(answers, self._clock())
         return answers
+
+
+def _check_elements(inputs: Tensors, most: int) -> None:
+    elements = sum(array.size for array in inputs.values())
+    if 0 < most < elements:
+        raise too_many_elements(elements, most)
 
 
 def _check_whole(servable: Servable, card: Card, request: InferenceRequest, images: int) -> None:

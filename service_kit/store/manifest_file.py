@@ -9,7 +9,7 @@ from service_kit.artifacts.manifest_digest import check_digest
 from service_kit.store.connection import StoreConnection
 
 # A manifest of a thousand towers and classes has less than one of these.
-_MOST_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 
 
 def read_manifest(connection: StoreConnection, model: str, version: int) -> Manifest:
@@ -28,9 +28,9 @@ def read_manifest(connection: StoreConnection, model: str, version: int) -> Mani
     if not connection.is_object_store:
         found = fs.info(path)
         # A pipe would hold up its reader for ever.
-        if found["type"] != "file" or found["size"] > _MOST_BYTES:
+        if found["type"] != "file" or found["size"] > _MAX_BYTES:
             raise errors.ArtifactCorrupt(
-                f"publish it again: {place} is no file of at most {_MOST_BYTES} bytes"
+                f"publish it again: {place} is no file of at most {_MAX_BYTES} bytes"
             )
     text: bytes = fs.cat_file(path)
     document = manifest_codec.from_json(text, place)
