@@ -135,7 +135,7 @@ class InferenceService:
         self.services = add_protocols(
             self.server.grpc,
             self.core,
-            shared_memory=settings.serving.listening.address.is_loopback,
+            shared_memory=settings.shared_memory and settings.serving.listening.address.is_loopback,
         )
         self.server.load_descriptors = load_descriptors
         page = metrics.page(self.core, counts)

@@ -42,5 +42,7 @@ class InferenceSettings:
     max_request_images: int = 16384
     # Requests in flight in one stream before reading from it pauses.
     stream_window: int = 64
+    # Whether clients of this machine may register shared memory; beyond loopback they never may.
+    shared_memory: bool = True
     # Whether the metrics' address has a page for people, too.
     status_page: bool = True

@@ -187,6 +187,14 @@ def serve(
             envvar="PBSERVE_STREAM_WINDOW", min=1, help="Requests in flight in one stream."
         ),
     ] = 64,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory/--no-shared-memory",
+            envvar="PBSERVE_SHARED_MEMORY",
+            help="Let clients register shared memory, if only this machine reaches the port.",
+        ),
+    ] = True,
     status_page: Annotated[
         bool,
         typer.Option(
@@ -232,6 +240,7 @@ def serve(
                 strict_readiness=strict_readiness,
                 max_request_images=max_request_images,
                 stream_window=stream_window,
+                shared_memory=shared_memory,
                 status_page=status_page,
             )
         )

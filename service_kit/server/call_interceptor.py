@@ -15,6 +15,7 @@ from service_kit import errors
 from service_kit.auth.access import Access
 from service_kit.server.call_spans import CallSpans
 from service_kit.server.in_flight import InFlightCalls
+from service_kit.server.one_message import reading_one_message
 from service_kit.server.served_call import CallRules, FinishedCall, ServedCall, authorizations
 
 # Handlers of other services (health, reflection) pass through here too, and their types are
@@ -89,9 +90,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         guard = _guard_generator if inspect.isasyncgenfunction(behaviour) else _guard_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
-        return make(
-            guard(behaviour, parse(handler.request_deserializer), begin),
-            response_serializer=handler.response_serializer,
+        return reading_one_message(
+            make(
+                guard(behaviour, parse(handler.request_deserializer), begin),
+                response_serializer=handler.response_serializer,
+            )
         )
 
     def _is_refused_early(self, details: grpc.HandlerCallDetails) -> bool:
@@ -114,8 +117,12 @@ def _refuse_with(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler
     return refuse
 
 
-def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
-    def parse(message: bytes) -> Any:
+def _parse_one(deserialize: _Deserialize) -> Callable[[bytes | None], Any]:
+    def parse(message: bytes | None) -> Any:
+        if message is None:
+            raise errors.InvalidRequest(
+                "send one message: the call has none, or one larger than --max-message-mb allows"
+            )
         try:
             return deserialize(message) if deserialize else message
         except DecodeError as error:
