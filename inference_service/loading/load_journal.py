@@ -60,13 +60,14 @@ class LoadJournal:
 
     def open(self) -> None:
         """Learns what earlier processes died of, and begins to write."""
-        if self._folder is None:
+        folder = self._folder
+        if folder is None:
             return
         with self._usable():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for death in take_deaths(self._folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for death in take_deaths(folder):
                 self._learn(death)
-            self._begin(self._folder)
+            self._begin(folder)
             self._change(lambda found: found)
 
     def is_suspect(self, model: str, version: int) -> bool:

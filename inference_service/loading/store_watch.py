@@ -74,6 +74,8 @@ class StoreWatch:
         self._seconds = 1.0
         self._listed = False
         self._ready = False
+        # Under way while not everything that was seen first is served, or has failed.
+        self._settling: asyncio.Task[None] | None = None
 
     def problems(self) -> Problems:
         """Returns what is wrong now."""
@@ -89,16 +91,27 @@ class StoreWatch:
         own reasons.
         """
         self._seconds = seconds
-        while True:
-            try:
-                await self.look()
-                if not self._ready and await self._became_ready():
-                    self._ready = True
-                    await when_ready()
-            except Exception:
-                # Whatever it is, what is served goes on being served.
-                _log.exception("sync_failed")
-            await asyncio.sleep(self._pace.pause(seconds))
+        try:
+            while True:
+                await self._round(when_ready)
+                await asyncio.sleep(self._pace.pause(seconds))
+        finally:
+            if self._settling:
+                self._settling.cancel()
+
+    async def _round(self, when_ready: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self.look()
+            if not self._ready and await self._became_ready():
+                self._ready = True
+                await when_ready()
+        except Exception:
+            # Whatever it is, what is served goes on being served.
+            _log.exception("sync_failed")
+
+    async def _settle(self) -> None:
+        await self._hot_loader.settled()
+        await self._hot_loader.settle()
 
     async def look(self) -> None:
         """Looks once."""
@@ -120,9 +133,14 @@ class StoreWatch:
         self._listed |= ok
 
     async def _became_ready(self) -> bool:
+        """Looks whether everything is decided; waits until the next look at most."""
         if not self._listed:
             return False
-        await self._hot_loader.settled()
-        await self._hot_loader.settle()
+        self._settling = self._settling or asyncio.create_task(self._settle())
+        await asyncio.wait([self._settling], timeout=self._seconds)
+        if not self._settling.done():
+            return False
+        self._settling, settled = None, self._settling
+        settled.result()
         failures = map(self._registry.loads.failure, self._view.publications())
         return not (self._strict and any(failures))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
-from service_kit.artifacts.manifest import ArtifactFile, GraphFile, Manifest
+from service_kit.artifacts.manifest import ArtifactFile, Conversion, GraphFile, Manifest
 from service_kit.store.cache import StoreCache
 from service_kit.store.connection import StoreConnection
 
@@ -99,6 +99,19 @@ class ArtifactFiles:
             "directory",
         ):
             raise errors.ArtifactCorrupt(f"publish it again: {place} is no file")
+
+
+def check_unchanged(folder: Path, conversion: Conversion) -> None:
+    """Compares files that are to be published with their description.
+
+    Raises:
+        ArtifactCorrupt: one is another.
+    """
+    for file in conversion.all_files:
+        if sha256_of(folder / file.file_name) != file.sha256:
+            raise errors.ArtifactCorrupt(
+                f"{file.file_name} changed between conversion and publication; convert again"
+            )
 
 
 def _place(document: Manifest, file: GraphFile | ArtifactFile) -> str:

@@ -14,11 +14,10 @@ from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors
-from service_kit.artifacts.digest import sha256_of
 from service_kit.artifacts.manifest import Conversion, Manifest, published_as
 from service_kit.artifacts.manifest_check import check_usable
 from service_kit.artifacts.model_name import checked_model_name
-from service_kit.store.artifact_files import ArtifactFiles
+from service_kit.store.artifact_files import ArtifactFiles, check_unchanged
 from service_kit.store.cache import StoreCache
 from service_kit.store.connection import StoreConnection
 from service_kit.store.local_listing import HIGHEST_VERSION, StoreListing
@@ -122,7 +121,7 @@ class ArtifactStore:
         checked_model_name(model)
         if version is not None and not 1 <= version <= HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
-        _check_files(graph.parent, conversion)
+        check_unchanged(graph.parent, conversion)
         with self._connection.reaching(f"publish model {model} in"):
             if self._mark:
                 # An empty mount point would take it, and count versions from 1 again.
@@ -256,11 +255,3 @@ def _version_taken(model: str, version: int) -> errors.VersionTaken:
         f"version {version} of model {model} exists already: choose another one, or leave it "
         "out to get the next"
     )
-
-
-def _check_files(folder: Path, conversion: Conversion) -> None:
-    for file in conversion.all_files:
-        if sha256_of(folder / file.file_name) != file.sha256:
-            raise errors.ArtifactCorrupt(
-                f"{file.file_name} changed between conversion and publication; convert again"
-            )
