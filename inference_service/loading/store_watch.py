@@ -72,7 +72,7 @@ class StoreWatch:
         self._pace = pace or StorePace(random.random)
         self._clock = clock
         self._seconds = 1.0
-        self._listed = False
+        self._listed = registry.store_is_read = False
         self._ready = False
         # Under way while not everything that was seen first is served, or has failed.
         self._settling: asyncio.Task[None] | None = None
@@ -131,6 +131,7 @@ class StoreWatch:
         ok = await self._view.look()
         self._pace.looked(ok=ok, seconds=self._seconds, now=self._clock())
         self._listed |= ok
+        self._registry.store_is_read |= ok
 
     async def _became_ready(self) -> bool:
         """Looks whether everything is decided; waits until the next look at most."""

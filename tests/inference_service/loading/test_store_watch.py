@@ -111,6 +111,22 @@ async def test_watching_follows_the_store(site: Site) -> None:
     await site.until_served()
 
 
+async def test_until_the_store_is_read_nobody_is_told_that_there_is_no_such_model(
+    site: Site,
+) -> None:
+    watch = site.watch()
+    hidden = Path(site.store.url).rename(site.folder / "hidden")
+    await watch.look()
+    with pytest.raises(errors.ModelUnavailable, match="not read its store yet") as caught:
+        site.registry.lease("m").__enter__()
+    assert caught.value.retry_after
+    hidden.rename(site.store.url)
+    watch = site.watch()
+    await watch.look()
+    with pytest.raises(errors.ModelNotFound):
+        site.registry.lease("m").__enter__()
+
+
 async def test_a_load_that_hangs_at_the_start_keeps_no_other_model_from_being_seen(
     store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
