@@ -75,7 +75,7 @@ ACTING = {
     "inference_service.protocols.open_inference": {"servicer", "shared_memory"},
     "inference_service.protocols.shared": {"streaming"},
     "inference_service.protocols.tensorflow_serving": {"protocol", "servicer"},
-    "inference_service.status_page": {"image_form", "pages", "upload"},
+    "inference_service.status_page": {"image_form", "pages", "upload", "slow_senders"},
     "inference_service.wire": set(),
     "service_kit.artifacts": {"digest"},
     "service_kit.auth": set(),

@@ -137,11 +137,11 @@ class StoreWatch:
         """Looks whether everything is decided; waits until the next look at most."""
         if not self._listed:
             return False
-        self._settling = self._settling or asyncio.create_task(self._settle())
-        await asyncio.wait([self._settling], timeout=self._seconds)
-        if not self._settling.done():
+        settling = self._settling = self._settling or asyncio.create_task(self._settle())
+        await asyncio.wait([settling], timeout=self._seconds)
+        if not settling.done():
             return False
-        self._settling, settled = None, self._settling
-        settled.result()
+        self._settling = None
+        settling.result()
         failures = map(self._registry.loads.failure, self._view.publications())
         return not (self._strict and any(failures))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from inference_service.client import InferenceClient
 from tests.faults.conftest import Arena
 from tests.support.fault_checks import answers_right, end, reason, resources, states, until
 from tests.support.hostile_graphs import endless, plain
 
 
-def test_other_models_are_swapped_while_one_hangs(arena: Arena, good: bytes) -> None:
+@pytest.mark.parametrize("hangs", ["later", "from the start"])
+def test_other_models_are_swapped_while_one_hangs(arena: Arena, good: bytes, hangs: str) -> None:
     arena.publish("good", good)
+    if hangs == "from the start":
+        # Before the other one, by its name.
+        arena.publish("a-hangs", endless())
     with arena.serving() as server, InferenceClient(server.address) as client:
         client.wait_until_ready("good")
         arena.publish("hangs", endless())
