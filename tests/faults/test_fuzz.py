@@ -103,7 +103,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(target, whole, id=f"{target}-{number}")
 
 
-@pytest.mark.parametrize(("target", "whole"), cases())
+@pytest.mark.parametrize(("target", "whole"), [*cases()])
 @pytest.mark.timeout(300)
 def test_what_is_changed_at_random_is_read_or_refused(
     target: str, whole: bytes, tmp_path: Path

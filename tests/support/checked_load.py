@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from inference_service.client import InferenceClient
+from service_kit.client.retry import RetryPolicy
 from tests.support.engines import pixels
 
+# A machine that is busy takes its time to start a server.
+_PATIENT = RetryPolicy(stream_attempts=100)
 # Values that a float32 mean of four equal numbers keeps exactly.
 _VALUES = 1000
 
@@ -47,7 +50,7 @@ class CheckedLoad:
 
     def _run(self, address: str) -> None:
         try:
-            with InferenceClient(address, timeout=100) as client:
+            with InferenceClient(address, timeout=100, retry=_PATIENT) as client:
                 for answer in client.stream(self._model, self._images(), window=16):
                     self._check(answer.index, answer.result().outputs["probs"])
         except Exception as error:
