@@ -124,7 +124,7 @@ class InferenceService:
             max_message_bytes=settings.serving.listening.max_message_bytes,
         )
         self.services = add_protocols(
-            self.server.grpc,
+            self.server.services,
             self.core,
             shared_memory=settings.serving.listening.address.is_loopback,
         )

@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from inference_service.prediction.outcome import RequestOutcome
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from service_kit import errors, status
-from service_kit.auth.caller import current_method
+from service_kit.telemetry.current_call import current_call
 from service_kit.telemetry.histogram import SECONDS, Histogram
 from service_kit.telemetry.metric import MetricName
 
@@ -94,7 +94,7 @@ class RequestMetrics:
 
     def __call__(self, outcome: RequestOutcome) -> None:
         """Counts a request."""
-        method, code = current_method.get(), _code(outcome).name
+        method, code = current_call.get().method, _code(outcome).name
         if not outcome.version:
             self._lost[method, code] += 1
             return
