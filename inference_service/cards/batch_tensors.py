@@ -63,12 +63,13 @@ def join_tensors(parts: Sequence[Tensors]) -> Tensors:
 
 def kind(tensors: Tensors) -> Hashable:
     """Returns what inputs have in common that fit into one batch: names, shapes and dtypes."""
-    return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(tensors.items()))
+    names = sorted(tensors) if len(tensors) > 1 else tensors
+    return tuple([(name, tensors[name].shape[1:], tensors[name].dtype) for name in names])
 
 
 def size_in_bytes(tensors: Tensors) -> int:
     """Returns what the arrays hold."""
-    return sum(array.nbytes for array in tensors.values())
+    return sum([array.nbytes for array in tensors.values()])
 
 
 def has_non_finite(tensors: Tensors) -> bool:

@@ -53,6 +53,8 @@ class Card:
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
+        # Whether the thread has nothing to do, and is to be told of what comes.
+        self._is_idle = False
         self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
         self._thread.start()
 
@@ -92,10 +94,10 @@ class Card:
             )
 
     def admit(self, request: QueuedRequest, *, elsewhere: bool = False) -> None:
-        """Takes a place for a request whose inputs come later; cancelling its answer frees that.
+        """Takes a place for a request, which cancelling it frees, and queues it.
 
         Args:
-            request: has arrived now, by the card's clock.
+            request: has arrived now, by the card's clock; without inputs it is not queued yet.
             elsewhere: whether another card can be asked when this one would be too late.
 
         Raises:
@@ -103,9 +105,13 @@ class Card:
             CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
         """
+        if request.inputs:
+            self._describe(request)
         with self._changed:
             self._check_open()
             self._admission.admit(request, self.limits, elsewhere=elsewhere)
+            if request.inputs:
+                self._put(request)
 
     def came_back(self, ended: float, now: float) -> None:
         """Hears when an answer was on its way out, of a batch that had ended before."""
@@ -123,9 +129,9 @@ class Card:
             request: one that was admitted.
             inputs: arrays by semantic name, checked against the tower.
         """
-        request.inputs, request.kind = inputs, kind(inputs) if self.spec.packs else object()
-        request.weight = self._forecast.weight(inputs)
+        request.inputs = inputs
         request.arrived = self._clock()
+        self._describe(request)
         try:
             with self._changed:
                 self._check_open()
@@ -188,13 +194,19 @@ class Card:
         if not self._engine.healthy:
             raise self._engine.out_of_order()
 
+    def _describe(self, request: QueuedRequest) -> None:
+        request.kind = kind(request.inputs) if self.spec.packs else object()
+        request.weight = self._forecast.weight(request.inputs)
+
     def _put(self, request: QueuedRequest) -> None:
         # One that is cancelled from here on leaves the queue with its place.
         if request.has_place:
             self._queue.put(request)
             if request.trace:
                 request.trace.queued(self.index, self._clock())
-            self._changed.notify_all()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify_all()
 
     def _work(self) -> None:
         # In a frame of its own, which does not keep the last batch until the next one comes.
@@ -230,7 +242,9 @@ class Card:
             due = self._forecast.due(now, self.limits) if self._queue else self._engine.probe_at
             if due is not None and due <= now:
                 return
+            self._is_idle = True
             self._changed.wait(None if due is None else due - now)
+            self._is_idle = False
 
     def _give_away(self, failed: Sequence[QueuedRequest]) -> None:
         """Moves these requests, and all that wait, to other cards; pinned ones are refused."""

@@ -53,6 +53,8 @@ class CardEngine:
         self.counts = RunCounts()
         self._health = CardHealth()
         self._running: Batch = ()
+        # Bytes of one image as warming ran it.
+        self._image_bytes = max(1, size_in_bytes(spec.blank)) / max(1, spec.fixed_batch)
 
     @property
     def healthy(self) -> bool:
@@ -152,7 +154,12 @@ class CardEngine:
         with self._changed:
             self.times.began(run.began, size, batch[0][0].weight)
         try:
-            parts = [part(request.inputs, one.start, one.stop) for request, one in batch]
+            parts = [
+                request.inputs
+                if one.images == request.images
+                else part(request.inputs, one.start, one.stop)
+                for request, one in batch
+            ]
             inputs = stack_tensors(parts, self._spec.tower.inputs, size)
             run.stacked = self._clock()
             outputs = self._run(inputs, batch)
@@ -177,19 +184,32 @@ class CardEngine:
             self.counts = self.counts.with_batch(
                 run, non_finite_inputs=non_finite_inputs, non_finite_outputs=non_finite_outputs
             )
+        self._hand_out(batch, outputs, run)
+
+    def _hand_out(self, batch: Batch, outputs: Tensors, run: BatchRun) -> None:
+        """Gives each request its outputs: those that are complete leave, then their askers hear."""
+        complete = []
         position = 0
-        for request, one in batch:
-            # A request that gets its outputs whole is alone in its batch.
-            taken = outputs if self._spec.whole else part(outputs, position, position + one.images)
-            position += one.images
-            request.deliver(taken, run)
+        try:
+            for request, one in batch:
+                # A request that gets its outputs whole is alone in its batch.
+                alone = self._spec.whole or one.images == run.size
+                taken = outputs if alone else part(outputs, position, position + one.images)
+                position += one.images
+                if place := request.take(taken, run):
+                    complete.append((request, place))
+        finally:
+            # Of all in one step, and then of all in one crossing to the event loop.
+            with self._changed:
+                for request, place in complete:
+                    place.freed(request, Ending.ANSWERED)
+            for request, _ in complete:
+                request.asker.hear(request)
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         spec = self._spec
         # In images of warming's size; others may be a multiple of them.
-        images = (
-            size_in_bytes(inputs) / max(1, size_in_bytes(spec.blank)) * max(1, spec.fixed_batch)
-        )
+        images = size_in_bytes(inputs) / self._image_bytes
         # Without the lock, which the event loop may hold: others see all of it or nothing.
         self._running = batch
         self._health.began(self._clock(), run_allowance(spec.timings, images))

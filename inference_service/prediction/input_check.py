@@ -22,9 +22,9 @@ def check_inputs(inputs: Mapping[str, npt.NDArray[Any]], specs: Sequence[TensorS
     Raises:
         InvalidTensor: a name, rank, size or dtype is wrong; says what came and what is expected.
     """
-    names = [spec.name for spec in specs]
-    if sorted(inputs) != sorted(names):
-        raise errors.InvalidTensor(f"inputs are {sorted(inputs)}; the model takes {sorted(names)}")
+    if len(inputs) != len(specs) or any(spec.name not in inputs for spec in specs):
+        names = sorted(spec.name for spec in specs)
+        raise errors.InvalidTensor(f"inputs are {sorted(inputs)}; the model takes {names}")
     counts = {}
     for spec in specs:
         array = inputs[spec.name]
