@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from inference_service.cards.card_spec import CardLimits
 from inference_service.cards.forecast import CardForecast
@@ -31,7 +31,7 @@ class Admission:
         places: Places,
         forecast: CardForecast,
         queue: CardQueue,
-        lock: threading.Condition,
+        lock: AbstractContextManager[object],
         clock: Callable[[], float],
     ) -> None:
         """Nobody is admitted yet.

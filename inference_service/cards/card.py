@@ -44,12 +44,13 @@ class Card:
         self.limits = limits
         self._move = move
         self._clock = clock
-        self._changed = threading.Condition()
-        self._engine = CardEngine(spec, self._changed, clock)
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._engine = CardEngine(spec, self._lock, self._changed.notify_all, clock)
         self._queue = CardQueue()
         places = Places(spec)
         self._forecast = CardForecast(spec, places, self._queue, self._engine.times)
-        self._admission = Admission(places, self._forecast, self._queue, self._changed, clock)
+        self._admission = Admission(places, self._forecast, self._queue, self._lock, clock)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
@@ -80,7 +81,7 @@ class Card:
 
     def status(self) -> CardStatus:
         """Returns what the card is and does at this moment."""
-        with self._changed:
+        with self._lock:
             return CardStatus(
                 spec=self.spec,
                 limits=self.limits,
@@ -107,7 +108,7 @@ class Card:
         """
         if request.inputs:
             self._describe(request)
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._admission.admit(request, self.limits, elsewhere=elsewhere)
             if request.inputs:
@@ -115,7 +116,7 @@ class Card:
 
     def came_back(self, ended: float, now: float) -> None:
         """Hears when an answer was on its way out, of a batch that had ended before."""
-        with self._changed:
+        with self._lock:
             self._engine.times.returned(ended, now)
 
     def fill(self, request: QueuedRequest, inputs: Tensors) -> None:
@@ -133,7 +134,7 @@ class Card:
         request.arrived = self._clock()
         self._describe(request)
         try:
-            with self._changed:
+            with self._lock:
                 self._check_open()
                 self._admission.grow(request, size_in_bytes(inputs), self.limits)
                 self._put(request)
@@ -149,7 +150,7 @@ class Card:
         Raises:
             CardOutOfOrder, ServerStopping: see `admit`.
         """
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._admission.take(request)
             self._put(request)
@@ -160,7 +161,7 @@ class Card:
         Who waits for the run itself is told that it has failed, which is not tried again: it may
         be their images that keep the engine. What waits behind it moves to other cards.
         """
-        with self._changed:
+        with self._lock:
             running, taken = self._engine.suspend(), self._taken
         if running is None:
             return
@@ -177,7 +178,7 @@ class Card:
         Returns False when it gave up on a run that takes too long (see `check_run`, which goes on
         being called): the engine is in use then, and what was queued is given away.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
             while not self._ended and ((left := self._engine.overdue_in) is None or left >= 0):
@@ -215,7 +216,7 @@ class Card:
 
     def _answer_next(self) -> bool:
         """Waits for a batch or a probe, and does it; False: the card is closed and has none."""
-        with self._changed:
+        with self._lock:
             self._wait_for_work()
             if self._closed and not self._queue:
                 self._ended = True
@@ -223,7 +224,7 @@ class Card:
                 return False
         if not self._engine.healthy:
             self._engine.probe()
-        with self._changed:
+        with self._lock:
             now = self._clock()
             batch, late = self._forecast.take(now, self.limits)
             self._taken = [request for request, _ in batch]
@@ -248,7 +249,7 @@ class Card:
 
     def _give_away(self, failed: Sequence[QueuedRequest]) -> None:
         """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
-        with self._changed:
+        with self._lock:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
         kept = [request for request in everything if request.is_wanted]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +42,27 @@ class CardAnswer:
     output_seconds: float = 0.0
     # When the last of its batches had ended, on the card's clock.
     ended: float = 0.0
+
+
+def slowest(shares: Sequence[CardAnswer]) -> CardAnswer:
+    """Returns the times of the share that took longest in each, and the largest batch.
+
+    Args:
+        shares: of one request, at least one.
+    """
+    first = shares[0]
+    if len(shares) == 1:
+        return first
+    return CardAnswer(
+        first.outputs,
+        first.card,
+        max(one.batch_size for one in shares),
+        max(one.queue_seconds for one in shares),
+        max(one.compute_seconds for one in shares),
+        max(one.input_seconds for one in shares),
+        max(one.output_seconds for one in shares),
+        max(one.ended for one in shares),
+    )
 
 
 class Place(Protocol):

@@ -158,7 +158,7 @@ class Servable:
         """Takes a place on the card, or where the request is done first."""
         if card is not None:
             return self._admit([Share(self.card(card).index, 0, images)], request)
-        loads = {one.index: one.load for one in self._healthy_cards()}
+        loads = self._loads()
         self._turn += 1
         shares = self._spread(images, loads)
         # The card with the fewest images need not be the one that is done first. The last one that
@@ -197,15 +197,16 @@ class Servable:
         limit = max(self.cards[index].limits.batch for index in outstanding)
         return spread(images, limit, outstanding, self._turn)
 
-    def _healthy_cards(self) -> list[Card]:
-        cards = [card for card in self.cards if card.healthy]
-        if not cards:
+    def _loads(self) -> dict[int, int]:
+        """Returns the load of each card that takes requests."""
+        loads = {at: card.load for at, card in enumerate(self.cards) if card.healthy}
+        if not loads:
             raise errors.CardOutOfOrder(
                 f"all cards of model {self.model} version {self.version} are out of order; the "
                 f"last error of card 0: {self.cards[0].last_error}",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
-        return cards
+        return loads
 
     def _move(self, requests: Sequence[QueuedRequest], source: Card) -> None:
         """Gives what one card cannot answer to the others. Runs on any thread."""

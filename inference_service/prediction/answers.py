@@ -43,12 +43,13 @@ class Crossing:
 class Answers:
     """Waits for the results of a request's shares. Belongs to the event loop but for `hear`."""
 
-    __slots__ = ("_crossing", "_done", "_missing")
+    __slots__ = ("_crossing", "_missing", "done")
 
     def __init__(self, crossing: Crossing) -> None:
         """Waits for one share; see `expect`."""
         self._crossing = crossing
-        self._done: asyncio.Future[None] = crossing.loop.create_future()
+        # Ends when all shares are answered, or one has failed.
+        self.done: asyncio.Future[None] = crossing.loop.create_future()
         self._missing = 1
 
     def hear(self, request: QueuedRequest) -> None:
@@ -63,9 +64,5 @@ class Answers:
         """One share has its result; the first error ends the waiting."""
         self._missing -= 1
         failed = isinstance(request.result, errors.PbserveError)
-        if (failed or not self._missing) and not self._done.done():
-            self._done.set_result(None)
-
-    async def all(self) -> None:
-        """Returns when all shares are answered, or one has failed."""
-        await self._done
+        if (failed or not self._missing) and not self.done.done():
+            self.done.set_result(None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference_service.cards.batch_tensors import Tensors, join_tensors, size_in_bytes
-from inference_service.cards.queued_request import CardAnswer
+from inference_service.cards.queued_request import CardAnswer, slowest
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import ranking_takes_long, top_classes
@@ -70,17 +70,19 @@ def make_result(
         ranked: the output whose best classes are asked for; empty: they are not.
     """
     outputs = join_tensors([one.outputs for one in done])
-    labels = servable.manifest.class_labels
+    longest = slowest(done)
+    manifest = servable.manifest
+    labels = manifest.class_labels
     return InferenceResult(
         request_id=request.request_id,
-        model=servable.model,
-        version=servable.version,
-        graph_sha256=servable.manifest.graph.sha256,
+        model=manifest.model,
+        version=manifest.version,
+        graph_sha256=manifest.graph.sha256,
         cards=[one.card for one in done],
         outputs={name: outputs[name] for name in names},
-        batch_size=max(one.batch_size for one in done),
-        queue_seconds=max(one.queue_seconds for one in done),
-        compute_seconds=max(one.compute_seconds for one in done),
+        batch_size=longest.batch_size,
+        queue_seconds=longest.queue_seconds,
+        compute_seconds=longest.compute_seconds,
         top=top_classes(outputs[ranked], request.top, labels) if ranked else (),
         class_labels=servable.class_labels,
     )

@@ -162,11 +162,13 @@ class Predictor:
                 inputs=None if decodings else request.inputs,
             )
             answers.expect(len(reservation.shares))
-            coming = self._wait(reservation, answers, request, decodings)
             if timed and deadline is not None:
-                await asyncio.wait_for(coming, max(0.0, deadline - self._clock()))
+                waiting = self._wait(reservation, answers, request, decodings)
+                await asyncio.wait_for(waiting, max(0.0, deadline - self._clock()))
+            elif decodings:
+                await self._wait(reservation, answers, request, decodings)
             else:
-                await coming
+                await answers.done
             now = self._clock()
             done = reservation.answers(now)
         except errors.PbserveError as error:
@@ -177,7 +179,7 @@ class Predictor:
         except (asyncio.TimeoutError, TimeoutError):
             now = self._clock()
             servable.requests.count_failed(now - began)
-            assert reservation  # the clock runs since then
+            assert reservation is not None  # The clock runs since there is one.
             raise reservation.expiry(now) from None
         except asyncio.CancelledError:
             if is_expired(deadline, self._clock()):
@@ -204,7 +206,7 @@ class Predictor:
         else:
             if not reservation.is_filled:
                 reservation.fill(_inputs(request, decodings))
-        await answers.all()
+        await answers.done
 
     def _crossing_here(self) -> Crossing:
         loop = asyncio.get_running_loop()

@@ -63,42 +63,41 @@ class CallGuard:
         )
         self.rules.certificates = certificates
 
-    def over(self, handlers: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+    def over(self, *handlers: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """Returns the rpcs of `handlers`, guarded."""
-        return _GuardedHandlers(handlers, self.rules)
+        guarded = GuardedServices(self)
+        guarded.add_generic_rpc_handlers(handlers)
+        return guarded
 
 
-class GuardedServices:
-    """Where services are added to a server, as stubs' `add_..._to_server` do it: guarded."""
+class GuardedServices(grpc.GenericRpcHandler):
+    """Where services are added to a server, as stubs' `add_..._to_server` do it: guarded.
 
-    def __init__(self, server: Any, guard: CallGuard) -> None:
-        """Adds to a `grpc.aio` server that has not started."""
-        self._server = server
-        self._guard = guard
+    All are one handler of gRPC's, which asks one after the other. It is not an interceptor, since
+    gRPC runs those as coroutines, for each call anew.
+    """
+
+    def __init__(self, guard: CallGuard) -> None:
+        """Has no services yet."""
+        self._rules = guard.rules
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        # By method. There are as many as the handlers have.
+        self._guarded: dict[str, _Handler] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """See `grpc.aio.Server`."""
-        self._server.add_generic_rpc_handlers([self._guard.over(one) for one in handlers])
+        self._handlers.extend(handlers)
 
     def add_registered_method_handlers(self, service_name: str, handlers: Any) -> None:
         """Adds nothing: asyncio servers know generic handlers alone."""
-
-
-class _GuardedHandlers(grpc.GenericRpcHandler):
-    """Not an interceptor: gRPC runs those as coroutines, for each call anew."""
-
-    def __init__(self, handlers: grpc.GenericRpcHandler, rules: CallRules) -> None:
-        self._handlers = handlers
-        self._rules = rules
-        # By method. There are as many as the handlers have.
-        self._guarded: dict[str, _Handler] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler:
         """Returns the guarded handler of a method; None for those of others."""
         method = handler_call_details.method
         handler = self._guarded.get(method)
         if handler is None:
-            plain = self._handlers.service(handler_call_details)
+            found = (one.service(handler_call_details) for one in self._handlers)
+            plain = next(filter(None, found), None)
             if plain is None:
                 return None
             handler = self._guarded[method] = self._guard(method, plain)

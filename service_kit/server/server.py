@@ -74,8 +74,10 @@ class Server:
         )
         options = server_arguments(max_message_bytes, connection_seconds) + self._keepalive
         self.grpc = grpc.aio.server(options=options)
-        self.services = GuardedServices(self.grpc, guard)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.services)
+        self.services = GuardedServices(guard)
+        self.grpc.add_generic_rpc_handlers([self.services])
+        add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
+        add_health(self.health.servicer, self.services)
         self._probed: grpc.aio.Server | None = None
         self._is_ending = False
         self._watching: list[asyncio.Task[None]] = []

@@ -63,10 +63,12 @@ class Bench:
         spans = CallSpans(tracer or self.spans.tracer, open_to_all)
         guard = CallGuard(access, spans=spans)
         self.server = grpc.aio.server()
-        services = GuardedServices(self.server, guard)
+        services = GuardedServices(guard)
+        self.server.add_generic_rpc_handlers((services,))
         services.add_generic_rpc_handlers((self.service,))
         self.health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, services)
+        add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
+        add_health(self.health.servicer, services)
 
     @contextlib.asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
