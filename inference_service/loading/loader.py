@@ -17,7 +17,7 @@ from inference_service.loading.malloc_trim import give_back
 from inference_service.loading.memory import SHARE, available_bytes, max_elements
 from inference_service.loading.row_check import has_row_an_image
 from inference_service.loading.rules import LoadOptions
-from inference_service.loading.thread_priority import at_low_priority
+from inference_service.loading.thread_priority import at_low_priority, taking_turns
 from inference_service.loading.warming import warm
 from inference_service.models.servable import LoadedModel
 from service_kit import errors
@@ -72,9 +72,10 @@ class Loader:
         """
         began = self._clock()
         attempt = attempt or LoadAttempt(f"{model}/{version}")
-        manifest = self._store.manifest(model, version)
-        with self.journal.loading(model, version, manifest.graph.sha256):
-            return self._load(manifest, options, attempt, began)
+        with taking_turns():
+            manifest = self._store.manifest(model, version)
+            with self.journal.loading(model, version, manifest.graph.sha256):
+                return self._load(manifest, options, attempt, began)
 
     def _load(
         self, manifest: Manifest, options: LoadOptions, attempt: LoadAttempt, began: float
