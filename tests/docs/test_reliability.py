@@ -21,7 +21,7 @@ def promises() -> list[str]:
     return [row for row in rows if not row.startswith(("| promise", "| ---"))]
 
 
-def tests_in(path: Path) -> set[str]:
+def scenarios_in(path: Path) -> set[str]:
     found = ast.walk(ast.parse(path.read_text()))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in found if isinstance(node, kinds) and node.name[:5] == "test_"}
@@ -29,7 +29,7 @@ def tests_in(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
 def test_a_promise_is_held_by_a_test_that_exists(path: str, name: str) -> None:
-    assert name in tests_in(ROOT / path)
+    assert name in scenarios_in(ROOT / path)
 
 
 @pytest.mark.parametrize("row", promises(), ids=lambda row: row[2:60])
@@ -42,7 +42,7 @@ def test_every_scenario_of_faults_holds_a_promise() -> None:
     scenarios = {
         (str(path.relative_to(ROOT)), name)
         for path in (ROOT / "tests" / "faults").glob("test_*.py")
-        for name in tests_in(path)
+        for name in scenarios_in(path)
     }
     # What a scenario needs besides is no promise.
     others = {
