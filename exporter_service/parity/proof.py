@@ -13,7 +13,7 @@ from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.graphs.session import reason, session_config
 from exporter_service.parity.comparison import answers, compared, one_by_one
 from exporter_service.parity.proof_file import PROOF_NAME, Proof, check_proof, read_proof
-from exporter_service.parity.served_proof import prove_served
+from exporter_service.parity.served_proof import load_as_served, prove_served
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -57,18 +57,12 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     check_proof(proof, conversion.towers)
     probes = () if proof.behind else tuple(proof.probes.values())
     definition = _parse(path)
-    served = prove_served(conversion, definition, probes)
+    served = load_as_served(conversion, definition)
     share = conversion.parity.tolerance
     comparisons: list[ParityComparison] = []
-    graph = tf.Graph()
-    with graph.as_default():
-        try:
-            tf.import_graph_def(definition, name="")
-        except (ValueError, TypeError, KeyError) as error:
-            raise errors.Unconvertible(
-                f"TensorFlow does not take the frozen graph: {error}"
-            ) from error
-    with tf.Session(graph=graph, config=session_config(as_written=graph)) as session:
+    config = session_config(as_written=served.graph)
+    with tf.Session(graph=served.graph, config=config) as session:
+        rows = prove_served(session, served, probes, whole=conversion.unbatched)
         for name in proof.probes:
             comparisons.extend(_compare(session, conversion, proof, name, share))
     for file in conversion.files:
@@ -78,8 +72,8 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
         tuple(comparisons),
         share,
         tuple(_left_out(conversion, proof)),
-        served.by_inference,
-        served.by_runs,
+        rows.by_inference,
+        rows.by_runs,
     )
     if not checked.passed:
         raise errors.ParityFailed(_failure(checked))

@@ -16,6 +16,7 @@ from typing import Any
 from service_kit import errors
 from service_kit.artifacts.manifest import Tower
 from service_kit.frozen_graph.row_origin import data_behind_rows
+from service_kit.frozen_graph.tower_graph import TowerGraph
 
 # One size could be met by accident: by the number of classes, for example.
 BATCHES = (2, 3)
@@ -52,7 +53,8 @@ def infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
     Raises:
         EngineFailed: TensorFlow does not take the graph, or it lacks a tensor.
     """
-    found = [_outputs_for(graph, tower, batch) for batch in BATCHES]
+    shapes_alone = _without_weights(graph, TowerGraph(graph).nodes_of(tower))
+    found = [_outputs_for(shapes_alone, tower, batch) for batch in BATCHES]
     return tuple(
         _judge(spec.name, [outputs[position] for outputs, _ in found], found[0][1])
         for position, spec in enumerate(tower.outputs)
@@ -81,7 +83,7 @@ def _rows(output: Any) -> int | None:
     return size
 
 
-def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[Any]]:
+def _outputs_for(shapes_alone: Any, tower: Tower, batch: int) -> tuple[list[Any], list[Any]]:
     """Returns the outputs and inputs of the tower in a graph for one size of batch."""
     import tensorflow.compat.v1 as tf
 
@@ -95,8 +97,6 @@ def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[
             for spec in tower.inputs
         ]
         inputs = {spec.tensor_name: tensor for spec, tensor in zip(tower.inputs, fed, strict=True)}
-        shapes_alone = tf.GraphDef()
-        shapes_alone.CopyFrom(_without_weights(graph))
         try:
             outputs = tf.import_graph_def(
                 shapes_alone,
@@ -112,10 +112,10 @@ def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[
     return list(outputs), fed
 
 
-def _without_weights(graph: Any) -> Any:
-    """Returns the graph with placeholders in the place of large constants."""
+def _without_weights(graph: Any, nodes: Sequence[Any]) -> Any:
+    """Returns a graph of some nodes, with placeholders in the place of large constants."""
     made = type(graph)(versions=graph.versions, library=graph.library)
-    for node in graph.node:
+    for node in nodes:
         copy = made.node.add()
         tensor = node.attr["value"].tensor if node.op == "Const" else None
         if tensor is None or _elements(tensor.tensor_shape) < _WEIGHT_ELEMENTS:
@@ -125,6 +125,8 @@ def _without_weights(graph: Any) -> Any:
             copy.input.extend(node.input)
             copy.attr["dtype"].type = tensor.dtype
             copy.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+        # Says nothing about shapes, and Python spends most of an import on devices.
+        copy.device = ""
         copy.attr.pop("_class", None)
         copy.attr.pop("_output_shapes", None)
     return made

@@ -202,5 +202,14 @@ def test_a_graph_without_the_towers_tensors_is_said_to_be_so() -> None:
         0, "", "", (TensorSpec("x", "x:0", "float32", FEATURES),),
         (TensorSpec("y", "y:0", "float32", (-1,)),),
     )  # fmt: skip
-    with pytest.raises(errors.EngineFailed, match="TensorFlow cannot import the graph"):
+    with pytest.raises(errors.EngineFailed, match="the graph has no node"):
         infer_rows(tf.GraphDef(), tower)
+
+
+def test_what_is_outside_of_the_tower_is_not_looked_at() -> None:
+    def build(x: Any) -> Any:
+        tf.reshape(x, [3, -1, 2], name="for_another_batch")
+        tf.reshape(x, [4, 3], name="for_two_images_alone")
+        return x
+
+    assert rows_of(build).rows is Rows.ONE_AN_IMAGE
