@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
+from exporter_service.meta_graph.reading.op_defs import is_stateful, registered, takes_function
+from service_kit.frozen_graph.op_allowance import allowed_ops
 
-# Ops that predicates and rates are made of.
-_PURE = frozenset(
-    ["Const", "Identity", "LogicalNot", "LogicalAnd", "LogicalOr", "Equal", "NotEqual", "Greater",
-     "GreaterEqual", "Less", "LessEqual", "Cast", "Squeeze", "Reshape", "ExpandDims", "Add",
-     "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Neg", "StopGradient", "Pack",
-     "All", "Any", "Select", "SelectV2", "Floor", "Rank", "ConcatV2"]
+# They choose between values, or run in a loop: what they give is not made of their inputs alone.
+_CONTROL = frozenset(
+    ["Switch", "RefSwitch", "Merge", "RefMerge", "Enter", "RefEnter", "Exit", "RefExit",
+     "NextIteration", "RefNextIteration", "LoopCond", "Placeholder", "PlaceholderV2",
+     "PlaceholderWithDefault"]
 )  # fmt: skip
 _MAX_NODES = 100
 
@@ -23,7 +25,6 @@ def constant_value(
     graph: NodeGraph,
     port: Port,
     given: dict[str, Any] | None = None,
-    also: frozenset[str] = frozenset(),
 ) -> np.ndarray[Any, Any] | None:
     """Returns the value of a port that depends on constants alone; None for any other.
 
@@ -31,14 +32,13 @@ def constant_value(
         graph: holds the port.
         port: of a node that is computed from few, pure ops.
         given: values to assume for some nodes, by name.
-        also: pure ops to run beside those that predicates and rates are made of.
     """
     given = given or {}
     if port.node in given:
         return np.asarray(given[port.node])
     if graph.op(port) == "Const" and port.node not in given:
         return np.asarray(tf.make_ndarray(graph.node(port).attr["value"].tensor))
-    names = _pure_cone(graph, port, given, _PURE | also)
+    names = _pure_cone(graph, port, given)
     if names is None:
         return None
     needed = {name: value for name, value in given.items() if name in graph.nodes}
@@ -66,9 +66,7 @@ def constant_value(
             return None
 
 
-def _pure_cone(
-    graph: NodeGraph, port: Port, given: dict[str, Any], pure: frozenset[str]
-) -> set[str] | None:
+def _pure_cone(graph: NodeGraph, port: Port, given: dict[str, Any]) -> set[str] | None:
     """Returns the nodes that a port is computed from; None as soon as they are many or not pure."""
     found: set[str] = set()
     waiting = [port.node] if port.node not in given else []
@@ -77,11 +75,27 @@ def _pure_cone(
         if name in found:
             continue
         node = graph.nodes.get(name)
-        if node is None or node.op not in pure or len(found) >= _MAX_NODES:
+        if node is None or not _is_pure(node.op) or len(found) >= _MAX_NODES:
             return None
         found.add(name)
         waiting.extend(one.node for one in graph.inputs(name) if one.node not in given)
     return found
+
+
+@cache
+def _is_pure(op: str) -> bool:
+    """Whether an op gives the same for the same inputs, and does nothing else.
+
+    Random numbers from a fixed seed are random still, and a function could be anything.
+    """
+    return (
+        op in allowed_ops()
+        and op not in _CONTROL
+        and "Random" not in op
+        and registered(op)
+        and not is_stateful(op)
+        and not takes_function(op)
+    )
 
 
 def constant_bool(graph: NodeGraph, port: Port) -> bool | None:
