@@ -163,7 +163,7 @@ def without_input() -> None:
         (writing, errors.Unconvertible, "WriteFile, reaches files or processes"),
         (huge, errors.Unconvertible, "cannot be served: tensor 'x:0' has shape"),
         (complex_numbers, errors.Unconvertible, "has dtype 'complex64'"),
-        (by_batch, errors.ParityFailed, "in a batch with alone"),
+        (by_batch, errors.ParityFailed, "in a batch with other company"),
         (without_input, errors.Unconvertible, "no placeholder: name its inputs"),
     ],
 )
