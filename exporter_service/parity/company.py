@@ -1,8 +1,8 @@
 """Whether what an element of a batch gets depends on the batch: on its size, or on the others.
 
 Processors add up in another order for another size of batch. So where a batch and its elements by
-themselves differ, batches of the same size with other elements tell whether these matter; if not, it
-is rounding.
+themselves differ, batches of the same size with other elements tell whether these matter; if not,
+it is rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +39,33 @@ def compare_alone(
     Raises:
         ValueError: an output has not one row for one element.
     """
-    towers, probe, share = conversion.towers, proof.probes[name], conversion.parity.tolerance
+    probe, share = proof.probes[name], conversion.parity.tolerance
+    return _compared(session, conversion.towers, probe, share, found, name, proof.behind)
+
+
+def equals_its_elements(session: Any, tower: Tower, probe: Probe, share: float) -> bool:
+    """Returns whether a batch gets what its first elements get one by one, but for rounding.
+
+    Raises:
+        ValueError: an output has not one row for one element.
+        OpError: the batch cannot be run.
+    """
+    found = answers(session, [tower], probe)
+    size = len(next(iter(probe.values())))
+    if any(value.shape[:1] != (size,) for value in found[0].values()):
+        return False
+    return all(one.passed for one in _compared(session, [tower], probe, share, found, "", {}))
+
+
+def _compared(
+    session: Any,
+    towers: Sequence[Tower],
+    probe: Probe,
+    share: float,
+    found: Answers,
+    name: str,
+    behind: Mapping[int, str],
+) -> list[ParityComparison]:
     first = [{key: value[:_MOST_ALONE] for key, value in one.items()} for one in found]
 
     def compare(subject: str, others: Answers, share: float) -> list[ParityComparison]:
@@ -48,13 +74,13 @@ def compare_alone(
             for tower, outputs, other in zip(towers, first, others, strict=True)
         ]
 
-    singles = _one_by_one(session, towers, probe, proof.behind)
+    singles = _one_by_one(session, towers, probe, behind)
     alone = compare("alone", singles, share)
     if all(one.passed for one in alone):
         return alone
     company = []
     for copies in (True, False):
-        others = _in_other_company(session, towers, probe, proof.behind, copies=copies)
+        others = _in_other_company(session, towers, probe, behind, copies=copies)
         company += compare("other company", others, share)
     if all(one.passed for one in company):
         alone = compare("alone", singles, max(share, _ROUNDING))

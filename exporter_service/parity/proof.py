@@ -62,7 +62,7 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     comparisons: list[ParityComparison] = []
     config = session_config(as_written=served.graph)
     with tf.Session(graph=served.graph, config=config) as session:
-        rows = prove_served(session, served, probes, whole=conversion.unbatched)
+        rows = prove_served(session, served, probes, conversion)
         for name in proof.probes:
             comparisons.extend(_compare(session, conversion, proof, name, share))
     for file in conversion.files:

@@ -69,30 +69,31 @@ def load_as_served(conversion: Conversion, definition: Any) -> ServedGraph:
         )
     except (errors.EngineFailed, errors.GraphRefused) as error:
         raise errors.Unconvertible(f"the inference service could not load it: {error}") from error
-    rows = () if conversion.unbatched else _infer_rows(definition, leaders[0])
+    rows = () if conversion.unbatched else _infer_rows(definition, leaders[0], conversion)
     _refuse_others(rows)
     return ServedGraph(imported, [(one, ports[one.index]) for one in leaders], rows)
 
 
 def prove_served(
-    session: Any, served: ServedGraph, probes: Sequence[Probe], *, whole: bool
+    session: Any, served: ServedGraph, probes: Sequence[Probe], conversion: Conversion
 ) -> ServedProof:
-    """Runs the blank image and others in batches of 1, 2 and 3.
+    """Runs the blank image and others in batches of 1, 2 and 3, as far as the graph takes them.
 
     Args:
         session: has the graph.
         served: what `load_as_served` returned.
         probes: batches by input, to run where shape inference does not know an output's rows.
-        whole: the outputs need not have one row an image.
+        conversion: what the graph is.
 
     Raises:
         Unconvertible: the inference service could not run it, or would hand out its rows wrongly.
     """
     unknown = [one.name for one in served.rows if one.rows is Rows.NOT_KNOWN]
+    batches = [one for one in _BATCHES if one <= (conversion.max_batch or one)]
     for tower, port in served.leaders:
-        _run_blank(session, tower, port, whole=whole)
+        _run_blank(session, tower, port, batches, whole=conversion.unbatched)
         if unknown:
-            _run_probes(session, tower, port, probes)
+            _run_probes(session, tower, port, batches, probes)
     known = [one.name for one in served.rows if one.rows is Rows.ONE_AN_IMAGE]
     return ServedProof(tuple(known), tuple(unknown))
 
@@ -106,9 +107,9 @@ def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
     return found
 
 
-def _infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+def _infer_rows(graph: Any, tower: Tower, conversion: Conversion) -> tuple[OutputRows, ...]:
     try:
-        return infer_rows(graph, tower)
+        return infer_rows(graph, tower, conversion.max_batch)
     except errors.EngineFailed as error:
         raise errors.Unconvertible(
             "choose outputs before the node that is named; a graph that is made for one size of "
@@ -126,15 +127,19 @@ def _refuse_others(rows: Sequence[OutputRows]) -> None:
         )
 
 
-def _run_blank(session: Any, tower: Tower, ports: Ports, *, whole: bool) -> None:
-    for images in _BATCHES:
+def _run_blank(
+    session: Any, tower: Tower, ports: Ports, batches: Sequence[int], *, whole: bool
+) -> None:
+    for images in batches:
         inputs = blank(tower, images)
         _check(session, tower, ports, inputs, images, whole=whole, what="blank")
 
 
-def _run_probes(session: Any, tower: Tower, ports: Ports, probes: Sequence[Probe]) -> None:
+def _run_probes(
+    session: Any, tower: Tower, ports: Ports, batches: Sequence[int], probes: Sequence[Probe]
+) -> None:
     for probe in probes:
-        for images in _BATCHES:
+        for images in batches:
             # A probe of one image, or of two, is repeated.
             inputs = {
                 name: np.resize(batch, (images, *batch.shape[1:])) for name, batch in probe.items()

@@ -41,7 +41,7 @@ class CardSpec:
             card's own thread calls it.
         blank: inputs of the smallest batch, which probe the card.
         timings: what warming measured, smallest batch first.
-        fixed_batch: the only batch size that the graph takes; 0: it takes any.
+        max_batch: most images that the graph takes in one run; 0: any number.
         packs: whether requests may share a batch.
         whole: requests run in one piece, and get the outputs whatever rows they have.
     """
@@ -51,6 +51,6 @@ class CardSpec:
     run: Callable[[Tensors], Tensors]
     blank: Tensors
     timings: tuple[BatchTiming, ...]
-    fixed_batch: int = 0
+    max_batch: int = 0
     packs: bool = True
     whole: bool = False

@@ -187,9 +187,7 @@ class CardEngine:
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         spec = self._spec
         # In images of warming's size; others may be a multiple of them.
-        images = (
-            size_in_bytes(inputs) / max(1, size_in_bytes(spec.blank)) * max(1, spec.fixed_batch)
-        )
+        images = size_in_bytes(inputs) / max(1, size_in_bytes(spec.blank))
         # Without the lock, which the event loop may hold: others see all of it or nothing.
         self._running = batch
         self._health.began(self._clock(), run_allowance(spec.timings, images))

@@ -18,7 +18,7 @@ from inference_service.loading.thread_priority import at_low_priority
 from inference_service.loading.warming import warm
 from inference_service.models.servable import LoadedModel
 from service_kit.artifacts.manifest import Manifest, Tower
-from service_kit.frozen_graph.blank_run import blank, fixed_batch
+from service_kit.frozen_graph.blank_run import blank
 from service_kit.store.artifact_store import ArtifactStore
 
 
@@ -87,16 +87,16 @@ class Loader:
             run = partial(engine.run, placement.card)
             call = engine.prepare(placement.card)
             if call not in measured:
-                measured[call] = warm(run, tower, options.max_batch_size, self._clock, whole=whole)
-            fixed = fixed_batch(tower)
+                largest = min(options.max_batch_size, manifest.max_batch or options.max_batch_size)
+                measured[call] = warm(run, tower, largest, self._clock, whole=whole)
             specs.append(
                 CardSpec(
                     tower=tower,
                     placement=placement,
                     run=run,
-                    blank=blank(tower, fixed or 1),
+                    blank=blank(tower, 1),
                     timings=measured[call],
-                    fixed_batch=fixed,
+                    max_batch=manifest.max_batch,
                     packs=not (manifest.batch_matters or whole),
                     whole=whole,
                 )

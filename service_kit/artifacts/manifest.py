@@ -16,7 +16,7 @@ from typing import Any
 
 MANIFEST_NAME = "manifest.json"
 # Of this release, as a reader of manifests: see `Manifest.min_reader` in the contract.
-READER = 2
+READER = 3
 
 
 class CheckpointFormat(enum.Enum):
@@ -143,13 +143,15 @@ class MetaGraphReport:
 class TensorSpec:
     """A tensor at a tower's border: semantic name, name in the graph, NumPy dtype, shape.
 
-    In `shape` -1 stands for any size; the first dimension is the batch.
+    In `shape` -1 stands for any size; the first dimension is the batch. `probe_shape` has the
+    sizes of one image that an input was proven with, where not any will do.
     """
 
     name: str
     tensor_name: str
     dtype: str
     shape: tuple[int, ...]
+    probe_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,8 @@ class Conversion:
     class_labels: tuple[str, ...] = ()
     # Outputs need not have one row an image: each request runs alone and gets them whole.
     unbatched: bool = False
+    # Most images that the graph takes in one run; 0: any number.
+    max_batch: int = 0
     # Of the request that asked for it; a retry is recognised by the two.
     request_id: str = ""
     request_sha256: str = ""

@@ -43,29 +43,33 @@ class OutputRows:
     reason: str = ""
 
 
-def infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+def infer_rows(graph: Any, tower: Tower, max_batch: int = 0) -> tuple[OutputRows, ...]:
     """Returns what shape inference knows of the rows of a tower's outputs, in their order.
 
     Args:
         graph: a frozen `GraphDef`, whose ops have been checked.
         tower: its tensors.
+        max_batch: most images that it takes in one run; 0: any number.
 
     Raises:
         EngineFailed: TensorFlow does not take the graph, or it lacks a tensor.
     """
     shapes_alone = _without_weights(graph, TowerGraph(graph).nodes_of(tower))
-    found = [_outputs_for(shapes_alone, tower, batch) for batch in BATCHES]
+    batches = (max_batch,) if max_batch else BATCHES
+    found = [_outputs_for(shapes_alone, tower, batch) for batch in batches]
     return tuple(
-        _judge(spec.name, [outputs[position] for outputs, _ in found], found[0][1])
+        _judge(spec.name, batches, [outputs[position] for outputs, _ in found], found[0][1])
         for position, spec in enumerate(tower.outputs)
     )
 
 
-def _judge(name: str, outputs: Sequence[Any], fed: Sequence[Any]) -> OutputRows:
+def _judge(
+    name: str, batches: Sequence[int], outputs: Sequence[Any], fed: Sequence[Any]
+) -> OutputRows:
     sizes = [_rows(output) for output in outputs]
-    if all(size == batch for size, batch in zip(sizes, BATCHES, strict=True)):
+    if all(size == batch for size, batch in zip(sizes, batches, strict=True)):
         return OutputRows(name, Rows.ONE_AN_IMAGE)
-    for size, batch in zip(sizes, BATCHES, strict=True):
+    for size, batch in zip(sizes, batches, strict=True):
         if size is not None and size != batch:
             rows = "no rows" if size < 0 else f"{size} rows"
             return OutputRows(name, Rows.OTHERS, f"it has {rows} for {batch} images")

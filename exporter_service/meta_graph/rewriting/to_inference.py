@@ -85,7 +85,7 @@ class DefaultNames:
 
 
 def convert_to_inference(
-    meta: Any, parameters: MetaGraphParameters, names: DefaultNames
+    meta: Any, parameters: MetaGraphParameters, names: DefaultNames, *, free: bool = True
 ) -> InferenceGraph:
     """Returns the inference graph of a training graph.
 
@@ -93,6 +93,7 @@ def convert_to_inference(
         meta: the MetaGraphDef; it is not changed.
         parameters: what the user chose.
         names: of a single input and output.
+        free: whether a net that is made for one size of batch shall take any.
 
     Raises:
         Unconvertible: there is no obvious input or output, something cannot be switched, or
@@ -129,7 +130,7 @@ def convert_to_inference(
     if not parameters.keep_batch_statistics:
         _refuse_batch_statistics(graph, forward, feeds, switched)
     follow_batch(graph, initial, settled.decisions, feeds[0])
-    freed = free_batch_of(graph, outputs, feeds)
+    freed = free_batch_of(graph, outputs, feeds) if free else []
     small = pruned(graph, outputs, cut)
     refuse_leftovers(small)
     return InferenceGraph(

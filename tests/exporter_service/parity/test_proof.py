@@ -104,7 +104,7 @@ def test_numbers_that_differ_are_refused(
 
 def test_random_answers_are_refused_as_such(tmp_path: Path) -> None:
     done = written(tmp_path, lambda images, _: mean(images, 0) + tf.random.uniform([3]))
-    with pytest.raises(errors.ParityFailed, match="with itself .* answers are random"):
+    with pytest.raises(errors.ParityFailed, match=r"with itself .* answers are random"):
         proven(tmp_path, done)
 
 

@@ -95,3 +95,47 @@ def converts(folder: Path, net: Callable[[Any], Any]) -> None:
 
     saved = save(folder, train, infer, {"input": ROWS})
     check(saved, folder / "out", {"input": ROWS}, outputs=["probs"])
+
+
+ONE = np.random.default_rng(4).uniform(0, 1, (3, 8, 8, 2)).astype(np.float32)
+
+
+def by_layer(x: Any) -> Any:
+    """Flattens to the only row that it knows."""
+    size = 1 if x.shape[0] else -1
+    return zoo.dense(tf.reshape(zoo.convolution(x, 2, "first"), [size, 128]), 3, "out")
+
+
+def by_squeezing(x: Any) -> Any:
+    """Has no batch inside."""
+    net = tf.reshape(tf.squeeze(zoo.convolution(x, 2, "first"), [0]), [1, 128])
+    return zoo.dense(net, 3, "out")
+
+
+def beside_a_constant_row(x: Any) -> Any:
+    batch = x.shape[0] or tf.shape(x)[0]
+    flat = tf.concat([tf.reduce_mean(x, [1, 2]), tf.zeros([batch, 2])], 1)
+    flat.set_shape([x.shape[0], 4])
+    return zoo.dense(flat, 3, "out")
+
+
+@pytest.mark.parametrize(
+    ("net", "max_batch"), [(by_layer, 0), (beside_a_constant_row, 0), (by_squeezing, 1)]
+)
+def test_a_graph_for_one_image_takes_any_number_or_one_at_a_time(
+    net: Callable[[Any], Any], max_batch: int, tmp_path: Path
+) -> None:
+    def train() -> None:
+        tf.nn.softmax(net(tf.placeholder(tf.float32, [1, 8, 8, 2], name="x")), name="probs")
+
+    def infer() -> Any:
+        batch = 1 if max_batch else None
+        x = tf.placeholder(tf.float32, [batch, 8, 8, 2], name="input")
+        return {"probs": tf.nn.softmax(net(x))}
+
+    images = ONE[: max_batch or None]
+    saved = save(tmp_path, train, infer, {"input": images})
+    done = check(saved, tmp_path / "out", {"input": images}, outputs=["probs"])
+    assert done.max_batch == max_batch
+    assert [spec.shape for spec in done.towers[0].outputs] == [(-1, 3)]
+    assert done.graph.file_name.startswith("one_by_one_") == bool(max_batch)
