@@ -64,7 +64,13 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     tensors = {name: checkpoint.tensors[key] for name, key in key_of.items()}
 
     def takes_any_batch(towers: TowerGraph) -> bool:
-        return answers_any_batch(towers, _values(towers, checkpoint, key_of))
+        return answers_any_batch(
+            towers.graph,
+            towers.towers[0],
+            _values(towers, checkpoint, key_of),
+            pixels=towers.pixels,
+            open_size=towers.image_size,
+        )
 
     built = (
         meta_graph_towers(conversion_spec, tensors, report, takes_any_batch)

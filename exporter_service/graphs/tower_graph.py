@@ -32,7 +32,6 @@ class TowerGraph:
         behind: tower index -> the tensor behind the augmentation, for graphs that have one.
         meta_graph: what was done to a training graph; None for an architecture.
         evaluation_copy: the evaluation copy of the same net, if there is one to compare with.
-        batch_matters: answers depend on the other images of a batch, as asked for.
         max_batch: most images that a tower takes in one run; 0: any number.
         warnings: sentences for the user.
     """
@@ -49,6 +48,5 @@ class TowerGraph:
     behind: Mapping[int, str] = field(default_factory=dict)
     meta_graph: MetaGraphReport | None = None
     evaluation_copy: TowerGraph | None = None
-    batch_matters: bool = False
     max_batch: int = 0
     warnings: tuple[str, ...] = ()

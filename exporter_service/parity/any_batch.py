@@ -8,30 +8,39 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from exporter_service.graphs.session import restore, session_config
-from exporter_service.graphs.tower_graph import TowerGraph
 from exporter_service.parity.company import equals_its_elements
 from exporter_service.specs.conversion import TOLERANCE
 from exporter_service.specs.probes import standard_probes
 from service_kit import errors
+from service_kit.artifacts.manifest import Tower
 from service_kit.frozen_graph.rows import Rows, infer_rows
 
 
-def answers_any_batch(built: TowerGraph, values: Mapping[str, Any]) -> bool:
+def answers_any_batch(
+    graph: Any,
+    tower: Tower,
+    values: Mapping[str, Any],
+    *,
+    pixels: bool = False,
+    open_size: tuple[int, int] | None = None,
+) -> bool:
     """Returns whether batches get what their images get one by one, each image one row.
 
     Args:
-        built: the towers, of which the first is tried.
+        graph: the `tf.Graph`.
+        tower: what to feed and to fetch.
         values: variable -> its value.
+        pixels: as for `standard_probes`.
+        open_size: as for `standard_probes`.
     """
-    tower = built.towers[0]
     try:
-        rows = infer_rows(built.graph.as_graph_def(), tower)
+        rows = infer_rows(graph.as_graph_def(), tower)
     except errors.EngineFailed:
         return False
     if any(one.rows is Rows.OTHERS for one in rows):
         return False
-    probes = standard_probes(tower.inputs, pixels=built.pixels, open_size=built.image_size)
-    with tf.Session(graph=built.graph, config=session_config(as_written=built.graph)) as session:
+    probes = standard_probes(tower.inputs, pixels=pixels, open_size=open_size)
+    with tf.Session(graph=graph, config=session_config(as_written=graph)) as session:
         restore(session, values)
         try:
             return all(

@@ -63,6 +63,8 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     config = session_config(as_written=served.graph)
     with tf.Session(graph=served.graph, config=config) as session:
         rows = prove_served(session, served, probes, conversion)
+    # Random numbers begin anew, as they did in the session that is compared with.
+    with tf.Session(graph=served.graph, config=config) as session:
         for name in proof.probes:
             comparisons.extend(_compare(session, conversion, proof, name, share))
     for file in conversion.files:
@@ -98,7 +100,7 @@ def _compare(
         yield compared(f"{label} with {_reference(conversion)}", name, outputs, wanted, share)
         if tower.index:
             yield compared(f"{label} with {label_of(towers[0])}", name, outputs, found[0], share)
-    if len(next(iter(probe.values()))) > 1:
+    if len(next(iter(probe.values()))) > 1 and not conversion.varies:
         again = _run(answers, session, towers, probe, proof.behind, name=name)
         for tower, outputs, repeated in zip(towers, found, again, strict=True):
             yield compared(f"{label_of(tower)} with itself", name, repeated, outputs, share)
@@ -159,7 +161,12 @@ def _left_out(conversion: Conversion, proof: Proof) -> Iterator[str]:
         )
         if any(file.kind in _FORMATS for file in conversion.files):
             yield "the other formats, which cannot be fed behind the augmentation"
-    if conversion.batch_matters:
+    if conversion.varies:
+        yield (
+            "answers with themselves: dropouts were kept as asked, and answers vary; with equal "
+            "random numbers everything else was compared"
+        )
+    elif conversion.batch_matters:
         yield "a batch with its elements: batch statistics were kept as asked"
     if conversion.unbatched:
         yield "a batch with its elements: outputs are answered whole, as asked"

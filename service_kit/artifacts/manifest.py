@@ -249,8 +249,13 @@ class Conversion:
 
     @property
     def batch_matters(self) -> bool:
-        """Whether answers depend on the other images of a batch, as the user asked for."""
-        return bool(self.architecture.parameters.get("keep_batch_statistics"))
+        """Whether requests must not share a batch, for what the user asked to keep."""
+        return self.varies or bool(self.architecture.parameters.get("keep_batch_statistics"))
+
+    @property
+    def varies(self) -> bool:
+        """Whether equal requests get different answers: dropouts were kept as the user asked."""
+        return bool(self.architecture.parameters.get("keep_dropout"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from service_kit.artifacts import manifest
 from service_kit.artifacts.manifest_check import check_usable
 from service_kit.artifacts.message_codec import from_message, from_number, to_message
 
-# The first readers that know `unbatched` and `max_batch`, and find the graph of such an artifact.
-_UNBATCHED_READER, _MAX_BATCH_READER = 2, 3
+# The first readers that know `unbatched`, and `max_batch` or kept dropouts, and find such a graph.
+_UNBATCHED_READER, _LIMITED_READER = 2, 3
 
 
 def to_json(document: manifest.Manifest) -> bytes:
@@ -58,7 +58,9 @@ def to_proto(document: manifest.Manifest) -> pb.Manifest:
     """Returns the manifest's message."""
     message = to_message(pb.Manifest, document)
     message.min_reader = (
-        _MAX_BATCH_READER if document.max_batch else _UNBATCHED_READER * document.unbatched
+        _LIMITED_READER
+        if document.max_batch or document.varies
+        else _UNBATCHED_READER * document.unbatched
     )
     if message.min_reader:
         message.guarded_graph.CopyFrom(message.graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from exporter_service.checkpoints.key_list import counted
@@ -32,8 +33,12 @@ _KINDS = {
 }  # fmt: skip
 
 
-def refuse_leftovers(graph: NodeGraph) -> None:
+def refuse_leftovers(graph: NodeGraph, kept: AbstractSet[str] = frozenset()) -> None:
     """Checks a pruned graph whose inputs have been cut.
+
+    Args:
+        graph: the graph.
+        kept: nodes that may be random, as the user wants.
 
     Raises:
         Unconvertible: names each node that may not stay, and what it is.
@@ -52,7 +57,9 @@ def refuse_leftovers(graph: NodeGraph) -> None:
             f"{counted(unknown)}; choose outputs before them, or inputs after them"
         )
     left = [
-        f"{name} ({node.op}, {kind})" for name, node in named if (kind := _kind(node)) is not None
+        f"{name} ({node.op}, {kind})"
+        for name, node in named
+        if name not in kept and (kind := _kind(node)) is not None
     ]
     if left:
         raise errors.Unconvertible(

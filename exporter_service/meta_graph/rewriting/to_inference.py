@@ -5,7 +5,8 @@ The protos alone are worked on; nothing is imported until the result is small an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,9 @@ from exporter_service.meta_graph.rewriting.batch_norm import (
     training_forward,
 )
 from exporter_service.meta_graph.rewriting.conditions import fold_conditions
-from exporter_service.meta_graph.rewriting.dropout import remove_dropouts
+from exporter_service.meta_graph.rewriting.dropout import keep_dropouts, remove_dropouts
 from exporter_service.meta_graph.rewriting.fixed_batch import free_batch_of
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
 from exporter_service.meta_graph.rewriting.initial_state import begin_anew, follow_batch
 from exporter_service.meta_graph.rewriting.phases import bind_defaults, bind_phases
 from exporter_service.meta_graph.rewriting.pruning import needed, pruned
@@ -37,43 +39,6 @@ from exporter_service.meta_graph.rewriting.settling import refuse_state, settle
 from service_kit import errors
 
 _MAX_ROUNDS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceGraph:
-    """One copy of a net, pruned, with consumers that still name the ports of the cut.
-
-    Attributes:
-        graph: the nodes; variables are still variables.
-        cut: the ports that become placeholders.
-        input_names: their names in requests.
-        outputs: the ports to answer with.
-        output_names: their names in requests.
-        averages_of: variable -> the variables that are moving averages of it.
-        statistics: variables that batch norms take since they were switched.
-        roles: variable -> what it is, in words, for those that training assigns.
-        initial_states: state that begins every request with its initializer's value.
-        kept_stored: state whose stored value was kept on the user's word.
-        batch_norms: number of batch norms (fused) and batch statistics (unfused) switched.
-        dropouts: number of dropouts removed.
-        bound: placeholder or flag -> value that it has for good.
-        warnings: sentences for the user.
-    """
-
-    graph: NodeGraph
-    cut: tuple[Feed, ...]
-    input_names: tuple[str, ...]
-    outputs: tuple[Port, ...]
-    output_names: tuple[str, ...]
-    averages_of: Mapping[str, Sequence[str]]
-    statistics: frozenset[str]
-    roles: Mapping[str, str]
-    initial_states: tuple[str, ...]
-    kept_stored: tuple[str, ...]
-    batch_norms: int
-    dropouts: int
-    bound: Mapping[str, str]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +71,7 @@ def convert_to_inference(
     input_aliases, chosen = _named(graph, parameters.inputs, "input")
     cut = set(chosen)
     bound = bindings.bind(graph, parameters.bindings)
-    bound |= _resolve(graph, outputs, cut)
+    bound |= resolve(graph, outputs, cut)
 
     settled = settle(graph, meta, outputs, cut, parameters)
     forward = training_forward(graph, outputs, cut)
@@ -118,7 +83,9 @@ def convert_to_inference(
     switched = Switched()
     if not parameters.keep_batch_statistics:
         switched = switch_batch_norms(graph, forward, fed, updates)
-    dropouts = remove_dropouts(graph, graph.ancestors(outputs, stop=cut.__contains__))
+    forward = graph.ancestors(outputs, stop=cut.__contains__)
+    kept = keep_dropouts(graph, forward) if parameters.keep_dropout else []
+    dropouts = [] if kept else remove_dropouts(graph, forward)
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     bound |= bindings.bind_rates(graph, forward, dropouts)
     bound |= bind_defaults(graph, forward, {port.node for port in cut})
@@ -132,7 +99,7 @@ def convert_to_inference(
     follow_batch(graph, initial, settled.decisions, feeds[0])
     freed = free_batch_of(graph, outputs, feeds) if free else []
     small = pruned(graph, outputs, cut)
-    refuse_leftovers(small)
+    refuse_leftovers(small, {one.noise for one in kept})
     return InferenceGraph(
         graph=small,
         cut=tuple(feeds),
@@ -190,13 +157,19 @@ def _named(graph: NodeGraph, texts: Sequence[str], what: str) -> tuple[list[str]
     return [alias for alias, _ in parsed], ports
 
 
-def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[str, str]:
-    """Binds flags, inlines calls and folds conditions until nothing changes any more."""
+def resolve(graph: NodeGraph, outputs: Sequence[Port], cut: AbstractSet[Port]) -> dict[str, str]:
+    """Binds phases, inlines calls and folds conditions, in place, until nothing changes any more.
+
+    Returns flag -> the value that it has for good, as text.
+
+    Raises:
+        MetaGraphUnusable: functions call each other in a circle.
+    """
     bound: dict[str, str] = {}
     for _ in range(_MAX_ROUNDS):
         changed = inline_calls(graph, graph.ancestors(outputs, stop=cut.__contains__))
         # With the pivots: a branch of constants depends on its condition by control alone.
-        folded = fold_conditions(graph, needed(graph, outputs, cut))
+        folded = fold_conditions(graph, needed(graph, outputs, set(cut)))
         flags = bind_phases(graph, outputs, cut)
         bound |= flags
         if not (folded or changed or flags):
@@ -253,6 +226,8 @@ def _warnings(parameters: MetaGraphParameters, freed: Sequence[str]) -> tuple[st
         said.append(
             "batch norms normalise by the batch, as asked: answers depend on what else is in it"
         )
+    if parameters.keep_dropout:
+        said.append("dropouts are kept, as asked: answers vary, and requests never share a batch")
     if freed:
         said.append(f"made for one batch size, now for any: {counted(freed)}")
     return tuple(said)

@@ -1,4 +1,4 @@
-"""Where a tower begins and ends: a placeholder in place of a port, and the description of an answer."""
+"""Where a tower begins and ends: a placeholder in place of a port, and what an answer is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter_service.graphs.preprocessing import preprocessed
 from exporter_service.graphs.towers import tensor_spec
 from exporter_service.meta_graph.detection.feeds import Feed
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
-from exporter_service.meta_graph.rewriting.to_inference import InferenceGraph
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
 from exporter_service.meta_graph.towers.shapes import input_shape
 from exporter_service.specs.conversion import ConversionSpec
 from service_kit import errors

@@ -15,11 +15,8 @@ from exporter_service.graphs.towers import INPUT, inside, tensor_spec
 from exporter_service.meta_graph.reading.meta_file import malformed_named, read_meta
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters, parse_parameters
 from exporter_service.meta_graph.rewriting.evaluation_copy import find_evaluation_copy
-from exporter_service.meta_graph.rewriting.to_inference import (
-    DefaultNames,
-    InferenceGraph,
-    convert_to_inference,
-)
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
+from exporter_service.meta_graph.rewriting.to_inference import DefaultNames, convert_to_inference
 from exporter_service.meta_graph.towers.borders import output_spec, placeholder_of
 from exporter_service.meta_graph.towers.replication import import_tower, import_variables
 from exporter_service.meta_graph.towers.restoring import followers, plan_variables
@@ -86,7 +83,7 @@ class _Building:
         if not any(feed.shape and feed.shape[0] == 1 for feed in net.cut):
             return self._built(net)
         # What is answered whole would speak of one of the images alone.
-        if not self.conversion_spec.unbatched:
+        if not (self.conversion_spec.unbatched or self.parameters.keep_dropout):
             with contextlib.suppress(errors.Unconvertible):
                 built = self._built(net)
                 if takes_any_batch(built):
@@ -162,7 +159,6 @@ def _towers(
             initial_states=net.initial_states,
             kept_stored=net.kept_stored,
         ),
-        batch_matters=parameters.keep_batch_statistics,
         max_batch=max_batch,
         warnings=(*restoring.plan.warnings, *net.warnings, *followers(net)),
     )

@@ -203,7 +203,7 @@ class Manifest(_message.Message):
     """
     min_reader: _builtins.int
     """The oldest reader that may act on the artifact, by its number; 0: any. Readers that know this
-    field are 2, and those that know `max_batch` 3; higher numbers are of later releases, and refused.
+    field are 2, and those that know `max_batch` and kept dropouts 3; higher numbers are of later releases, and refused.
     """
     unbatched: _builtins.bool
     """Outputs need not have one row an image: each request runs alone, in one piece, and gets the
