@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -39,8 +40,24 @@ def constant_value(
     if graph.op(port) == "Const" and port.node not in given:
         return np.asarray(tf.make_ndarray(graph.node(port).attr["value"].tensor))
     names = _pure_cone(graph, port, given)
-    if names is None:
-        return None
+    return None if names is None else _evaluated(graph, [port], names, given).get(port)
+
+
+def constant_values(graph: NodeGraph, ports: Sequence[Port]) -> dict[Port, np.ndarray[Any, Any]]:
+    """Returns the values of ports that depend on constants alone; none if one cannot be had."""
+    names = graph.ancestors(ports)
+    return _evaluated(graph, ports, names, {}) if ports else {}
+
+
+def depends_on_constants(graph: NodeGraph) -> set[str]:
+    """Returns the nodes that are computed by pure ops from constants alone."""
+    impure = [name for name, node in graph.nodes.items() if not _is_pure(node.op)]
+    return graph.nodes.keys() - graph.dependents_of_nodes(impure) - set(impure)
+
+
+def _evaluated(
+    graph: NodeGraph, ports: Sequence[Port], names: Iterable[str], given: Mapping[str, Any]
+) -> dict[Port, np.ndarray[Any, Any]]:
     needed = {name: value for name, value in given.items() if name in graph.nodes}
     definition = tf.GraphDef()
     definition.versions.CopyFrom(graph.definition.versions)
@@ -56,14 +73,18 @@ def constant_value(
     with tf.Graph().as_default() as scratch:
         replaced = {str(Port(name)): tf.constant(value) for name, value in needed.items()}
         try:
-            (tensor,) = tf.import_graph_def(
-                definition, _used(definition, replaced), [port.tensor_name], name="evaluated"
+            tensors = tf.import_graph_def(
+                definition,
+                _used(definition, replaced),
+                [port.tensor_name for port in ports],
+                name="evaluated",
             )
             with tf.Session(graph=scratch, config=_config()) as session:
-                return np.asarray(session.run(tensor))
+                values = session.run(tensors)
         # Whatever is wrong with it, it is not a constant that can be had here.
         except (ValueError, TypeError, tf.errors.OpError):
-            return None
+            return {}
+    return {port: np.asarray(value) for port, value in zip(ports, values, strict=True)}
 
 
 def _pure_cone(graph: NodeGraph, port: Port, given: dict[str, Any]) -> set[str] | None:

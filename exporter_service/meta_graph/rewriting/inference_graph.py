@@ -18,6 +18,7 @@ class InferenceGraph:
         cut: the ports that become placeholders.
         input_names: their names in requests.
         outputs: the ports to answer with.
+        output_shapes: what the training graph states, batch first, -1: any; None: nothing.
         output_names: their names in requests.
         averages_of: variable -> the variables that are moving averages of it.
         statistics: variables that batch norms take since they were switched.
@@ -34,6 +35,7 @@ class InferenceGraph:
     cut: tuple[Feed, ...]
     input_names: tuple[str, ...]
     outputs: tuple[Port, ...]
+    output_shapes: tuple[tuple[int, ...] | None, ...]
     output_names: tuple[str, ...]
     averages_of: Mapping[str, Sequence[str]]
     statistics: frozenset[str]

@@ -19,6 +19,7 @@ from exporter_service.meta_graph.detection.leftovers import refuse_leftovers
 from exporter_service.meta_graph.detection.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.reading.inlining import inline_calls
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
+from exporter_service.meta_graph.reading.op_defs import stated_shape
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
 from exporter_service.meta_graph.reading.tensor_names import find_port, parse_name, semantic_names
 from exporter_service.meta_graph.reading.variables import trainable_names
@@ -29,6 +30,7 @@ from exporter_service.meta_graph.rewriting.batch_norm import (
     training_forward,
 )
 from exporter_service.meta_graph.rewriting.conditions import fold_conditions
+from exporter_service.meta_graph.rewriting.constant_folding import fold_shapes
 from exporter_service.meta_graph.rewriting.dropout import keep_dropouts, remove_dropouts
 from exporter_service.meta_graph.rewriting.fixed_batch import free_batch_of
 from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
@@ -100,6 +102,8 @@ def convert_to_inference(
     freed = free_batch_of(graph, outputs, feeds) if free else []
     small = pruned(graph, outputs, cut)
     refuse_leftovers(small, {one.noise for one in kept})
+    stated = tuple(_stated(graph, port, feeds) for port in outputs)
+    fold_shapes(small)
     return InferenceGraph(
         graph=small,
         cut=tuple(feeds),
@@ -107,6 +111,7 @@ def convert_to_inference(
             semantic_names(input_aliases or [""] * len(feeds), list(cut_ports(feeds)), names.input)
         ),
         outputs=tuple(outputs),
+        output_shapes=stated,
         output_names=tuple(
             semantic_names(aliases, outputs, names.output or _sole_name(graph, outputs[0]))
         ),
@@ -120,6 +125,14 @@ def convert_to_inference(
         bound=bound,
         warnings=(*_warnings(parameters, freed), *switched.ambiguous),
     )
+
+
+def _stated(graph: NodeGraph, port: Port, feeds: Sequence[Feed]) -> tuple[int, ...] | None:
+    """Returns the shape that the training graph states for an output, for any batch."""
+    shape = stated_shape(graph.node(port), port.number)
+    if not shape or port in cut_ports(feeds):
+        return None
+    return (-1, *shape[1:])
 
 
 def cut_ports(feeds: Sequence[Feed]) -> tuple[Port, ...]:

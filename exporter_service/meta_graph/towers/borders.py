@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -65,12 +66,15 @@ def placeholder_of(
     return placeholder, preprocessed(placeholder, preprocessing, dtype)
 
 
-def output_spec(name: str, tensor: Any, *, whole: bool) -> TensorSpec:
+def output_spec(name: str, tensor: Any, stated: Sequence[int] | None, *, whole: bool) -> TensorSpec:
     """Returns the description of an output; one that is answered whole needs no batch.
 
     Raises:
         Unconvertible: it cannot be answered with; says why.
     """
+    if not whole and stated is not None and tensor.shape.is_compatible_with(_any_batch(stated)):
+        # Python knew more than can be inferred; the proof runs it.
+        tensor.set_shape(_any_batch(stated))
     if tensor.shape.rank is None or (tensor.shape.rank < 1 and not whole):
         raise errors.Unconvertible(
             f"output {name} has shape {tensor.shape}: an answer has the batch as its first "
@@ -89,3 +93,7 @@ def output_spec(name: str, tensor: Any, *, whole: bool) -> TensorSpec:
         )
     spec = tensor_spec(name, tensor)
     return TensorSpec(name, spec.tensor_name, spec.dtype, (-1, *spec.shape[1:]))
+
+
+def _any_batch(stated: Sequence[int]) -> list[int | None]:
+    return [None if size < 0 else size for size in stated]

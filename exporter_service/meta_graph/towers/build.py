@@ -185,7 +185,9 @@ def _tower(
             inputs.append(replace(spec, shape=(-1, *spec.shape[1:])))
         tensors = import_tower(net, fed, scope=scope, first=index == 0)
         outputs = [
-            output_spec(name, tensor, whole=conversion_spec.unbatched)
-            for name, tensor in zip(net.output_names, tensors, strict=True)
+            output_spec(name, tensor, stated, whole=conversion_spec.unbatched)
+            for name, tensor, stated in zip(
+                net.output_names, tensors, net.output_shapes, strict=True
+            )
         ]
     return Tower(index, scope, device, tuple(inputs), tuple(outputs))

@@ -213,3 +213,12 @@ def test_what_is_outside_of_the_tower_is_not_looked_at() -> None:
         return x
 
     assert rows_of(build).rows is Rows.ONE_AN_IMAGE
+
+
+def test_what_depends_on_data_that_is_always_the_same_depends_on_none() -> None:
+    def build(x: Any) -> Any:
+        free = tf.raw_ops.ListDiff(x=tf.constant([0, 1]), y=tf.constant([1])).out
+        rows = tf.gather(tf.shape(x), free)
+        return tf.reshape(x, tf.concat([rows, tf.constant([2, 3])], 0))
+
+    assert rows_of(build).rows is not Rows.OTHERS
