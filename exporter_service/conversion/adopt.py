@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import AdoptionSpec
 from exporter_service.specs.names import FROZEN_GRAPH
-from exporter_service.specs.probes import CALLER, check_probe, standard_probes
+from exporter_service.specs.probes import CALLER, check_probe, shaped_as, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -70,6 +71,7 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     frozen = switch_to_inference(definition, request, parameters)
     report(Progress(Step.BUILD, f"{len(frozen.towers)} card(s)"))
     frozen, imported, towers, max_batch = import_towers(frozen, request)
+    towers = tuple(replace(one, inputs=shaped_as(request.probe, one.inputs)) for one in towers)
     check_servable(towers, unbatched=request.unbatched)
     check_labels(request.class_labels, towers)
     probes = standard_probes(towers[0].inputs, pixels=False, max_batch=max_batch)

@@ -84,6 +84,7 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
     check_size(built.graph, values)
+    built = built.probed_as(conversion_spec.probe)
     probes = _probes(built, conversion_spec.probe)
     keep = conversion_spec.towers.keeps_pins
     name = MULTI_CHECKPOINT if conversion_spec.towers.cards > 1 else SINGLE_CHECKPOINT

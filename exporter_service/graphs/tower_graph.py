@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter_service.checkpoints.moving_average import RestorePlan
+from exporter_service.specs.probes import Probe, shaped_as
 from service_kit.artifacts.manifest import ArchitectureSpec, MetaGraphReport, Preprocessing, Tower
 
 
@@ -50,3 +51,8 @@ class TowerGraph:
     evaluation_copy: TowerGraph | None = None
     max_batch: int = 0
     warnings: tuple[str, ...] = ()
+
+    def probed_as(self, probe: Probe) -> TowerGraph:
+        """Returns the same towers, with the sizes of a caller's probe where they leave any open."""
+        towers = tuple(replace(one, inputs=shaped_as(probe, one.inputs)) for one in self.towers)
+        return replace(self, towers=towers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,21 @@ def check_probe(probe: Probe, inputs: Sequence[TensorSpec], max_batch: int = 0) 
             f"{images}"
         )
     return named
+
+
+def shaped_as(probe: Probe, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Returns the inputs with the sizes of a caller's probe where they leave any open.
+
+    Open sizes may hang together, as those of an image and of one twice its size do: then no other
+    sizes can be tried. What does not fit is left to `check_probe`.
+    """
+    named = {inputs[0].name: probe[""]} if len(inputs) == 1 and "" in probe else probe
+    return tuple(
+        replace(spec, probe_shape=named[spec.name].shape[1:])
+        if -1 in spec.shape[1:] and spec.name in named and named[spec.name].ndim == len(spec.shape)
+        else spec
+        for spec in inputs
+    )
 
 
 def _shape(spec: TensorSpec, open_size: tuple[int, int] | None) -> tuple[int, ...]:

@@ -50,12 +50,7 @@ def refuse_leftovers(graph: NodeGraph, kept: AbstractSet[str] = frozenset()) -> 
         for name, node in ((inner.name, inner) for inner in definition.node_def)
     ]
     named = [(node.name, node) for node in nodes] + bodies
-    unknown = [f"{name} ({node.op})" for name, node in named if not _known(graph, node)]
-    if unknown:
-        raise errors.Unconvertible(
-            "the outputs need ops that this TensorFlow does not have: "
-            f"{counted(unknown)}; choose outputs before them, or inputs after them"
-        )
+    _refuse_unknown(graph, named)
     left = [
         f"{name} ({node.op}, {kind})"
         for name, node in named
@@ -64,6 +59,24 @@ def refuse_leftovers(graph: NodeGraph, kept: AbstractSet[str] = frozenset()) -> 
     if left:
         raise errors.Unconvertible(
             f"what still reaches the outputs cannot be served: {counted(left)}; {_advice(left)}"
+        )
+
+
+def refuse_unknown(graph: NodeGraph, names: Iterable[str]) -> None:
+    """Checks the ops of some nodes, before what follows from one that is not understood.
+
+    Raises:
+        Unconvertible: names those that this TensorFlow does not have.
+    """
+    _refuse_unknown(graph, ((name, graph.nodes[name]) for name in sorted(names)))
+
+
+def _refuse_unknown(graph: NodeGraph, named: Iterable[tuple[str, Any]]) -> None:
+    unknown = [f"{name} ({node.op})" for name, node in named if not _known(graph, node)]
+    if unknown:
+        raise errors.Unconvertible(
+            "choose outputs before, or inputs behind, the ops that this TensorFlow does not have: "
+            f"{counted(unknown)}"
         )
 
 

@@ -15,7 +15,7 @@ from exporter_service.meta_graph.detection.batch_statistics import batch_statist
 from exporter_service.meta_graph.detection.feeds import FEEDS, Feed, find_feeds
 from exporter_service.meta_graph.detection.heads import find_heads, obvious_head
 from exporter_service.meta_graph.detection.hidden_flow import refuse_hidden_flow
-from exporter_service.meta_graph.detection.leftovers import refuse_leftovers
+from exporter_service.meta_graph.detection.leftovers import refuse_leftovers, refuse_unknown
 from exporter_service.meta_graph.detection.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.reading.inlining import inline_calls
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
@@ -91,6 +91,7 @@ def convert_to_inference(
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     bound |= bindings.bind_rates(graph, forward, dropouts)
     bound |= bind_defaults(graph, forward, {port.node for port in cut})
+    refuse_unknown(graph, training_forward(graph, outputs, cut))
     refuse_state(settled, forward, switched.statistics)
 
     feeds = _inputs(graph, outputs, chosen)
