@@ -6,10 +6,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from exporter_service.meta_graph.detection.batch_statistics import batch_statistics
+from exporter_service.meta_graph.detection.ends import before_losses, is_training
 from exporter_service.meta_graph.detection.feeds import FEEDS
 from exporter_service.meta_graph.detection.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.reading.node_graph import Consumers, NodeGraph, Port
-from exporter_service.meta_graph.reading.op_defs import UNIFORM, stated_shape
+from exporter_service.meta_graph.reading.op_defs import (
+    UNIFORM,
+    stated_shape,
+)
 from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE
 
 _LOSSES = frozenset(
@@ -20,14 +24,6 @@ _RANKS = {"Softmax": 0, "Sigmoid": 1, "LogSoftmax": 2}
 _LOGITS = 3
 # Heads end in one of these; whatever else ends a graph is a metric or a loss.
 _LINEAR = frozenset(["BiasAdd", "Add", "AddV2", "MatMul", "Conv2D", "Mean", "Squeeze", "Reshape"])
-# They change variables or talk, and answer nothing.
-_CHANGING = frozenset(
-    ["Assign", "AssignAdd", "AssignSub", "AssignVariableOp", "AssignAddVariableOp",
-     "AssignSubVariableOp", "Assert", "Print", "SaveV2", "MergeSummary", "ScalarSummary",
-     "HistogramSummary", "NoOp"]
-)  # fmt: skip
-# Names that TensorFlow 1 gives by itself to what training adds. Only a ranking depends on them.
-_TRAINING_SCOPES = frozenset(["gradients", "save", "report_uninitialized_variables"])
 _PRODUCTS = frozenset(["Mul", "BatchMatMul", "BatchMatMulV2", "Einsum"])
 _WEIGHED = frozenset(["MatMul", "Conv2D", "BatchMatMul", "BatchMatMulV2", "DepthwiseConv2dNative",
                       "Conv1D", "Conv3D", "Conv2DBackpropInput", "BiasAdd"])  # fmt: skip
@@ -82,7 +78,7 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
         graph,
         [
             _head(graph, port, "compared with other data", _LOGITS, trainable, moments)
-            for port in _before_losses(graph, consumers, trained)
+            for port in before_losses(graph, consumers, trained)
         ],
     )
     return sorted(usable, key=lambda head: (head.rank, head.trains, head.port))
@@ -135,13 +131,6 @@ def obvious_head(heads: list[Head]) -> Head | None:
     if any(head.variables != best[0].variables for head in best):
         return None
     return best[0]
-
-
-def is_training(name: str) -> bool:
-    """Whether a node lies where TensorFlow 1 puts gradients and savers; by its name."""
-    return any(
-        part.rstrip("_0123456789") in _TRAINING_SCOPES for part in name.split("/")[:-1]
-    ) or name.startswith("save/")
 
 
 def _sigmoid_losses(graph: NodeGraph) -> list[Port]:
@@ -198,32 +187,6 @@ def _moments(graph: NodeGraph) -> set[str]:
     sizes = {shape[0] for shape in shapes if shape}
     names = {name for name in graph.nodes if not is_training(name)}
     return set(batch_statistics(graph, names, fed, sizes | {-1}))
-
-
-def _before_losses(graph: NodeGraph, consumers: Consumers, trained: AbstractSet[str]) -> list[Port]:
-    """Returns what a net gives before anything else is compared with it, and where it ends.
-
-    Regressions, generators and embeddings end in no op of their own. What they are compared with
-    comes in by another way.
-    """
-    feeds = {name: graph.dependents_of_nodes([name]) for name in graph.of_op(*FEEDS)}
-
-    def sources(name: str) -> set[str]:
-        return {feed for feed, reached in feeds.items() if name in reached or name == feed}
-
-    found = []
-    for name in sorted(trained):
-        if is_training(name) or not sources(name) or graph.nodes[name].op in _CHANGING:
-            continue
-        users = {user for user, _ in consumers.get(name, ()) if not is_training(user)}
-        goes_on = [
-            user
-            for user in users
-            if sources(user) == sources(name) and stated_shape(graph.nodes[user], 0) != []
-        ]
-        if not goes_on:
-            found.append(Port(name))
-    return found
 
 
 def _head(
