@@ -22,6 +22,8 @@ _HARMLESS = (
        "If", "While", "Case", "PartitionedCall", "StatefulPartitionedCall",
        "StackV2", "StackPushV2", "StackPopV2", "Assert"}
 )  # fmt: skip
+_LOOKUPS = ("LookupTableFind", "LookupTableFindV2")
+_MAX_TABLES = 3
 _KINDS = {
     "an iterator": ("Iterator", "Dataset", "OptionalGetValue"),
     "a queue or reader": ("Queue", "Reader", "Unstage", "Stage", "Barrier", "RecordInput"),
@@ -56,6 +58,11 @@ def refuse_leftovers(graph: NodeGraph, kept: AbstractSet[str] = frozenset()) -> 
         for name, node in named
         if name not in kept and (kind := _kind(node)) is not None
     ]
+    tables = [_around_table(graph, name) for name in graph.of_op(*_LOOKUPS)]
+    if tables:
+        raise errors.Unconvertible(
+            f"{'; '.join(tables[:_MAX_TABLES])}: a lookup table has no place in a frozen graph"
+        )
     if left:
         raise errors.Unconvertible(
             f"what still reaches the outputs cannot be served: {counted(left)}; {_advice(left)}"
@@ -132,6 +139,15 @@ def _kind(node: Any) -> str | None:
 
 def _is_harmless(op: str) -> bool:
     return op in _HARMLESS or op.startswith("TensorArray")
+
+
+def _around_table(graph: NodeGraph, name: str) -> str:
+    """Returns what to say in place of a lookup: the tensor before it, or the one behind it."""
+    table, keys = graph.inputs(name)[:2]
+    return (
+        f"take --output {keys.tensor_name}, which the table {table.node} is asked for, or --input "
+        f"{name}:0, which it answers"
+    )
 
 
 def _advice(left: list[str]) -> str:

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.graphs.preprocessing import preprocessed
 from exporter_service.graphs.towers import tensor_spec
+from exporter_service.meta_graph.detection.features import with_known_features
 from exporter_service.meta_graph.detection.feeds import Feed
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
 from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
@@ -37,6 +38,7 @@ def placeholder_of(
             f"{feed.port.tensor_name} is of an op that this TensorFlow does not have "
             f"({feed.kind}): choose a tensor behind it as input"
         )
+    feed = with_known_features(net.graph, feed)
     shape = input_shape(name, feed, parameters.shapes, conversion_spec.towers)
     dtype = tf.as_dtype(feed.dtype)
     placeholder = tf.placeholder(
