@@ -55,19 +55,21 @@ def planned(seed: int) -> Plan:
     def one(*choices: Any) -> Any:
         return choices[random.integers(len(choices))]
 
-    sides = one(0, 4)
+    sides, batch = one(0, 4), one(0, 0, 1, 5)
+    # Of one vector there are no statistics.
+    norms = ("",) if batch == 1 else ("", "", "unfused", "kept", "switched", "fused")
     blocks = tuple(
         Block(
             layer=one("dense", "convolution") if sides else "dense",
             units=int(random.integers(2, 6)),
-            norm=one("", "", "unfused", "kept", "switched", "fused" if sides else "unfused"),
+            norm=one(*norms),
             dropout=one("", "", "rate", "keep", "placeholder", "phase"),
             activation=one("relu", "tanh", "sigmoid", "none"),
         )
         for _ in range(random.integers(1, 4))
     )
     return Plan(
-        sides, blocks, one(0, 0, 1, 5), one(1, 1, 2), bool(random.integers(2)),
+        sides, blocks, batch, one(1, 1, 2), bool(random.integers(2)),
         bool(random.integers(2)), bool(random.integers(2)),
     )  # fmt: skip
 
