@@ -21,7 +21,7 @@ from service_kit.artifacts.manifest import Conversion, ParityComparison, Tower
 # that cancel lose some.
 _ROUNDING = 1e-3
 # Elements of a batch that are run by themselves.
-_MOST_ALONE = 8
+_MAX_ALONE = 8
 
 
 def compare_alone(
@@ -66,7 +66,7 @@ def _compared(
     name: str,
     behind: Mapping[int, str],
 ) -> list[ParityComparison]:
-    first = [{key: value[:_MOST_ALONE] for key, value in one.items()} for one in found]
+    first = [{key: value[:_MAX_ALONE] for key, value in one.items()} for one in found]
 
     def compare(subject: str, others: Answers, share: float) -> list[ParityComparison]:
         return [
@@ -98,7 +98,7 @@ def _one_by_one(
     Raises:
         ValueError: an output has not one row for it; that totals agree would prove nothing.
     """
-    count = min(_MOST_ALONE, len(next(iter(probe.values()))))
+    count = min(_MAX_ALONE, len(next(iter(probe.values()))))
     # All towers again: another set of tensors would be optimized and compiled anew.
     singles = [
         answers(session, towers, {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
@@ -130,7 +130,7 @@ def _in_other_company(
     """
     size = len(next(iter(probe.values())))
     found = []
-    for i in range(min(_MOST_ALONE, size)):
+    for i in range(min(_MAX_ALONE, size)):
         others = {name: np.zeros_like(batch) for name, batch in probe.items()}
         for name, batch in probe.items():
             others[name][slice(None) if copies else i] = batch[i]
