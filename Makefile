@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-faults soak lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
+.PHONY: help demo serve test test-slow test-faults soak test-graphs lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test-faults: $(VENV)/.installed-dev  ## break real processes on purpose, and loo
 MINUTES ?= 30
 soak: $(VENV)/.installed-dev  ## load and swaps for MINUTES, and what grows meanwhile
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+
+test-graphs: $(VENV)/.installed-dev  ## thousands of random training graphs, for an hour or two
+	RANDOM_GRAPHS=3000 $(BIN)/pytest tests/exporter_service/meta_graph/test_random_graphs.py \
+	  --numprocesses auto --maxprocesses 4
 
 lint: $(VENV)/.installed-dev  ## ruff, who imports whom, buf on the protos, hadolint
 	$(BIN)/ruff check .

@@ -15,7 +15,11 @@ from exporter_service.architectures.entry_points import plugin_names
 from exporter_service.architectures.registry import check_spec, class_count, own_architectures
 from exporter_service.checkpoints.contents import CheckpointContents
 from exporter_service.checkpoints.roots import CheckpointRoots
-from exporter_service.meta_graph.reading.parameters import MetaGraphParameters, parse_parameters
+from exporter_service.meta_graph.reading.parameters import (
+    MetaGraphParameters,
+    parse_frozen_parameters,
+    parse_parameters,
+)
 from exporter_service.service.artifact_pages import ArtifactPage, read_page
 from exporter_service.service.shared_runs import SharedRuns, used_for_another
 from exporter_service.specs.conversion import (
@@ -127,6 +131,7 @@ class Exporter:
             PbserveError: see `ExporterService.AdoptGraph` in the contract.
         """
         with self._watch.over("adopt", request.model, lambda _: None) as watched:
+            parse_frozen_parameters(request.parameters)
             for one in request.formats:
                 one.check_installed()
             graph = await asyncio.to_thread(self._roots.locate_file, request.graph)

@@ -148,6 +148,8 @@ class AdoptionRequest:
     probe: Probe = field(default_factory=dict)
     class_labels: tuple[str, ...] = ()
     unbatched: bool = False
+    # `shapes` and `bindings`, as `FrozenGraphParameters` describes them.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

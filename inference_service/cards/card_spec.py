@@ -51,7 +51,7 @@ class CardSpec:
             card's own thread calls it.
         blank: inputs of the smallest batch, which probe the card.
         timings: what warming measured, smallest batch first.
-        fixed_batch: the only batch size that the graph takes; 0: it takes any.
+        max_batch: most images that the graph takes in one run; 0: any number.
         packs: whether requests may share a batch.
         whole: requests run in one piece, and get the outputs whatever rows they have.
         max_elements: of a batch's inputs, by what warming measured; 0: not bounded by it.
@@ -62,7 +62,7 @@ class CardSpec:
     run: Callable[[Tensors], Tensors]
     blank: Tensors
     timings: tuple[BatchTiming, ...]
-    fixed_batch: int = 0
+    max_batch: int = 0
     packs: bool = True
     whole: bool = False
     max_elements: int = 0

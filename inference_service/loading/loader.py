@@ -22,7 +22,7 @@ from inference_service.loading.warming import warm
 from inference_service.models.servable import LoadedModel
 from service_kit import errors
 from service_kit.artifacts.manifest import Manifest, Tower
-from service_kit.frozen_graph.blank_run import blank, fixed_batch
+from service_kit.frozen_graph.blank_run import blank
 from service_kit.store.artifact_store import ArtifactStore
 
 
@@ -127,12 +127,11 @@ class Loader:
                 measured[call] = warm(
                     run,
                     tower,
-                    options.max_batch_size,
+                    min(options.max_batch_size, manifest.max_batch or options.max_batch_size),
                     self._clock,
                     whole=whole,
                     max_bytes=share,
                 )
-            fixed = fixed_batch(tower)
             largest = measured[call][-1]
             elements = sum(one.size for one in blank(tower, 1).values()) * largest.batch_size
             specs.append(
@@ -140,9 +139,9 @@ class Loader:
                     tower=tower,
                     placement=placement,
                     run=run,
-                    blank=blank(tower, fixed or 1),
+                    blank=blank(tower, 1),
                     timings=measured[call],
-                    fixed_batch=fixed,
+                    max_batch=manifest.max_batch,
                     packs=not (manifest.batch_matters or whole),
                     whole=whole,
                     max_elements=max_elements(

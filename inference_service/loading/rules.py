@@ -123,7 +123,8 @@ class ModelRules:
             measured = min(batch_limit(spec.timings), most)
             # Where answers depend on the batch, it must not depend on a measurement.
             chosen = measured if spec.packs else most
-            batch = spec.fixed_batch or settings.batch_limit or chosen
+            batch = settings.batch_limit or chosen
+            batch = min(batch, spec.max_batch or batch)
             return CardLimits(
                 batch=batch,
                 queue_images=settings.queue_images or defaults.queue_images,
@@ -182,8 +183,6 @@ def _padded_sizes(spec: CardSpec, batch: int, *, asked: bool | None) -> tuple[in
 
     A GPU prepares itself anew for each size that it has not seen; the sizes of warming it has.
     """
-    if spec.fixed_batch:
-        return (spec.fixed_batch,)
     if not spec.packs or not _chosen(asked, _on_gpu(spec.placement.device)):
         return ()
     return tuple(timing.batch_size for timing in spec.timings if timing.batch_size <= batch)

@@ -9,7 +9,7 @@ from inference_service.cards.batch_limit import BatchTiming, still_grows
 from inference_service.cards.batch_tensors import Tensors
 from inference_service.loading.memory import peak_growth
 from service_kit.artifacts.manifest import Tower
-from service_kit.frozen_graph.blank_run import blank, check_outputs_of, fixed_batch
+from service_kit.frozen_graph.blank_run import blank, check_outputs_of
 
 # Runs of one size after the first, of which the fastest counts: some, and more of those that take
 # so little time that other work on the machine matters; one that takes long is steady by itself.
@@ -46,7 +46,7 @@ def warm(
         EngineFailed: it cannot run, or its outputs are not those of the manifest.
     """
     timings: list[BatchTiming] = []
-    for size in _sizes(fixed_batch(tower), largest):
+    for size in _sizes(largest):
         if not still_grows(timings):
             break
         if timings and timings[-1].peak_bytes * size / timings[-1].batch_size > max_bytes:
@@ -72,8 +72,6 @@ def _fastest(
     return min(times)
 
 
-def _sizes(fixed: int, largest: int) -> list[int]:
-    if fixed:
-        return [fixed]
+def _sizes(largest: int) -> list[int]:
     sizes = [2**power for power in range(largest.bit_length()) if 2**power <= largest]
     return sizes if sizes[-1] == largest else [*sizes, largest]

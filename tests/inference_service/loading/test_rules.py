@@ -67,8 +67,9 @@ def test_elements_are_bounded_by_memory_or_by_whoever_says_so() -> None:
 
 
 def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> None:
-    assert rules(batch_limit=7).limits("m")(replace(ON_CPU, fixed_batch=3)).batch == 3
-    assert rules().limits("m")(replace(ON_CPU, fixed_batch=3)).padded_sizes == (3,)
+    assert rules(batch_limit=7).limits("m")(replace(ON_CPU, max_batch=3)).batch == 3
+    assert rules(batch_limit=2).limits("m")(replace(ON_CPU, max_batch=3)).batch == 2
+    assert rules().limits("m")(replace(ON_CPU, max_batch=1)).batch == 1
     assert rules(max_batch_size=64).limits("m")(replace(ON_CPU, packs=False)).batch == 64
 
 

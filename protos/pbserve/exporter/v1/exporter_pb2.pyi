@@ -877,6 +877,7 @@ class AdoptGraphRequest(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
     UNBATCHED_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model to publish."""
     version: _builtins.int
@@ -909,6 +910,13 @@ class AdoptGraphRequest(_message.Message):
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in ConvertCheckpointRequest, with the same refusals."""
 
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """What is changed in the graph: `shapes` (input -> dimensions, batch first, -1: any), `bindings`
+        (placeholder -> value for good) and `keep_dropout`, as for `META_GRAPH`. An unknown name or a
+        value out of range is INVALID_ARGUMENT.
+        """
+
     def __init__(
         self,
         *,
@@ -922,10 +930,11 @@ class AdoptGraphRequest(_message.Message):
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
         unbatched: _builtins.bool = ...,
+        parameters: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "parameters", b"parameters", "probe", b"probe", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
