@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
+.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run alerts lock wheelhouse images image-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ $(CHECKOV_VENV)/bin/checkov:
 
 k8s-validate: $(VENV)/.installed-dev $(CHECKOV_VENV)/bin/checkov  ## build and check all of deploy/k8s
 	$(BIN)/pytest tests/deploy
+
+alerts: $(VENV)/.installed-dev  ## write rules and alerts as the object of the Prometheus operator
+	$(BIN)/python -m deploy.observability.prometheus_rule
 
 k8s-dry-run: $(VENV)/.installed-dev  ## have the API server of KUBECONFIG try all of deploy/k8s
 	KUBECTL=$(abspath $(BIN)/kubectl) deploy/k8s/dry-run
