@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from service_kit import __version__
 from tests.support.overlays import (
@@ -19,36 +16,11 @@ from tests.support.overlays import (
     OVERLAYS,
     ROOT,
     Built,
-    Manifest,
     containers,
     kserve,
     overlay,
 )
-
-COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
-# A pod of somebody's who may call, of the kind that the policies and the documentation name.
-CALLER = {"pbserve-client": "true"}
-
-
-def selects(selector: Manifest, labels: Manifest) -> bool:
-    assert set(selector) <= {"matchLabels"}
-    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
-
-
-def pod_labels(built: Built) -> dict[str, dict[str, str]]:
-    return {
-        found["metadata"]["name"]: found["spec"]["template"]["metadata"]["labels"]
-        for found in built.of("Deployment")
-    }
-
-
-def ports_of(built: Built, deployment: str) -> dict[str, int]:
-    pod = built.one("Deployment", deployment)["spec"]["template"]["spec"]
-    return {p["name"]: p["containerPort"] for c in pod["containers"] for p in c["ports"]}
-
-
-def selected(built: Built, selector: Manifest) -> list[str]:
-    return [name for name, labels in pod_labels(built).items() if selects(selector, labels)]
+from tests.support.selectors import ports_of, selected
 
 
 def test_every_object_is_there_once_and_in_our_namespace(built: Built) -> None:
@@ -122,138 +94,6 @@ def test_probes_ask_the_port_that_speaks_no_tls(built: Built) -> None:
             assert probe["grpc"]["port"] == plain
         if "health" not in container.ports:
             assert "--insecure" in container.arguments
-
-
-# --- network policies
-
-
-def policies(built: Built, pod: str, direction: str) -> Iterator[Manifest]:
-    for found in built.of("NetworkPolicy"):
-        spec = found["spec"]
-        if pod in selected(built, spec["podSelector"]) and direction in spec["policyTypes"]:
-            yield spec
-
-
-def test_nothing_goes_in_or_out_by_default(deployed: Built) -> None:
-    deny = deployed.one("NetworkPolicy", "pbserve-deny-all")["spec"]
-    assert sorted(selected(deployed, deny["podSelector"])) == sorted(pod_labels(deployed))
-    assert set(deny["policyTypes"]) == {"Ingress", "Egress"}
-    assert "ingress" not in deny
-    assert "egress" not in deny
-    for found in deployed.of("NetworkPolicy"):
-        assert selected(deployed, found["spec"]["podSelector"])
-
-
-def entrances(built: Built, pod: str) -> dict[str, list[Manifest]]:
-    """Returns port -> who may come to it."""
-    found: dict[str, list[Manifest]] = {}
-    for spec in policies(built, pod, "Ingress"):
-        for rule in spec.get("ingress", ()):
-            assert rule["from"]
-            for port in rule["ports"]:
-                found.setdefault(port["port"], []).extend(rule["from"])
-    return found
-
-
-def test_callers_and_prometheus_come_in_and_nobody_else(deployed: Built) -> None:
-    gateways = list(deployed.of("Gateway"))
-    for pod in pod_labels(deployed):
-        found = entrances(deployed, pod)
-        assert set(found) == {"grpc", "metrics"}
-        assert set(found) <= set(ports_of(deployed, pod))
-        (callers,) = (one for one in found["grpc"] if one["namespaceSelector"] == {})
-        others = [one for one in found["grpc"] if one is not callers]
-        assert callers["podSelector"] == {"matchLabels": CALLER}
-        assert len(others) == (len(gateways) if pod == "pbserve-inference" else 0)
-        for one in (*others, *found["metrics"]):
-            assert list(one["namespaceSelector"]["matchLabels"]) == ["kubernetes.io/metadata.name"]
-
-
-def exits(built: Built, pod: str) -> Iterator[tuple[str, int, Manifest]]:
-    """Yields protocol, port and peer of everything that a pod may reach."""
-    for spec in policies(built, pod, "Egress"):
-        for rule in spec.get("egress", ()):
-            assert rule["to"]
-            for port, peer in itertools.product(rule["ports"], rule["to"]):
-                yield port["protocol"], port["port"], peer
-
-
-def test_pods_reach_dns_store_and_collector_and_nothing_else(deployed: Built) -> None:
-    names = {("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)}
-    identities = {("TCP", port) for port in (80, 987, 988)}
-    for pod in pod_labels(deployed):
-        ports = {(protocol, port) for protocol, port, _ in exits(deployed, pod)}
-        assert names <= ports
-        (container,) = (c for c in containers(deployed) if c.name.endswith(pod[8:]))
-        store = container.setting("store") or ""
-        reaches = {("TCP", 443)} if "://" in store else set()
-        if collector := container.environment.get(COLLECTOR):
-            reaches.add(("TCP", urlsplit(collector).port or 0))
-        if "workload-identity" in deployed.name or deployed.name == "gcs":
-            reaches |= identities
-        assert ports - names == reaches
-
-
-def test_names_are_found_by_the_dns_of_each_kind_of_cluster(deployed: Built) -> None:
-    for pod in pod_labels(deployed):
-        peers = {port: [] for port in (53, 5353)}
-        for protocol, port, peer in exits(deployed, pod):
-            if protocol == "UDP":
-                peers[port].append(peer)
-        blocks = {one["ipBlock"]["cidr"] for one in peers[53] if "ipBlock" in one}
-        # The cache on each node, and GKE's Cloud DNS.
-        assert blocks == {"169.254.20.10/32", "169.254.169.254/32"}
-        (kube,) = (one for one in peers[53] if "podSelector" in one)
-        assert kube["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
-        # A policy sees the port of the pod behind the service, which is another one on OpenShift.
-        (openshift,) = peers[5353]
-        assert openshift["namespaceSelector"]["matchLabels"] == {
-            "kubernetes.io/metadata.name": "openshift-dns"
-        }
-
-
-def test_identities_of_the_clouds_are_where_they_answer() -> None:
-    """Link-local addresses, which the policy for buckets leaves out."""
-    built = overlay("gcs")
-    addresses = {
-        (peer["ipBlock"]["cidr"], port)
-        for protocol, port, peer in exits(built, "pbserve-inference")
-        if protocol == "TCP" and port in (80, 987, 988)
-    }
-    assert addresses == {
-        # EKS Pod Identity's agent.
-        ("169.254.170.23/32", 80),
-        ("fd00:ec2::23/128", 80),
-        # The metadata server of EC2, and of GKE with Dataplane V2.
-        ("169.254.169.254/32", 80),
-        ("fd00:ec2::254/128", 80),
-        # GKE's without.
-        ("169.254.169.252/32", 987),
-        ("169.254.169.252/32", 988),
-    }
-
-
-@pytest.mark.parametrize("name", ["s3", "gcs"])
-def test_a_bucket_is_read_without_keys_and_looked_at_every_ten_seconds(name: str) -> None:
-    for container in containers(overlay(name)):
-        (keys,) = (
-            volume["secret"]
-            for volume in container.volumes.values()
-            if f"-{name}-" in volume.get("secret", {}).get("secretName", "")
-        )
-        assert keys["optional"] is True
-        expected = "10" if container.program == "pbserve" else None
-        assert container.setting("poll") == expected
-
-
-def test_the_collector_is_where_traces_may_go(deployed: Built) -> None:
-    for container in containers(deployed):
-        if collector := container.environment.get(COLLECTOR):
-            policy = deployed.one("NetworkPolicy", "pbserve-traces")["spec"]
-            (rule,) = policy["egress"]
-            (peer,) = rule["to"]
-            (namespace,) = peer["namespaceSelector"]["matchLabels"].values()
-            assert str(urlsplit(collector).hostname).split(".")[1:] == [namespace, "svc"]
 
 
 # --- mounts and what is in them
@@ -350,139 +190,6 @@ def test_downloads_fit_the_cache_volume() -> None:
             assert container.program == "pbserve"
             return
     pytest.fail("nobody sets the size of the cache")
-
-
-# --- certificates, scalers, routes
-
-
-def test_certificates_are_for_the_names_that_callers_use(deployed: Built) -> None:
-    for found in deployed.of("Service"):
-        name = found["metadata"]["name"]
-        certificates = {
-            dns: certificate["spec"]["secretName"]
-            for certificate in deployed.of("Certificate")
-            for dns in certificate["spec"].get("dnsNames", ())
-        }
-        if not certificates:
-            continue
-        mounted = f"{name.removesuffix('-headless')}-tls"
-        for suffix in ("", ".pbserve", ".pbserve.svc", ".pbserve.svc.cluster.local"):
-            assert certificates[name + suffix] == mounted
-
-
-def test_issuers_of_certificates_are_there(deployed: Built) -> None:
-    issuers = {found["metadata"]["name"]: found["spec"] for found in deployed.of("Issuer")}
-    for found in deployed.of("Certificate"):
-        assert found["spec"]["issuerRef"]["name"] in issuers
-    for spec in issuers.values():
-        if authority := spec.get("ca"):
-            (root,) = (
-                found
-                for found in deployed.of("Certificate")
-                if found["spec"]["secretName"] == authority["secretName"]
-            )
-            assert root["spec"]["isCA"]
-
-
-def test_with_certificates_the_clients_have_roles_by_their_names() -> None:
-    found = overlay("mtls")
-    rules = yaml.safe_load(found.content("Secret", "pbserve-access", "access.yaml"))
-    names = {
-        certificate["spec"]["commonName"]
-        for certificate in found.of("Certificate")
-        if certificate["spec"].get("usages") == ["client auth"]
-    }
-    assert set(rules["certificates"]) == names
-    # A client makes no artifacts and moves no labels unless somebody says so.
-    assert rules["certificates"]["pbserve-client"] == ["predict", "read"]
-
-
-def test_a_deployment_has_one_scaler_at_most_and_then_no_number_of_its_own(
-    deployed: Built,
-) -> None:
-    scaled = Counter(
-        found["spec"]["scaleTargetRef"]["name"]
-        for kind in ("ScaledObject", "HorizontalPodAutoscaler")
-        for found in deployed.of(kind)
-    )
-    assert set(scaled) <= set(pod_labels(deployed))
-    assert set(scaled.values()) <= {1}
-    for found in deployed.of("Deployment"):
-        assert ("replicas" in found["spec"]) is (found["metadata"]["name"] not in scaled)
-
-
-def test_scalers_look_at_containers_and_requests_that_exist() -> None:
-    (found,) = overlay("autoscale").of("ScaledObject")
-    deployment = overlay("autoscale").one("Deployment", found["spec"]["scaleTargetRef"]["name"])
-    named = {c["name"]: c for c in deployment["spec"]["template"]["spec"]["containers"]}
-    (cpu,) = (one for one in found["spec"]["triggers"] if one["type"] == "cpu")
-    assert named[cpu["metadata"]["containerName"]]["resources"]["requests"]["cpu"]
-
-
-def test_routes_lead_from_the_gateway_to_services(deployed: Built) -> None:
-    for found in deployed.of("GRPCRoute"):
-        for parent in found["spec"]["parentRefs"]:
-            gateway = deployed.one("Gateway", parent["name"])
-            (listener,) = (
-                one for one in gateway["spec"]["listeners"] if one["name"] == parent["sectionName"]
-            )
-            # Theirs is the listener's: one place to change.
-            assert "hostnames" not in found["spec"]
-            assert listener["hostname"]
-        for rule in found["spec"]["rules"]:
-            for backend in rule["backendRefs"]:
-                service = deployed.one("Service", backend["name"])
-                assert backend["port"] in [port["port"] for port in service["spec"]["ports"]]
-    for kind in ("BackendTrafficPolicy", "ClientTrafficPolicy", "BackendTLSPolicy"):
-        for found in deployed.of(kind):
-            for target in found["spec"]["targetRefs"]:
-                deployed.one(target["kind"], target["name"])
-
-
-def test_every_route_has_a_policy_and_only_calls_that_change_nothing_are_tried_again() -> None:
-    found = overlay("gateway")
-    retries = {
-        policy["spec"]["targetRefs"][0]["name"]: policy["spec"]["retry"]
-        for policy in found.of("BackendTrafficPolicy")
-    }
-    assert set(retries) == {route["metadata"]["name"] for route in found.of("GRPCRoute")}
-    for route in found.of("GRPCRoute"):
-        methods = [
-            match["method"]["method"]
-            for rule in route["spec"]["rules"]
-            for match in rule.get("matches", ())
-        ]
-        if retries[route["metadata"]["name"]]["numRetries"]:
-            assert methods
-            assert set(methods) <= {"Predict", "ModelInfer"}
-        else:
-            assert methods == []
-
-
-def test_a_prediction_has_a_minute_and_an_image_can_be_sent_again() -> None:
-    """Envoy's own are 15 s, and 32 KiB (64 over HTTP/2)."""
-    found = overlay("gateway")
-    timeouts = {
-        policy["spec"]["targetRefs"][0]["name"]: policy["spec"]["timeout"]["http"]["requestTimeout"]
-        for policy in found.of("BackendTrafficPolicy")
-    }
-    assert timeouts == {"pbserve-predict": "60s", "pbserve": "0s"}
-    (policy,) = found.of("ClientTrafficPolicy")
-    kept, window = policy["spec"]["connection"]["bufferLimit"], policy["spec"]["http2"]
-    assert kept == window["initialStreamWindowSize"] == "4Mi"
-    # An image of 512 x 512 floats.
-    assert 4 * 2**20 > 512 * 512 * 3 * 4
-    assert window["initialConnectionWindowSize"] == "16Mi"
-
-
-def test_an_authority_keeps_its_key() -> None:
-    """Certificates of a renewed authority are worth something to who has the old one."""
-    found = overlay("mtls")
-    policies = {
-        bool(one["spec"].get("isCA")): one["spec"]["privateKey"]["rotationPolicy"]
-        for one in found.of("Certificate")
-    }
-    assert policies == {True: "Never", False: "Always"}
 
 
 # --- versions, documentation
