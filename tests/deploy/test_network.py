@@ -85,7 +85,7 @@ def test_pods_reach_dns_store_and_collector_and_nothing_else(deployed: Built) ->
 
 def test_names_are_found_by_the_dns_of_each_kind_of_cluster(deployed: Built) -> None:
     for pod in pod_labels(deployed):
-        peers = {port: [] for port in (53, 5353)}
+        peers: dict[int, list[Manifest]] = {port: [] for port in (53, 5353)}
         for protocol, port, peer in exits(deployed, pod):
             if protocol == "UDP":
                 peers[port].append(peer)

@@ -114,7 +114,8 @@ def running_pod(
     known = {name: value for name, value in os.environ.items() if not name.startswith("PB")}
     # What asks for a home, or for a place for temporary files, gets the volume.
     known |= {"HOME": str(places["/tmp"]), "TMPDIR": str(places["/tmp"])}  # noqa: S108 - the pod's
-    told = {name: here(value) for name, value in container.environment.items()} | (injected or {})
+    told = {name: here(value) for name, value in container.environment.items()}
+    told |= injected or {}
     log = folder / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
