@@ -14,6 +14,8 @@ from service_kit.telemetry.metric import MetricName
 
 # Of what is in no table: nobody can make labels by calling names.
 OTHER = "other"
+# Once: an enumeration's names are computed.
+_NAMES = {code: code.name for code in grpc.StatusCode}
 
 
 class CallCounts:
@@ -48,7 +50,7 @@ class CallCounts:
     def __call__(self, call: FinishedCall) -> None:
         """Counts a call."""
         method = call.method if call.method in self._methods else OTHER
-        self._ended[method, call.code.name] += 1
+        self._ended[method, _NAMES[call.code]] += 1
         seconds = self._seconds.get(method)
         if seconds is None:
             seconds = self._seconds[method] = Histogram(SECONDS)
