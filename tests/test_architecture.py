@@ -79,7 +79,7 @@ ACTING = {
     "inference_service.wire": set(),
     "service_kit.artifacts": {"digest"},
     "service_kit.auth": set(),
-    "service_kit.client": {"aio_client", "attempts", "client", "tls"},
+    "service_kit.client": {"aio_client", "attempts", "client", "replicas", "tls"},
 }
 SAYS_NOTHING = {
     "data",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdrh.histogram import HdrHistogram
+from service_kit import errors
 
 _MICROSECONDS = 1_000_000
 # From a microsecond to an hour, each bucket within 0.1% of its values.
@@ -27,7 +27,18 @@ class Latencies:
     """A High Dynamic Range histogram (http://hdrhistogram.org), exact to three digits."""
 
     def __init__(self) -> None:
-        """Begins without any."""
+        """Begins without any.
+
+        Raises:
+            Unsupported: the library is not there, as on machines that it has no wheel for.
+        """
+        try:
+            from hdrh.histogram import HdrHistogram
+        except ImportError as error:
+            raise errors.Unsupported(
+                "`pip install hdrhistogram` with a C compiler, since it has no wheel for this "
+                "machine: percentiles are counted by it"
+            ) from error
         self._histogram = HdrHistogram(_LOWEST, _HIGHEST, _DIGITS)
 
     def add(self, seconds: float) -> None:
