@@ -29,7 +29,6 @@ from exporter_service.meta_graph.reading.tensor_names import find_port, parse_na
 from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE
 from exporter_service.meta_graph.rewriting.pruning import pruned
 from exporter_service.parity.comparison import answers
-from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
 from exporter_service.specs.probes import CALLER, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
@@ -49,6 +48,7 @@ from service_kit.artifacts.manifest import (
     TensorSpec,
     Tower,
 )
+from service_kit.artifacts.proof_file import Proof, write_proof
 
 FROZEN_GRAPH = "FROZEN_GRAPH"
 # `Card_0/...`: the recipe's towers, with any prefix.
