@@ -22,7 +22,7 @@ from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.models.watchdog import watch_runs
 from inference_service.prediction.predictor import Predictor
-from inference_service.protocols.registration import add_protocols, load_descriptors
+from inference_service.protocols.registration import DESCRIPTOR_POOLS, add_protocols
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from inference_service.protocols.shared.core import Core
 from inference_service.settings import InferenceSettings
@@ -128,7 +128,7 @@ class InferenceService:
             self.core,
             shared_memory=settings.serving.listening.address.is_loopback,
         )
-        self.server.load_descriptors = load_descriptors
+        self.server.descriptor_pools = DESCRIPTOR_POOLS
         page = metrics.page(self.core, counts)
         self.http = HttpPort(settings, self.core, cores=cores, others=[page])
 
