@@ -8,9 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from inference_service.engine.cpu_quota import usable_cores
-from inference_service.engine.lazy import LazyEngines
+from inference_service.engine.engine_settings import EngineSettings
+from inference_service.engine.installed import AUTO, find_engine, installed_engines
 from inference_service.images.decoders import Decoders
 from inference_service.loading.counts import HotLoadCounts
+from inference_service.loading.engine_choice import EngineChoice
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import EMPTY, ModelsFile, parse_models_file
@@ -60,7 +62,7 @@ class InferenceService:
             tracing: where spans go; None: nowhere.
 
         Raises:
-            InvalidRequest: a file of settings cannot be read or is bad.
+            InvalidRequest: a file of settings cannot be read or is bad, or the engine is not there.
             StoreUnavailable: there is no such kind of store.
         """
         self._settings = settings
@@ -77,20 +79,13 @@ class InferenceService:
             tracing=tracing,
         )
         self.server = self.listener.server
-        engines = LazyEngines(
-            settings.devices,
-            cores=cores,
-            threads=settings.intra_op_threads,
-            gpu_memory_bytes=settings.gpu_memory_bytes,
-            allowed_ops=settings.allowed_ops,
-        )
         self.model_health = ModelHealth(self.server.health)
         counts = HotLoadCounts()
         view = StoreView(store, counts)
         self.hot_loader = HotLoader(
             view,
             registry,
-            Loader(store, engines),
+            Loader(store, _engine_choice(settings, cores)),
             rules,
             self.model_health,
             counts,
@@ -190,6 +185,23 @@ def run(settings: InferenceSettings) -> None:
         PbserveError: the service cannot start: address, files, store or devices.
     """
     asyncio.run(serve(settings))
+
+
+def _engine_choice(settings: InferenceSettings, cores: int) -> EngineChoice:
+    if settings.engine != AUTO:
+        find_engine(settings.engine)
+    return EngineChoice(
+        settings.engine,
+        EngineSettings(
+            settings.devices,
+            cores,
+            threads=settings.intra_op_threads,
+            gpu_memory_bytes=settings.gpu_memory_bytes,
+            allowed_ops=settings.allowed_ops,
+            cache=settings.engine_cache,
+        ),
+        installed_engines(),
+    )
 
 
 def _models_file(settings: InferenceSettings) -> WatchedFile[ModelsFile] | None:

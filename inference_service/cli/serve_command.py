@@ -80,6 +80,15 @@ def serve(
             "or cpu:N.",
         ),
     ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            envvar="PBSERVE_ENGINE",
+            help="What runs the graphs: tensorflow, openvino, a name that an installed package "
+            "declares, or auto: on the CPU OpenVINO where it is installed and answers as the "
+            "artifact says, else TensorFlow.",
+        ),
+    ] = "auto",
     replicate: Annotated[
         bool,
         typer.Option(
@@ -194,6 +203,7 @@ def serve(
                 ),
                 models_file=models_file,
                 devices=parse_devices(devices),
+                engine=engine,
                 intra_op_threads=intra_op_threads,
                 allowed_ops=frozenset(allow_op or ()),
                 gpu_memory_bytes=None if gpu_memory_mb is None else gpu_memory_mb * _MEBIBYTE,

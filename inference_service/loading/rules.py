@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from inference_service.cards.batch_limit import batch_limit
 from inference_service.cards.card_spec import CardLimits, CardSpec
+from inference_service.engine import Precision
 from inference_service.engine.devices import Device
 from inference_service.loading.model_list import ListedModel
 from inference_service.loading.models_file import EMPTY, ModelsFile
@@ -41,10 +42,16 @@ class ModelDefaults:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a version is loaded: up to which batch it is measured, and on how many cards."""
+    """How a version is loaded: up to which batch it is measured, and on how many cards.
+
+    `precision_tolerance` is the share that answers may differ by in another precision than f32;
+    None: what the artifact says.
+    """
 
     max_batch_size: int
     replicate: bool
+    precision: Precision = Precision.F32
+    precision_tolerance: float | None = None
 
 
 @dataclass(slots=True)
