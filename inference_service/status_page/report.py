@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from inference_service.cards.card import Card
+from inference_service.engine import EngineReport
 from inference_service.loading.store_watch import Problems
 from inference_service.models.status import ModelStatus, State, VersionStatus
 from inference_service.status_page.artifact_report import ArtifactReport, artifact_report
@@ -58,6 +59,7 @@ class VersionReport:
     load_seconds: float | None
     cards: tuple[CardReport, ...]
     artifact: ArtifactReport | None
+    engine: EngineReport | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -165,6 +167,7 @@ def _version(
         if servable
         else (),
         artifact=artifact_report(servable.manifest) if servable else None,
+        engine=servable.engine_report if servable else None,
     )
 
 
