@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from inference_service.engine.compiled_cache import CompiledCache
 from inference_service.engine.cpu_quota import usable_cores
 from inference_service.engine.engine_settings import EngineSettings
 from inference_service.engine.installed import AUTO, find_engine, installed_engines
@@ -190,6 +191,9 @@ def run(settings: InferenceSettings) -> None:
 def _engine_choice(settings: InferenceSettings, cores: int) -> EngineChoice:
     if settings.engine != AUTO:
         find_engine(settings.engine)
+    if settings.engine_cache:
+        # Now, and not at the first load.
+        CompiledCache(settings.engine_cache)
     return EngineChoice(
         settings.engine,
         EngineSettings(

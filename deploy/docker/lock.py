@@ -18,10 +18,12 @@ PYPROJECT = HERE.parent.parent / "pyproject.toml"
 OLDEST_PYTHON = "3.11"
 # The extras that each image has.
 EXTRAS = {
-    "exporter": ("onnx", "slim", "s3", "gcs", "otel"),
-    "inference": ("s3", "gcs", "otel"),
+    "exporter": ("server", "onnx", "slim", "s3", "gcs", "otel"),
+    "inference": ("server", "s3", "gcs", "otel"),
+    "inference-openvino": ("openvino", "s3", "gcs", "otel"),
 }
 VARIANTS = ("cpu", "gpu")
+WITHOUT_GPU = "inference-openvino"
 # What makes our wheel; it stays in the stage that does.
 BUILD = "hatchling"
 # Without CUDA's kernels TensorFlow is smaller by a quarter. It is the same release and the same
@@ -32,6 +34,11 @@ WITHOUT_TENSORFLOW = "tensorflow ; python_version < '3'\n"
 def path(image: str, variant: str) -> Path:
     """Returns where the lock of an image is."""
     return HERE / f"requirements-{image}-{variant}.txt"
+
+
+def variants_of(image: str) -> tuple[str, ...]:
+    """Returns the variants that there are of an image."""
+    return ("cpu",) if image == WITHOUT_GPU else VARIANTS
 
 
 def compiled(output: Path, sources: Sequence[str], stdin: str, options: Sequence[str]) -> None:
@@ -62,13 +69,15 @@ def write_locks(options: Sequence[str]) -> None:
     overrides = HERE / "wheelhouse" / "overrides.txt"
     overrides.write_text(WITHOUT_TENSORFLOW)
     for image, extras in EXTRAS.items():
-        for variant in reversed(VARIANTS):
+        for variant in reversed(variants_of(image)):
             output = path(image, variant)
             chosen = [*options, *(f"--extra={extra}" for extra in extras)]
             if output != largest:
                 chosen += ["--constraints", str(largest)]
             stdin = "tensorflow[and-cuda]"
-            if variant == "cpu":
+            if image == WITHOUT_GPU:
+                stdin = ""
+            elif variant == "cpu":
                 stdin = f"tensorflow-cpu=={pinned(largest, 'tensorflow')}"
                 chosen += ["--overrides", str(overrides)]
             compiled(output, [str(PYPROJECT), "-"], stdin, chosen)

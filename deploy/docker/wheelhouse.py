@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.docker.lock import EXTRAS, HERE, VARIANTS, path
+from deploy.docker.lock import EXTRAS, HERE, VARIANTS, path, variants_of
 
 WHEELHOUSE = HERE / "wheelhouse"
 # The only machine that every package has a wheel for.
@@ -48,7 +48,7 @@ def main() -> None:
     chosen = parser.parse_args()
     for lock in (
         HERE / "requirements-build.txt",
-        *(path(image, chosen.variant) for image in EXTRAS),
+        *(path(image, chosen.variant) for image in EXTRAS if chosen.variant in variants_of(image)),
     ):
         download(lock, chosen.python, chosen.into)
     print(f"{len(list(chosen.into.glob('*.whl')))} wheels in {chosen.into}")

@@ -83,6 +83,11 @@ class CompiledTower:
         except (RuntimeError, ValueError, TypeError) as error:
             raise errors.EngineFailed(f"OpenVINO failed on card {card}: {words(error)}") from error
 
+    def exported(self) -> bytes:
+        """Returns what was compiled, for `import_model` of the same release on such a processor."""
+        content: bytes = self._compiled.export_model().getvalue()
+        return content
+
     def close(self) -> None:
         """Frees the model."""
         self._requests.clear()

@@ -118,6 +118,8 @@ class ModelRules:
             or settings.max_batch_size
             or self._defaults.max_batch_size,
             replicate=_chosen(settings.replicate, self._defaults.replicate),
+            precision=settings.precision or Precision.F32,
+            precision_tolerance=settings.precision_tolerance,
         )
 
     def limits(self, model: str) -> Callable[[CardSpec], CardLimits]:

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.docker.image_checks import OUR_PACKAGES
-from deploy.docker.lock import BUILD, EXTRAS, HERE, VARIANTS, path
+from deploy.docker.lock import BUILD, EXTRAS, HERE, path, variants_of
 from tests.support.overlays import ROOT
 
 LOCKS = sorted(HERE.glob("requirements-*.txt"))
@@ -30,8 +30,10 @@ DEVELOPMENT = {"dev", "docs"}
 # Named as TensorFlow, and the same release of it.
 STANDS_FOR = {"tensorflow": "tensorflow-cpu"}
 
-images = pytest.mark.parametrize("image", EXTRAS)
-variants = pytest.mark.parametrize("variant", VARIANTS)
+images = pytest.mark.parametrize("image", ["exporter", "inference"])
+variants = pytest.mark.parametrize(
+    ("image", "variant"), [(image, variant) for image in EXTRAS for variant in variants_of(image)]
+)
 locks = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 
 
@@ -78,14 +80,17 @@ def pyproject() -> dict[str, list[str]]:
     return loaded
 
 
-@images
 @variants
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_lock_has_what_the_project_asks_for(image: str, variant: str, python: str) -> None:
     pins = versions(path(image, variant), python)
-    for extra in ("", *EXTRAS[image]):
+    for extra in ("", "serving", *EXTRAS[image]):
         for text in pyproject()[extra]:
             requirement = Requirement(text)
+            if requirement.name == "pbserve":
+                # Other extras, which are asked for by themselves or by the first of all.
+                assert requirement.extras <= {"serving", *EXTRAS[image]}
+                continue
             name = canonicalize_name(requirement.name)
             if variant == "cpu":
                 name = canonicalize_name(STANDS_FOR.get(name, name))
@@ -118,7 +123,15 @@ def test_a_lock_has_whatever_the_program_imports(image: str) -> None:
 
 
 def test_each_extra_of_the_programs_is_in_an_image() -> None:
-    assert set().union(*EXTRAS.values()) == set(pyproject()) - DEVELOPMENT - {""}
+    # The variant for GPUs has what `gpu` asks for.
+    named = {"serving", "gpu"}.union(*EXTRAS.values())
+    assert named == set(pyproject()) - DEVELOPMENT - {""}
+
+
+def test_the_image_on_openvino_has_no_tensorflow() -> None:
+    pins = versions(path("inference-openvino", "cpu"), "3.12")
+    assert "openvino" in pins
+    assert not {name for name in pins if name.startswith(("tensorflow", "keras", "nvidia"))}
 
 
 @locks

@@ -15,7 +15,8 @@ import tensorflow.compat.v1 as tf
 pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
 
 from inference_service.engine import EngineCard, Precision
-from inference_service.engine.devices import parse_devices, place_cards
+from inference_service.engine.compiled_cache import CompiledCache
+from inference_service.engine.devices import Device, parse_devices, place_cards
 from inference_service.engine.engine_settings import EngineSettings
 from inference_service.engine.openvino import OpenVINOEngine, OpenVINOEngines
 from service_kit import errors
@@ -237,3 +238,56 @@ def test_it_runs_without_tensorflow_and_imports_nothing_that_tells_anybody() -> 
         capture_output=True, text=True, timeout=100, check=False, cwd=root,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def cached(folder: Path, graph: bytes, towers: Sequence[Tower], **changes: Any) -> OpenVINOEngine:
+    settings = replace(EngineSettings(parse_devices("cpu:2"), 2, cache=folder), **changes)
+    cards = [EngineCard(towers[n % len(towers)], Device("cpu", n)) for n in range(2)]
+    engine = OpenVINOEngines(settings).load(graph, cards)
+    for card in range(2):
+        engine.prepare(card)
+    return engine
+
+
+def two_ways(x: Any) -> Any:
+    tf.identity(x * 3, name="z")
+    return x * 2
+
+
+def test_what_was_compiled_is_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    graph = frozen(two_ways)
+    towers = [tower_of(["x:0"], ["y:0"]), tower_of(["x:0"], ["z:0"])]
+    cached(folder, graph, towers).close()
+    assert len(list(folder.iterdir())) == 1
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("the graph is read again")
+
+    monkeypatch.setattr("inference_service.engine.openvino.parse_graph_as", never)
+    engine = cached(folder, graph, towers)
+    assert engine.run(0, {"x:0": rows(2)})["y:0"][0, 1] == 2
+    assert engine.run(1, {"x:0": rows(2)})["z:0"][0, 1] == 3
+    engine.close()
+    # Whatever else decides what is compiled, or whether it may run, has a file of its own.
+    for changes in ({"threads": 2}, {"allowed_ops": frozenset(["ReadFile"])}):
+        with pytest.raises(AssertionError, match="read again"):
+            cached(folder, graph, towers, **changes)
+    for other in (towers[::-1], towers[:1]):
+        with pytest.raises(AssertionError, match="read again"):
+            cached(folder, graph, other)
+
+
+def test_a_file_that_is_not_openvinos_is_compiled_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    towers = [tower_of(["x:0"], ["y:0"])]
+    cached(folder, frozen(two_ways), towers).close()
+    (file,) = folder.iterdir()
+    pieces = CompiledCache(folder).get(file.name.removesuffix(".compiled"))
+    assert pieces is not None
+    CompiledCache(folder).put(file.name.removesuffix(".compiled"), [pieces[0], b"nothing"])
+    engine = cached(folder, frozen(two_ways), towers)
+    assert engine.run(0, {"x:0": rows(2)})["y:0"][0, 1] == 2
+    assert len(file.read_bytes()) > 100
