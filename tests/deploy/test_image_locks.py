@@ -149,7 +149,7 @@ def test_a_lock_does_not_say_where_packages_come_from(lock: Path) -> None:
 
 
 def test_there_is_a_lock_for_each_image_and_variant_and_no_other() -> None:
-    needed = {path(image, variant) for image in EXTRAS for variant in VARIANTS}
+    needed = {path(image, variant) for image in EXTRAS for variant in variants_of(image)}
     assert set(LOCKS) == needed | {HERE / "requirements-build.txt"}
 
 
@@ -157,7 +157,7 @@ def test_there_is_a_lock_for_each_image_and_variant_and_no_other() -> None:
 def test_all_locks_have_the_same_versions(python: str) -> None:
     largest = versions(path("exporter", "gpu"), python)
     for image in EXTRAS:
-        for variant in VARIANTS:
+        for variant in variants_of(image):
             pins = dict(versions(path(image, variant), python))
             if variant == "cpu":
                 pins["tensorflow"] = pins.pop("tensorflow-cpu")
@@ -167,7 +167,7 @@ def test_all_locks_have_the_same_versions(python: str) -> None:
 @images
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_variants_differ_by_cuda_alone(image: str, python: str) -> None:
-    cpu, gpu = (set(versions(path(image, variant), python)) for variant in VARIANTS)
+    cpu, gpu = (set(versions(path(image, variant), python)) for variant in variants_of(image))
     assert cpu - gpu == {"tensorflow-cpu"}
     cuda = {name for name in gpu if name.startswith("nvidia-")}
     assert gpu - cpu == {"tensorflow"} | cuda
@@ -176,6 +176,6 @@ def test_the_variants_differ_by_cuda_alone(image: str, python: str) -> None:
 
 def test_no_lock_has_what_builds_our_wheel() -> None:
     for image in EXTRAS:
-        for variant in VARIANTS:
+        for variant in variants_of(image):
             assert not {BUILD, "pip", "uv"} & set(versions(path(image, variant), "3.12"))
     assert BUILD in versions(HERE / "requirements-build.txt", "3.12")
