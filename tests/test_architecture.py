@@ -84,7 +84,7 @@ ACTING = {
     "inference_service.protocols.tensorflow_serving": {"servicer"},
     "inference_service.status_page": {"image_form", "pages", "upload"},
     "inference_service.wire": set(),
-    "service_kit.artifacts": {"digest"},
+    "service_kit.artifacts": {"digest", "proof_file"},
     "service_kit.auth": set(),
     "service_kit.client": {"aio_client", "attempts", "client", "tls"},
 }

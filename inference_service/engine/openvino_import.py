@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 from typing import Any
@@ -25,7 +24,9 @@ def import_openvino() -> Any:
             # Whoever imports this now is told that it is not there, which `openvino` allows for.
             sys.modules[_CONVERTER] = None  # type: ignore[assignment]
         try:
-            return importlib.import_module("openvino")
+            import openvino
+
+            return openvino
         finally:
             if kept_out:
                 del sys.modules[_CONVERTER]

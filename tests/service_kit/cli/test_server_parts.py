@@ -38,7 +38,7 @@ def test_a_module_of_ours_that_is_missing_is_a_defect() -> None:
 @pytest.mark.parametrize(
     ("missing", "package", "words"),
     [
-        ("aiohttp,pydantic", "inference_service", "install an engine: `pip install"),
+        ("aiohttp,structlog", "inference_service", "install an engine: `pip install"),
         ("tensorflow,openvino", "inference_service", "install one: `pip install"),
         ("aiohttp,structlog", "exporter_service", "install the server: `pip install"),
         ("tensorflow", "exporter_service", "install the server: `pip install"),
@@ -52,7 +52,7 @@ def test_serve_without_its_parts_says_what_to_install(
          "--metrics-listen", "127.0.0.1:0", "--store", str(tmp_path)],
         capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
     )  # fmt: skip
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 1, done.stderr
     assert done.stderr.startswith(f"error: {words}"), done.stderr
     assert "pbserve[server]" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -60,7 +60,7 @@ def test_serve_without_its_parts_says_what_to_install(
 
 @pytest.mark.parametrize("package", ["inference_service", "exporter_service"])
 def test_the_clients_side_needs_none_of_the_servers_packages(package: str) -> None:
-    server = "aiohttp,fsspec,jinja2,ml_dtypes,openvino,PIL,prometheus_client,pydantic"
+    server = "aiohttp,fsspec,jinja2,ml_dtypes,openvino,PIL,prometheus_client"
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, f"{server},structlog,tensorflow,tritonclient,yaml", package,
          "models" if package == "inference_service" else "list", "--address", "127.0.0.1:9"],
