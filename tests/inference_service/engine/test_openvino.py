@@ -201,7 +201,7 @@ def test_a_precision_that_the_processor_has_not_is_refused() -> None:
     for precision, capability in ((Precision.BF16, "BF16"), (Precision.F16, "FP16")):
         tower = tower_of(["x:0"], ["y:0"])
         if capability in has:
-            assert loaded(frozen(lambda x: x * 2), [tower], precision=precision)
+            loaded(frozen(lambda x: x * 2), [tower], precision=precision).close()
         else:
             with pytest.raises(errors.EngineUnfit, match=f"not compute in {precision.value}"):
                 loaded(frozen(lambda x: x * 2), [tower], precision=precision)

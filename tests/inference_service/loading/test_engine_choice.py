@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def test_gpus_are_tensorflows(memory_store: ArtifactStore) -> None:
     both = engines(openvino=MeanEngines(2), tensorflow=Gpus())
     for asked, driver in (("auto", True), ("gpu:0", False)):
         settings = EngineSettings(parse_devices(asked), 2)
-        choice = EngineChoice("auto", settings, both, gpus=lambda driver=driver: driver)
+        choice = EngineChoice("auto", settings, both, gpus=partial(bool, driver))
         assert [str(one) for one in choice.devices()] == ["gpu:0"]
     # Nobody is asked where no driver is.
     lone = EngineChoice("auto", replace(SETTINGS, request=parse_devices("auto")), both, gpus=bool)
