@@ -184,7 +184,6 @@ def test_what_runs_a_version_is_a_line() -> None:
     engine = EngineStatus("openvino", "2026.4.1", "the fastest on the CPU", "f32", parity)
     version = Version(1, "AVAILABLE", "", "", (), None, 0.5, 0, engine)
     others = [replace(version, engine=None), replace(version, engine=replace(engine, name=""))]
-    assert engines([Model("m", 1, (version, *others), {})]) == [
-        "version 1 runs on openvino 2026.4.1 in f32, differs by 3e-07 at most: "
-        "the fastest on the CPU"
-    ]
+    (line,) = engines([Model("m", 1, (version, *others), {})])
+    assert line.startswith("version 1 runs on openvino 2026.4.1 in f32, differs by 3e-07 at most")
+    assert line.endswith(": the fastest on the CPU")
