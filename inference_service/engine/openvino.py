@@ -70,10 +70,11 @@ class OpenVINOEngine:
         Raises:
             EngineFailed: the bytes are no graph, a tensor is not in it, or OpenVINO does not take
                 it: then with its words, which name the op.
-            EngineUnfit: the processor does not compute in the precision.
+            EngineUnfit: the processor does not compute in the precision, or OpenVINO cannot be
+                imported.
             GraphRefused: an op is not allowed.
         """
-        self._module = import_openvino()
+        self._module = _imported()
         self._core = self._module.Core()
         self._precision = cards[0].precision
         _check_precision(self._core, self._precision)
@@ -196,6 +197,14 @@ class OpenVINOEngine:
 def _leaders(cards: Sequence[EngineCard], call_of: Sequence[int]) -> list[Tower]:
     """Returns the tower of each call: that of the first card of its group."""
     return [cards[call_of.index(call)].tower for call in range(max(call_of) + 1)]
+
+
+def _imported() -> Any:
+    try:
+        return import_openvino()
+    # A library of the system that is missing or too old, for example.
+    except (ImportError, OSError) as error:
+        raise errors.EngineUnfit(f"OpenVINO cannot be imported: {error}") from error
 
 
 def _check_precision(core: Any, precision: Precision) -> None:

@@ -91,8 +91,8 @@ class EngineChoice:
         """Returns an engine with the graph, and what it is. Blocks.
 
         Raises:
-            EngineFailed: TensorFlow cannot load the graph, and nothing else can.
-            EngineUnfit: no engine that may run it can, or answers as it should.
+            EngineFailed: the last engine that may run it cannot load or run the graph.
+            EngineUnfit: it can, and does not answer as it should.
             GraphRefused: an op is not allowed.
         """
         on_gpus = any(one.device.kind == "gpu" for one in artifact.placements)
@@ -132,7 +132,8 @@ class EngineChoice:
         except (errors.EngineFailed, errors.EngineUnfit) as error:
             if not (checked and is_last):
                 raise
-            raise errors.EngineUnfit(
+            # Of the same class: a failure may pass, and is tried again.
+            raise type(error)(
                 "convert the artifact again, or serve it with --engine tensorflow "
                 f"(pip install 'pbserve[server]'): {name} cannot: {error}"
             ) from error

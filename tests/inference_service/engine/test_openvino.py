@@ -291,3 +291,12 @@ def test_a_file_that_is_not_openvinos_is_compiled_anew(tmp_path: Path) -> None:
     engine = cached(folder, frozen(two_ways), towers)
     assert engine.run(0, {"x:0": rows(2)})["y:0"][0, 1] == 2
     assert len(file.read_bytes()) > 100
+
+
+def test_an_installation_that_cannot_be_imported_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Any:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    monkeypatch.setattr("inference_service.engine.openvino.import_openvino", fails)
+    with pytest.raises(errors.EngineUnfit, match=r"cannot be imported: libtbb\.so\.12"):
+        loaded(DIGITS, [digits(0)])
