@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
+.PHONY: help demo serve test test-slow test-faults soak lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -32,10 +32,17 @@ serve: $(VENV)/.installed  ## run both services on the default ports until Ctrl-
 # A file's tests stay together, and with them what they share; more than four processes would
 # need more than 8 GB.
 test: $(VENV)/.installed-dev  ## every test that takes seconds
-	$(BIN)/pytest -m 'not slow' --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m 'not slow and not faults' --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## the others
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m 'slow and not faults'
+
+test-faults: $(VENV)/.installed-dev  ## break real processes on purpose, and look what is left
+	$(BIN)/pytest -m faults tests/faults --durations 0
+
+MINUTES ?= 30
+soak: $(VENV)/.installed-dev  ## load and swaps for MINUTES, and what grows meanwhile
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 lint: $(VENV)/.installed-dev  ## ruff, who imports whom, buf on the protos, hadolint
 	$(BIN)/ruff check .

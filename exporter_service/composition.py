@@ -71,6 +71,8 @@ class ExporterService:
         )
         self.server = self.listener.server
         store = ArtifactStore(settings.store)
+        if settings.require_store_mark:
+            store.require_mark()
         store.create()
         sweep_scratch()
         self.spares = SpareProcesses(settings.spare_workers, _IMPORTED_AHEAD)

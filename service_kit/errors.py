@@ -228,6 +228,10 @@ class EngineUnfit(PbserveError):
     """The engine cannot serve this artifact: its answers differ, or it lacks what is asked for."""
 
 
+class Quarantined(PbserveError):
+    """Servers have died while they loaded the artifact; it is loaded when somebody asks for it."""
+
+
 class GraphRefused(PbserveError):
     """A graph has ops that this server does not run for artifacts."""
 

@@ -14,6 +14,8 @@ from service_kit import errors
 
 ERROR_DOMAIN = "pbserve"
 _MESSAGE_BUDGET_BYTES = 7600
+# gRPC's words for a message beyond a limit of whoever sends or receives it.
+_TOO_LARGE = "larger than max"
 
 # An error takes the status of the nearest class above it that is listed.
 STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
@@ -52,6 +54,7 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
     errors.EngineUnfit: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Quarantined: grpc.StatusCode.FAILED_PRECONDITION,
     errors.GraphRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.InternalError: grpc.StatusCode.INTERNAL,
@@ -122,8 +125,21 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
             return errors.ServerStopping(f"the other side ended the call: {details}")
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
+        if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+            return _too_large(details)
         return errors.RemoteError(f"{call.code().name}: {details}")
     return from_proto(status)
+
+
+def _too_large(details: str) -> errors.PbserveError:
+    """Returns what gRPC itself says of a message on either side."""
+    if details.startswith("CLIENT: Received"):
+        return errors.AnswerTooLarge(
+            f"ask for fewer images or outputs at a time, or have this client take more: {details}"
+        )
+    return errors.InvalidRequest(
+        "send fewer images at a time, or have the operator raise --max-message-mb: " + details
+    )
 
 
 def _sendable(message: str) -> str:

@@ -110,7 +110,10 @@ def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversi
     return Conversion(
         graph=GraphFile(path.name, path.stat().st_size, digest, len(definition.node)),
         checkpoint=CheckpointOrigin(
-            str(adoption_spec.graph), None, CheckpointFormat.FROZEN_GRAPH, index_sha256=digest
+            adoption_spec.shown or adoption_spec.graph.name,
+            None,
+            CheckpointFormat.FROZEN_GRAPH,
+            index_sha256=digest,
         ),
         architecture=ArchitectureSpec(FROZEN_GRAPH, {}),
         moving_average=MovingAverageReport(MovingAverageMode.AUTO, 0, 0, {}),

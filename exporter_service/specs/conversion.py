@@ -156,6 +156,8 @@ class AdoptionSpec:
 
     graph: Path
     request: AdoptionRequest
+    # As it may be told to others; empty: its name.
+    shown: str = ""
 
 
 def spec_of(request: ConversionRequest, checkpoint: CheckpointLocation) -> ConversionSpec:

@@ -12,12 +12,16 @@ from inference_service.cards.card_spec import CardSpec
 from inference_service.engine import Engine, Engines
 from inference_service.engine.devices import Placement, place_cards
 from inference_service.loading.engine_choice import ArtifactToLoad, EngineChoice
+from inference_service.loading.load_attempt import LoadAttempt
+from inference_service.loading.load_journal import LoadJournal
 from inference_service.loading.malloc_trim import give_back
+from inference_service.loading.memory import SHARE, available_bytes, max_elements
 from inference_service.loading.row_check import has_row_an_image
 from inference_service.loading.rules import LoadOptions
 from inference_service.loading.thread_priority import at_low_priority, taking_turns
 from inference_service.loading.warming import warm
 from inference_service.models.servable import LoadedModel
+from service_kit import errors
 from service_kit.artifacts.manifest import Manifest, Tower
 from service_kit.frozen_graph.blank_run import blank, fixed_batch
 from service_kit.store.artifact_store import ArtifactStore
@@ -30,6 +34,7 @@ class Loader:
         self,
         store: ArtifactStore,
         engines: Engines | EngineChoice,
+        journal: LoadJournal | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -37,17 +42,29 @@ class Loader:
 
         Args:
             store: has the artifacts.
-            engines: those that run them, or a choice of several.
-            clock: times the batches, in seconds.
+            engines: run them, or a choice of several.
+            journal: knows what the process died of; None: nobody writes that down.
+            clock: seconds; times the batches.
         """
+        self.journal = journal or LoadJournal(None)
         self._store = store
         self._engines = engines if isinstance(engines, EngineChoice) else EngineChoice.only(engines)
         self._clock = clock
 
-    def load(self, model: str, version: int, options: LoadOptions) -> LoadedModel:
+    def load(
+        self, model: str, version: int, options: LoadOptions, attempt: LoadAttempt | None = None
+    ) -> LoadedModel:
         """Returns the version with every card warmed.
 
+        Args:
+            model: its name.
+            version: of it.
+            options: how it is loaded.
+            attempt: through which somebody else can end the load; None: nobody does.
+
         Raises:
+            Quarantined: the process has died of it too often.
+            LoadTimedOut: the attempt was given up.
             ArtifactNotFound: it was deleted meanwhile.
             ArtifactCorrupt: manifest, size or digest are not those of the publication.
             EngineFailed: the graph cannot be imported or run.
@@ -55,12 +72,16 @@ class Loader:
             StoreUnavailable: the store cannot be read.
             InvalidRequest: a device that the server was told to use is not there.
         """
-        with taking_turns():
-            return self._load(model, version, options)
-
-    def _load(self, model: str, version: int, options: LoadOptions) -> LoadedModel:
         began = self._clock()
-        manifest = self._store.manifest(model, version)
+        attempt = attempt or LoadAttempt(f"{model}/{version}")
+        with taking_turns():
+            manifest = self._store.manifest(model, version)
+            with self.journal.loading(model, version, manifest.graph.sha256):
+                return self._load(manifest, options, attempt, began)
+
+    def _load(
+        self, manifest: Manifest, options: LoadOptions, attempt: LoadAttempt, began: float
+    ) -> LoadedModel:
         placements = place_cards(
             len(manifest.towers), self._engines.devices(), replicate=options.replicate
         )
@@ -68,6 +89,7 @@ class Loader:
         graph = self._store.graph(manifest)
         artifact = ArtifactToLoad(manifest, graph, placements, lambda: self._store.proof(manifest))
         engine, report = self._engines.load(artifact, options)
+        attempt.take(engine)
         try:
             unchecked = report.parity is None
             whole = not has_row_an_image(manifest, graph, with_tensorflow=unchecked)
@@ -77,10 +99,13 @@ class Loader:
                 lambda: self._warmed(manifest, engine, placements, options, whole=whole)
             )
         except BaseException:
-            engine.close()
+            if attempt.done():
+                engine.close()
             give_back()
             raise
         give_back()
+        if not attempt.done():
+            raise errors.LoadTimedOut("nobody waits for it any more")
         return LoadedModel(manifest, engine, specs, self._clock() - began, report)
 
     def _warmed(
@@ -93,6 +118,8 @@ class Loader:
         whole: bool,
     ) -> tuple[CardSpec, ...]:
         specs = []
+        available = available_bytes()
+        share = float("inf") if available is None else available * SHARE / len(placements)
         # What cards share is warmed and measured once.
         measured: dict[int, tuple[BatchTiming, ...]] = {}
         for placement in placements:
@@ -100,8 +127,17 @@ class Loader:
             run = partial(engine.run, placement.card)
             call = engine.prepare(placement.card)
             if call not in measured:
-                measured[call] = warm(run, tower, options.max_batch_size, self._clock, whole=whole)
+                measured[call] = warm(
+                    run,
+                    tower,
+                    options.max_batch_size,
+                    self._clock,
+                    whole=whole,
+                    max_bytes=share,
+                )
             fixed = fixed_batch(tower)
+            largest = measured[call][-1]
+            elements = sum(one.size for one in blank(tower, 1).values()) * largest.batch_size
             specs.append(
                 CardSpec(
                     tower=tower,
@@ -112,9 +148,19 @@ class Loader:
                     fixed_batch=fixed,
                     packs=not (manifest.batch_matters or whole),
                     whole=whole,
+                    max_elements=max_elements(
+                        largest.peak_bytes, elements, len(placements), available
+                    )
+                    if _takes_any_size(tower)
+                    else 0,
                 )
             )
         return tuple(specs)
+
+
+def _takes_any_size(tower: Tower) -> bool:
+    """Whether images of any size are taken, so that their number does not bound a batch."""
+    return any(-1 in spec.shape[1:] for spec in tower.inputs)
 
 
 def _tower_of_card(manifest: Manifest, placement: Placement) -> Tower:

@@ -36,6 +36,7 @@ class ModelDefaults:
     max_queue_delay: float = 0.0
     queue_images: int = 1024
     queue_bytes: int = 256 * 2**20
+    max_elements: int = 0
     replicate: bool = True
     unload_first: bool = False
 
@@ -138,6 +139,7 @@ class ModelRules:
                 queue_bytes=settings.queue_bytes or defaults.queue_bytes,
                 max_queue_delay=_chosen(settings.max_queue_delay, defaults.max_queue_delay),
                 padded_sizes=_padded_sizes(spec, batch, asked=settings.pad_batches),
+                elements=settings.max_elements or defaults.max_elements or spec.max_elements,
             )
 
         return limits

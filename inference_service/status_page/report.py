@@ -200,6 +200,8 @@ def _engine(report: EngineReport) -> EngineLine:
 def _server_problems(problems: Problems) -> Iterator[Problem]:
     if problems.store:
         yield Problem("store", problems.store, grave=False)
+    if problems.store_mark:
+        yield Problem("store", problems.store_mark, grave=False)
     if problems.models_file:
         yield Problem("models file", problems.models_file, grave=False)
 

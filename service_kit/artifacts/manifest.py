@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Any
 
 MANIFEST_NAME = "manifest.json"
+# Beside the files that it names; see `manifest_digest`.
+DIGEST_NAME = f"{MANIFEST_NAME}.sha256"
 # Of this release, as a reader of manifests: see `Manifest.min_reader` in the contract.
 READER = 2
 

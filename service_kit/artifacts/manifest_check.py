@@ -71,7 +71,7 @@ def _is_file_name(name: str) -> bool:
     return (
         0 < len(name) <= _LONGEST_FILE_NAME
         and all(c not in "/\\" and c.isprintable() for c in name)
-        and name not in {".", "..", manifest.MANIFEST_NAME}
+        and name not in {".", "..", manifest.MANIFEST_NAME, manifest.DIGEST_NAME}
     )
 
 

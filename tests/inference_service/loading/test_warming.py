@@ -59,6 +59,17 @@ def test_batches_grow_while_it_is_worth_it(seconds: Any, largest: int, sizes: li
     assert max(one.seconds for one in timings) < 100
 
 
+def test_batches_do_not_grow_beyond_the_memory_that_they_may_take() -> None:
+    machine = Machine(1.0)
+
+    def peak_of(work: Callable[[], object]) -> int:
+        work()
+        return 100 * machine.ran[-1]
+
+    timings = warm(machine.run, tower(), 32, machine.clock, max_bytes=450, peak_of=peak_of)
+    assert [(one.batch_size, one.peak_bytes) for one in timings] == [(1, 100), (2, 200), (4, 400)]
+
+
 def test_the_fastest_of_several_runs_counts_and_long_ones_are_not_repeated() -> None:
     runs = []
     for seconds in (0.001, 0.1, 0.6):

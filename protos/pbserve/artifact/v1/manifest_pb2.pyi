@@ -382,7 +382,9 @@ class CheckpointOrigin(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     INDEX_SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Checkpoint prefix as the exporter saw it, without `.index` or `.data-...`."""
+    """Checkpoint prefix below the exporter's root, without `.index` or `.data-...`; that of a frozen
+    graph that was adopted is its file. Earlier releases wrote the exporter's absolute path.
+    """
     global_step: _builtins.int
     """The number after the last `-` of the prefix; absent when there is none."""
     format: Global___CheckpointFormat.ValueType
