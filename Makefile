@@ -13,7 +13,7 @@ help:  ## show the targets
 # Stamps are older than pyproject.toml when the dependencies may have changed.
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[server]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml
@@ -85,7 +85,7 @@ wheel-test:  ## build the wheel, install it alone, and run the demo with it
 	rm -rf dist $(WHEEL_VENV)
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
-	$(WHEEL_VENV)/bin/pip install --quiet dist/pbserve-*.whl
+	$(WHEEL_VENV)/bin/pip install --quiet "$$(echo dist/pbserve-*.whl)[server]"
 	$(WHEEL_VENV)/bin/pip list 2>/dev/null | grep -E '^(protobuf|grpcio|tensorflow|numpy) '
 	$(WHEEL_VENV)/bin/python examples/digits_demo.py
 
@@ -137,9 +137,9 @@ pin-base: $(VENV)/.installed-dev  ## write the digest of the images' base behind
 wheelhouse: $(VENV)/.installed-dev  ## fetch what the locks name (VARIANT, BASE_PYTHON, MACHINE)
 	$(BIN)/python -m deploy.docker.wheelhouse --variant $(VARIANT) --python $(BASE_PYTHON) --machine $(MACHINE)
 
-images: wheelhouse  ## build both images (ENGINE, REGISTRY, VARIANT, MACHINE, BASE)
+images: wheelhouse  ## build the images (ENGINE, REGISTRY, VARIANT, MACHINE, BASE)
 	-@test -n "$(BASE)" || $(BIN)/python -m deploy.docker.base --check
-	for image in exporter inference; do \
+	for image in exporter inference $(if $(filter cpu,$(VARIANT)),inference-openvino); do \
 		$(ENGINE) build --file deploy/docker/Containerfile --target $$image --platform $(PLATFORM) \
 			$(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VARIANT=$(VARIANT) --build-arg PIP_NO_INDEX=1 \
 			--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from inference_service.engine.compiled_cache import CompiledCache
 from inference_service.engine.cpu_quota import usable_cores
-from inference_service.engine.lazy import LazyEngines
+from inference_service.engine.engine_settings import EngineSettings
+from inference_service.engine.installed import AUTO, find_engine, installed_engines
 from inference_service.images.decoders import Decoders
 from inference_service.loading.counts import HotLoadCounts
+from inference_service.loading.engine_choice import EngineChoice
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.load_journal import (
     LoadJournal,
@@ -28,7 +31,7 @@ from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.models.watchdog import watch_runs
 from inference_service.prediction.predictor import Predictor
-from inference_service.protocols.registration import add_protocols, load_descriptors
+from inference_service.protocols.registration import DESCRIPTOR_POOLS, add_protocols
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from inference_service.protocols.shared.core import Core
 from inference_service.settings import InferenceSettings
@@ -63,7 +66,7 @@ class InferenceService:
             tracing: where spans go; None: nowhere.
 
         Raises:
-            InvalidRequest: a file of settings cannot be read or is bad.
+            InvalidRequest: a file of settings cannot be read or is bad, or the engine is not there.
             StoreUnavailable: there is no such kind of store, or it lacks a mark that is required.
         """
         self._settings = settings
@@ -82,13 +85,6 @@ class InferenceService:
             tracing=tracing,
         )
         self.server = self.listener.server
-        engines = LazyEngines(
-            settings.devices,
-            cores=cores,
-            threads=settings.intra_op_threads,
-            gpu_memory_bytes=settings.gpu_memory_bytes,
-            allowed_ops=settings.allowed_ops,
-        )
         state = settings.state or default_state_folder()
         self.journal = LoadJournal(journal_folder(state, settings.store))
         self.model_health = ModelHealth(self.server.health)
@@ -97,7 +93,7 @@ class InferenceService:
         self.hot_loader = HotLoader(
             view,
             registry,
-            Loader(store, engines, self.journal),
+            Loader(store, _engine_choice(settings, cores), self.journal),
             rules,
             self.model_health,
             counts,
@@ -135,7 +131,7 @@ class InferenceService:
             self.core,
             shared_memory=settings.shared_memory and settings.serving.listening.address.is_loopback,
         )
-        self.server.load_descriptors = load_descriptors
+        self.server.descriptor_pools = DESCRIPTOR_POOLS
         page = metrics.page(self.core, counts)
         self.http = HttpPort(settings, self.core, cores=cores, others=[page])
 
@@ -202,6 +198,26 @@ def run(settings: InferenceSettings) -> None:
     """
     # Measured: a fifth more requests a second than asyncio's own loop.
     uvloop.run(serve(settings))
+
+
+def _engine_choice(settings: InferenceSettings, cores: int) -> EngineChoice:
+    if settings.engine != AUTO:
+        find_engine(settings.engine)
+    if settings.engine_cache:
+        # Now, and not at the first load.
+        CompiledCache(settings.engine_cache)
+    return EngineChoice(
+        settings.engine,
+        EngineSettings(
+            settings.devices,
+            cores,
+            threads=settings.intra_op_threads,
+            gpu_memory_bytes=settings.gpu_memory_bytes,
+            allowed_ops=settings.allowed_ops,
+            cache=settings.engine_cache,
+        ),
+        installed_engines(),
+    )
 
 
 def _models_file(settings: InferenceSettings) -> WatchedFile[ModelsFile] | None:

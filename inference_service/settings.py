@@ -30,6 +30,10 @@ class InferenceSettings:
     # Threads inside an op; None: the cores divided among the cards.
     intra_op_threads: int | None = None
     gpu_memory_bytes: int | None = None
+    # An engine's name, or `auto`: see `engine.choice_rule`.
+    engine: str = "auto"
+    # Folder of what engines have compiled; None: it is compiled at each load.
+    engine_cache: Path | None = None
     # Ops that graphs may have besides those that only compute.
     allowed_ops: frozenset[str] = frozenset()
     # Whether the store is looked at again, and seconds between two looks.

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent
 # Found beside this interpreter, whether or not its environment is activated.
 _BIN = Path(sys.executable).parent
 _PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+# Messages of others that are used without their stubs, as descriptors alone.
+_FOREIGN = ROOT / "foreign"
+FOREIGN_IMAGE = "pbserve/tensorflow.binpb"
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
@@ -34,7 +37,7 @@ def sources() -> list[str]:
 
 
 def generate(destination: Path) -> None:
-    """Writes stubs, with types, for every proto below `destination`.
+    """Writes stubs, with types, for every proto below `destination`, and what others' protos say.
 
     Raises:
         RuntimeError: the compiler found an error; it has printed it.
@@ -57,6 +60,14 @@ def generate(destination: Path) -> None:
             # protoc writes service stubs for files without a service as well.
             for suffix in _SUFFIXES[2:]:
                 (destination / source.replace(".proto", suffix)).unlink(missing_ok=True)
+    _describe_foreign(destination / FOREIGN_IMAGE)
+
+
+def _describe_foreign(image: Path) -> None:
+    found = sorted(str(path.relative_to(_FOREIGN)) for path in _FOREIGN.rglob("*.proto"))
+    options = [f"-I{_FOREIGN}", *includes()[1:], "--include_imports", f"-o{image}"]
+    if protoc.main(["protoc", *options, *found]) != 0:
+        raise RuntimeError("protoc failed; see its message above")
 
 
 def describe(image: Path) -> None:

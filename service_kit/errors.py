@@ -224,6 +224,10 @@ class EngineFailed(PbserveError):
     """The engine could not load or run the graph; the message has the engine's words."""
 
 
+class EngineUnfit(PbserveError):
+    """The engine cannot serve this artifact: its answers differ, or it lacks what is asked for."""
+
+
 class Quarantined(PbserveError):
     """Servers have died while they loaded the artifact; it is loaded when somebody asks for it."""
 

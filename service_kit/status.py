@@ -53,6 +53,7 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.LoadsFailed: grpc.StatusCode.UNKNOWN,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.EngineUnfit: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Quarantined: grpc.StatusCode.FAILED_PRECONDITION,
     errors.GraphRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,

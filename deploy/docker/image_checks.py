@@ -10,8 +10,16 @@ from typing import Any
 
 USER = 10001
 VENV = Path("opt/pbserve")
-ENTRY_POINTS = {"exporter": ["pbexport", "serve"], "inference": ["pbserve", "serve"]}
-PORTS = {"exporter": (8600, 8601, 9600), "inference": (8500, 8501, 9500)}
+ENTRY_POINTS = {
+    "exporter": ["pbexport", "serve"],
+    "inference": ["pbserve", "serve"],
+    "inference-openvino": ["pbserve", "serve"],
+}
+PORTS = {
+    "exporter": (8600, 8601, 9600),
+    "inference": (8500, 8501, 9500),
+    "inference-openvino": (8500, 8501, 9500),
+}
 LABELS = ("title", "description", "version", "revision", "licenses", "vendor")
 # By the beginnings of their names.
 BUILD_PROGRAMS = (

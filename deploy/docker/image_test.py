@@ -33,7 +33,7 @@ from tests.support.digits import GOLDEN, PARITY, digits_request, expected
 
 ROOT = HERE.parent.parent
 BASE = "localhost/pbserve-test-base"
-IMAGES = ("inference", "exporter")
+IMAGES = ("inference", "inference-openvino", "exporter")
 PROGRAMS = ("buildah", "debootstrap", "unshare")
 # That of the Containerfile's base, and what Python it has of its own.
 DEBIAN = "trixie"
@@ -70,7 +70,8 @@ def stages(recipe: str, image: str) -> str:
     Before 1.31 buildah builds every stage up to the one that it is asked for.
     """
     first, *others = re.split(r"(?m)^(?=FROM )", recipe)
-    unwanted = tuple(f"{other}{end}" for other in IMAGES if other != image for end in ("\n", "-"))
+    ends = ("\n", "-environment\n")
+    unwanted = tuple(f"{other}{end}" for other in IMAGES if other != image for end in ends)
     kept = (stage for stage in others if not stage.split(" AS ")[1].startswith(unwanted))
     return "".join((first, *kept))
 

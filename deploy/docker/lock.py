@@ -21,10 +21,12 @@ PYPROJECT = HERE.parent.parent / "pyproject.toml"
 OLDEST_PYTHON = "3.11"
 # The extras that each image has.
 EXTRAS = {
-    "exporter": ("onnx", "slim", "s3", "gcs", "otel"),
-    "inference": ("s3", "gcs", "otel"),
+    "exporter": ("server", "onnx", "slim", "s3", "gcs", "otel"),
+    "inference": ("server", "s3", "gcs", "otel"),
+    "inference-openvino": ("openvino", "s3", "gcs", "otel"),
 }
 VARIANTS = ("cpu", "gpu")
+WITHOUT_GPU = "inference-openvino"
 # What makes our wheel; it stays in the stage that does.
 BUILD = "hatchling"
 # Without CUDA's kernels TensorFlow is smaller by a quarter. It is the same release and the same
@@ -63,6 +65,11 @@ def installed(lock: str, python: str, machine: str) -> str:
     return "".join(kept)
 
 
+def variants_of(image: str) -> tuple[str, ...]:
+    """Returns the variants that there are of an image."""
+    return ("cpu",) if image == WITHOUT_GPU else VARIANTS
+
+
 def compiled(output: Path, sources: Sequence[str], stdin: str, options: Sequence[str]) -> None:
     """Runs uv, which keeps the versions that `output` has; `-` among the sources is `stdin`."""
     command = [
@@ -91,13 +98,15 @@ def write_locks(options: Sequence[str]) -> None:
     overrides = HERE / "wheelhouse" / "overrides.txt"
     overrides.write_text(WITHOUT_TENSORFLOW)
     for image, extras in EXTRAS.items():
-        for variant in reversed(VARIANTS):
+        for variant in reversed(variants_of(image)):
             output = path(image, variant)
             chosen = [*options, *(f"--extra={extra}" for extra in extras)]
             if output != largest:
                 chosen += ["--constraints", str(largest)]
             stdin = "tensorflow[and-cuda]"
-            if variant == "cpu":
+            if image == WITHOUT_GPU:
+                stdin = ""
+            elif variant == "cpu":
                 release = pinned(largest, "tensorflow")
                 stdin = (
                     f"tensorflow-cpu=={release} ; {_ON_X86}\ntensorflow=={release} ; {_ELSEWHERE}"

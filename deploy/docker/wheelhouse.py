@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.docker.lock import EXTRAS, HERE, VARIANTS, installed, path
+from deploy.docker.lock import EXTRAS, HERE, VARIANTS, installed, path, variants_of
 
 WHEELHOUSE = HERE / "wheelhouse"
 MACHINES = ("x86_64", "aarch64")
@@ -52,7 +52,7 @@ def main() -> None:
     chosen = parser.parse_args()
     for lock in (
         HERE / "requirements-build.txt",
-        *(path(image, chosen.variant) for image in EXTRAS),
+        *(path(image, chosen.variant) for image in EXTRAS if chosen.variant in variants_of(image)),
     ):
         download(lock, chosen.python, chosen.into, chosen.machine)
     print(f"{len(list(chosen.into.glob('*.whl')))} wheels in {chosen.into}")

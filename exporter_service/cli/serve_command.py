@@ -10,11 +10,13 @@ import typer
 from exporter_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from exporter_service.settings import ExporterSettings
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.server_parts import check_installed, server_parts
 from service_kit.cli.serving_options import serving_options
 from service_kit.server.serving_settings import Serving
 
 # A request names files, it does not carry them; manifests of many cards stay far below.
 _MAX_MESSAGE_MB = 16
+_INSTALL = "install the server: `pip install 'pbserve[server]'`"
 
 
 @serving_options("PBEXPORT", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
@@ -95,9 +97,13 @@ def serve(
     ] = None,
 ) -> None:
     """Run the exporter service until SIGTERM or Ctrl-C."""
-    from exporter_service.composition import run  # the server's imports are not the client's
-
     with one_line_errors():
+        # The server's imports are not the client's.
+        with server_parts(_INSTALL):
+            from exporter_service.composition import run
+
+        # The processes of conversions import it, minutes later.
+        check_installed("tensorflow", _INSTALL)
         run(
             ExporterSettings(
                 serving=serving,

@@ -29,7 +29,6 @@ from exporter_service.graphs.towers import check_labels, check_servable
 from exporter_service.meta_graph.reading.parameters import parse_frozen_parameters
 from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE
 from exporter_service.parity.comparison import answers
-from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import AdoptionSpec
 from exporter_service.specs.names import FROZEN_GRAPH
 from exporter_service.specs.probes import CALLER, check_probe, shaped_as, standard_probes
@@ -51,6 +50,7 @@ from service_kit.artifacts.manifest import (
     Preprocessing,
     Tower,
 )
+from service_kit.artifacts.proof_file import Proof, write_proof
 
 
 def adopt(adoption_spec: AdoptionSpec, folder: Path, report: Report) -> Conversion:

@@ -32,13 +32,13 @@ from exporter_service.graphs.towers import check_labels, check_servable
 from exporter_service.meta_graph.towers.build import meta_graph_towers
 from exporter_service.parity.any_batch import answers_any_batch
 from exporter_service.parity.comparison import answers
-from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import ConversionSpec, FreezingRoute
 from exporter_service.specs.names import META_GRAPH
 from exporter_service.specs.probes import CALLER, Probe, check_probe, standard_probes
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import __version__, errors
 from service_kit.artifacts.manifest import ArtifactFile, ArtifactFileKind, Conversion, ParityReport
+from service_kit.artifacts.proof_file import Proof, write_proof
 
 # Names of the recipe.
 SINGLE_CHECKPOINT, MULTI_CHECKPOINT = "model.ckpt", "multi_model.ckpt"

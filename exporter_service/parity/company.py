@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from exporter_service.parity.comparison import Answers, answers, compared, label_of
-from exporter_service.parity.proof_file import Proof
+from exporter_service.parity.comparison import answers, label_of
 from exporter_service.specs.probes import Probe
+from service_kit.artifacts.comparison import compared
 from service_kit.artifacts.manifest import Conversion, ParityComparison, Tower
+from service_kit.artifacts.proof_file import Answers, Proof
 
 # Share of the magnitude that batches of two sizes may differ by: float32 has seven digits, and sums
 # that cancel lose some.

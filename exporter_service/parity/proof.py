@@ -12,11 +12,11 @@ import tensorflow.compat.v1 as tf
 from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.graphs.session import reason, session_config
 from exporter_service.parity.company import compare_alone
-from exporter_service.parity.comparison import answers, compared, label_of
-from exporter_service.parity.proof_file import PROOF_NAME, Proof, check_proof, read_proof
+from exporter_service.parity.comparison import answers, label_of
 from exporter_service.parity.served_proof import load_as_served, prove_served
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
+from service_kit.artifacts.comparison import compared
 from service_kit.artifacts.digest import sha256_of
 from service_kit.artifacts.manifest import (
     ArtifactFileKind,
@@ -25,6 +25,7 @@ from service_kit.artifacts.manifest import (
     ParityComparison,
     ParityReport,
 )
+from service_kit.artifacts.proof_file import PROOF_NAME, Proof, check_proof, read_proof
 
 _FORMATS = {
     ArtifactFileKind.SAVED_MODEL: ExtraFormat.SAVED_MODEL,

@@ -62,7 +62,11 @@ def show(model: Model, as_json: Json = False, *, connection: ServerChoice) -> No
             print_json(found)
         else:
             results.print(tables.cards_table(found))
-            for line in (*tables.signatures(found), *tables.remarks([found])):
+            for line in (
+                *tables.signatures(found),
+                *tables.engines([found]),
+                *tables.remarks([found]),
+            ):
                 print_line(line)
 
 

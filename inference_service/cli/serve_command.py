@@ -9,11 +9,13 @@ import typer
 
 from inference_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.server_parts import server_parts
 from service_kit.cli.serving_options import serving_options
 from service_kit.server.serving_settings import Serving
 
 _MEBIBYTE = 2**20
 _MAX_MESSAGE_MB = 64
+_INSTALL = "install an engine: `pip install 'pbserve[server]'`, or for CPUs 'pbserve[openvino]'"
 
 
 @serving_options("PBSERVE", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
@@ -97,6 +99,24 @@ def serve(
             "or cpu:N.",
         ),
     ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            envvar="PBSERVE_ENGINE",
+            help="What runs the graphs: tensorflow, openvino, a name that an installed package "
+            "declares, or auto: on the CPU OpenVINO where it is installed and answers as the "
+            "artifact says, else TensorFlow.",
+        ),
+    ] = "auto",
+    engine_cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PBSERVE_ENGINE_CACHE",
+            help="Folder for what OpenVINO compiles, so that the next start need not; only its "
+            "owner may write it. It is made if it is not there.",
+            show_default="none",
+        ),
+    ] = None,
     replicate: Annotated[
         bool,
         typer.Option(
@@ -205,13 +225,14 @@ def serve(
     ] = True,
 ) -> None:
     """Run the inference service until SIGTERM or Ctrl-C."""
-    # The server's imports are not the client's.
-    from inference_service.composition import run
-    from inference_service.engine.devices import parse_devices
-    from inference_service.loading.rules import ModelDefaults
-    from inference_service.settings import InferenceSettings
-
     with one_line_errors():
+        # The server's imports are not the client's.
+        with server_parts(_INSTALL):
+            from inference_service.composition import run
+            from inference_service.engine.devices import parse_devices
+            from inference_service.loading.rules import ModelDefaults
+            from inference_service.settings import InferenceSettings
+
         run(
             InferenceSettings(
                 serving=serving,
@@ -231,6 +252,8 @@ def serve(
                 ),
                 models_file=models_file,
                 devices=parse_devices(devices),
+                engine=engine,
+                engine_cache=engine_cache,
                 intra_op_threads=intra_op_threads,
                 allowed_ops=frozenset(allow_op or ()),
                 gpu_memory_bytes=None if gpu_memory_mb is None else gpu_memory_mb * _MEBIBYTE,

@@ -88,6 +88,22 @@ def signatures(model: Model) -> list[str]:
     ]
 
 
+def engines(models: Sequence[Model]) -> list[str]:
+    """Returns a line a loaded version: what runs it, and why."""
+    lines = []
+    for model in models:
+        for version in model.versions:
+            if version.engine and version.engine.name:
+                engine = version.engine
+                worst = f", differs by {engine.parity.worst:.2g} at most" if engine.parity else ""
+                named = " ".join(filter(None, (engine.name, engine.version)))
+                lines.append(
+                    f"version {version.version} runs on {named} in {engine.precision}{worst}: "
+                    f"{engine.reason}"
+                )
+    return lines
+
+
 def remarks(models: Sequence[Model]) -> list[str]:
     """Returns a line for everything that is not as it should be."""
     lines = []

@@ -13,6 +13,7 @@ from inference_service.client.results import (
     BatchTiming,
     Card,
     CardCounts,
+    EngineStatus,
     Model,
     Prediction,
     StreamAnswer,
@@ -22,7 +23,7 @@ from inference_service.wire.scored_class import ScoredClass
 from inference_service.wire.tensor_codec import decode_tensor, encode_elements, encode_tensor
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors, status
-from service_kit.artifacts.manifest import TensorSpec
+from service_kit.artifacts.manifest import ParityReport, TensorSpec
 from service_kit.artifacts.message_codec import from_message
 from service_kit.client.channel import sendable
 
@@ -170,6 +171,18 @@ def version(message: pb.VersionStatus) -> Version:
         retry_in_seconds=_seconds(message.retry_in) if message.HasField("retry_in") else None,
         load_seconds=_seconds(message.load_time) if message.HasField("load_time") else None,
         leases=message.leases,
+        engine=_engine(message.engine) if message.HasField("engine") else None,
+    )
+
+
+def _engine(message: pb.EngineStatus) -> EngineStatus:
+    has_parity = message.HasField("parity")
+    return EngineStatus(
+        name=message.name,
+        version=message.version,
+        reason=message.reason,
+        precision=message.precision,
+        parity=from_message(ParityReport, message.parity) if has_parity else None,
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from inference_service.wire.scored_class import ScoredClass
 from service_kit import errors
-from service_kit.artifacts.manifest import TensorSpec
+from service_kit.artifacts.manifest import ParityReport, TensorSpec
 
 Array = npt.NDArray[Any]
 
@@ -98,11 +98,25 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What runs a version, why, and in which precision (`f32`, `bf16`, `f16`).
+
+    `parity` compares its answers with those stored with the artifact; None: it has made them.
+    """
+
+    name: str
+    version: str
+    reason: str
+    precision: str
+    parity: ParityReport | None
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version's state (`AVAILABLE`, `LOADING`, `UNLOADING`, `FAILED`) and why.
 
-    `retry_in_seconds` is None when a failed load is not tried again; `load_seconds` is None when
-    the version is not loaded; `leases` are requests that have it now.
+    `retry_in_seconds` is None when a failed load is not tried again; `load_seconds` and
+    `engine` are None when the version is not loaded; `leases` are requests that have it now.
     """
 
     version: int
@@ -113,6 +127,7 @@ class Version:
     retry_in_seconds: float | None
     load_seconds: float | None
     leases: int
+    engine: EngineStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

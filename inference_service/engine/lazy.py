@@ -1,4 +1,4 @@
-"""The default engines, whose TensorFlow is imported by the first load."""
+"""TensorFlow's engines, whose TensorFlow is imported by the first load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from inference_service.engine import Engine, EngineCard
+from inference_service.engine import Engine, EngineCard, check_f32
 from inference_service.engine.devices import Device, DeviceRequest
 from inference_service.engine.tensorflow_import import import_tensorflow
 
@@ -44,6 +44,7 @@ class LazyEngines:
 
     def load(self, graph: bytes, cards: Sequence[EngineCard]) -> Engine:
         """See `Engines.load`."""
+        check_f32(cards, "TensorFlow")
         return self._import().load(graph, cards)
 
     def _import(self) -> TensorFlowEngines:

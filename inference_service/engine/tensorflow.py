@@ -1,4 +1,4 @@
-"""The default engine: one TensorFlow session, and a prepared call for every tower."""
+"""TensorFlow as an engine: one TensorFlow session, and a prepared call for every tower."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from inference_service.engine.session import device_name, session_config  # sets
 import tensorflow.compat.v1 as tf  # isort: skip
 from tensorflow.core.protobuf import config_pb2
 
-from inference_service.engine import EngineCard, Tensors
+from inference_service.engine import EngineCard, Tensors, check_f32
+from inference_service.engine.card_groups import group_cards
 from inference_service.engine.devices import (
     Device,
     DeviceRequest,
@@ -64,6 +65,7 @@ class TensorFlowEngines:
 
     def load(self, graph: bytes, cards: Sequence[EngineCard]) -> TensorFlowEngine:
         """See `Engines.load`."""
+        check_f32(cards, "TensorFlow")
         devices = self.devices()
         threads = self._threads or intra_op_threads(len(cards), self._cores)
         return TensorFlowEngine(
@@ -99,7 +101,7 @@ class TensorFlowEngine:
         """
         self._cards = tuple(cards)
         towers = TowerGraph(parse_graph(graph))
-        self._call_of = _group_cards(cards, towers) if share_towers else list(range(len(cards)))
+        self._call_of = group_cards(cards, towers) if share_towers else list(range(len(cards)))
         # The first card of every group stands for it.
         leaders = [cards[self._call_of.index(call)] for call in range(max(self._call_of) + 1)]
         # TensorFlow feeds a call from its first CPU; on another one, ops would not run on the
@@ -155,25 +157,3 @@ class TensorFlowEngine:
         self._session.close()
         # The graph has a copy of every constant.
         del self._session, self._graph
-
-
-def _group_cards(cards: Sequence[EngineCard], towers: TowerGraph) -> list[int]:
-    """Returns the number of each card's prepared call; equal towers in one memory have one."""
-    leaders: list[EngineCard] = []
-    calls = []
-    for card in cards:
-        for call, leader in enumerate(leaders):
-            if _memory(card.device) == _memory(leader.device) and towers.are_equal(
-                leader.tower, card.tower
-            ):
-                calls.append(call)
-                break
-        else:
-            calls.append(len(leaders))
-            leaders.append(card)
-    return calls
-
-
-def _memory(device: Device) -> tuple[str, int]:
-    """Returns the memory that a device computes in: all CPU lanes have the same."""
-    return ("cpu", 0) if device.kind == "cpu" else ("gpu", device.index)

@@ -9,8 +9,9 @@ from functools import partial
 
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.card_spec import CardSpec
-from inference_service.engine import Engine, EngineCard, Engines
+from inference_service.engine import Engine, Engines
 from inference_service.engine.devices import Placement, place_cards
+from inference_service.loading.engine_choice import ArtifactToLoad, EngineChoice
 from inference_service.loading.load_attempt import LoadAttempt
 from inference_service.loading.load_journal import LoadJournal
 from inference_service.loading.malloc_trim import give_back
@@ -32,22 +33,22 @@ class Loader:
     def __init__(
         self,
         store: ArtifactStore,
-        engines: Engines,
+        engines: Engines | EngineChoice,
         journal: LoadJournal | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Loads from `store` into `engines`.
+        """Loads from a store.
 
         Args:
             store: has the artifacts.
-            engines: run them.
+            engines: run them, or a choice of several.
             journal: knows what the process died of; None: nobody writes that down.
             clock: seconds; times the batches.
         """
         self.journal = journal or LoadJournal(None)
         self._store = store
-        self._engines = engines
+        self._engines = engines if isinstance(engines, EngineChoice) else EngineChoice.only(engines)
         self._clock = clock
 
     def load(
@@ -67,6 +68,7 @@ class Loader:
             ArtifactNotFound: it was deleted meanwhile.
             ArtifactCorrupt: manifest, size or digest are not those of the publication.
             EngineFailed: the graph cannot be imported or run.
+            EngineUnfit: no engine that may run it answers as it should.
             StoreUnavailable: the store cannot be read.
             InvalidRequest: a device that the server was told to use is not there.
         """
@@ -85,12 +87,13 @@ class Loader:
         )
         # Size and digest are verified before the bytes are parsed.
         graph = self._store.graph(manifest)
-        engine = self._engines.load(
-            graph, [EngineCard(manifest.towers[p.tower], p.device) for p in placements]
-        )
+        artifact = ArtifactToLoad(manifest, graph, placements, lambda: self._store.proof(manifest))
+        engine, report = self._engines.load(artifact, options)
         attempt.take(engine)
         try:
-            whole = not has_row_an_image(manifest, graph)
+            unchecked = report.parity is None
+            whole = not has_row_an_image(manifest, graph, with_tensorflow=unchecked)
+            del artifact
             del graph
             specs = at_low_priority(
                 lambda: self._warmed(manifest, engine, placements, options, whole=whole)
@@ -103,7 +106,7 @@ class Loader:
         give_back()
         if not attempt.done():
             raise errors.LoadTimedOut("nobody waits for it any more")
-        return LoadedModel(manifest, engine, specs, self._clock() - began)
+        return LoadedModel(manifest, engine, specs, self._clock() - began, report)
 
     def _warmed(
         self,

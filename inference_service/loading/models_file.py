@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
+from inference_service.engine import Precision
 from inference_service.loading.policy import KEEP_ALL, KEEP_NONE, Keep
 from service_kit import errors
 from service_kit.artifacts.model_name import checked_label, checked_model_name
@@ -34,6 +42,8 @@ class ModelSettings:
         pad_batches: whether batches are padded to the sizes of warming.
         replicate: whether devices without a tower run copies of tower 0.
         unload_first: whether the old version is freed before the new one is loaded.
+        precision: to compute in instead of f32.
+        precision_tolerance: share that its answers may differ by from those of the artifact.
     """
 
     keep: Keep | None = None
@@ -47,6 +57,8 @@ class ModelSettings:
     pad_batches: bool | None = None
     replicate: bool | None = None
     unload_first: bool | None = None
+    precision: Precision | None = None
+    precision_tolerance: float | None = None
 
 
 _NOTHING = ModelSettings()
@@ -114,6 +126,16 @@ class _Model(BaseModel):
     pad_batches: bool | None = None
     replicate: bool | None = None
     unload_first: bool | None = None
+    precision: Literal["bf16", "f16"] | None = None
+    precision_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> _Model:
+        if (self.precision is None) != (self.precision_tolerance is None):
+            raise ValueError(
+                "give `precision` and `precision_tolerance` together: you say what it may cost"
+            )
+        return self
 
 
 class _File(BaseModel):
@@ -151,4 +173,6 @@ def _settings(model: _Model) -> ModelSettings:
         pad_batches=model.pad_batches,
         replicate=model.replicate,
         unload_first=model.unload_first,
+        precision=Precision(model.precision) if model.precision else None,
+        precision_tolerance=model.precision_tolerance,
     )

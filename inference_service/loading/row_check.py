@@ -10,9 +10,10 @@ from service_kit.frozen_graph.rows import Rows, infer_rows
 from service_kit.frozen_graph.served_graph import parse_graph
 
 _log = structlog.get_logger(__name__)
+_NOT_PROVEN = "it was published without the proof of its rows: convert it again"
 
 
-def has_row_an_image(manifest: Manifest, graph: bytes) -> bool:
+def has_row_an_image(manifest: Manifest, graph: bytes, *, with_tensorflow: bool = True) -> bool:
     """Returns whether every output has one row an image.
 
     The exporter proves that of what it publishes. An artifact without the proof, of an earlier
@@ -22,17 +23,13 @@ def has_row_an_image(manifest: Manifest, graph: bytes) -> bool:
     Args:
         manifest: of the artifact.
         graph: its graph file, which an engine has taken.
+        with_tensorflow: whether TensorFlow is there to look; otherwise nothing is shown.
     """
     if manifest.unbatched:
         return False
     if manifest.rows_proven:
         return True
-    try:
-        found = infer_rows(parse_graph(graph), manifest.towers[0], manifest.max_batch)
-    except errors.EngineFailed as error:
-        reasons = [str(error)]
-    else:
-        reasons = [f"{one.name}: {one.reason}" for one in found if one.rows is Rows.OTHERS]
+    reasons = _reasons_against(manifest, graph) if with_tensorflow else [_NOT_PROVEN]
     if reasons:
         _log.warning(
             "requests_do_not_share_batches",
@@ -41,3 +38,11 @@ def has_row_an_image(manifest: Manifest, graph: bytes) -> bool:
             reasons=reasons,
         )
     return not reasons
+
+
+def _reasons_against(manifest: Manifest, graph: bytes) -> list[str]:
+    try:
+        found = infer_rows(parse_graph(graph), manifest.towers[0], manifest.max_batch)
+    except errors.EngineFailed as error:
+        return [str(error)]
+    return [f"{one.name}: {one.reason}" for one in found if one.rows is Rows.OTHERS]

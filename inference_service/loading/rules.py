@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from inference_service.cards.batch_limit import batch_limit
 from inference_service.cards.card_spec import CardLimits, CardSpec
+from inference_service.engine import Precision
 from inference_service.engine.devices import Device
 from inference_service.loading.model_list import ListedModel
 from inference_service.loading.models_file import EMPTY, ModelsFile
@@ -42,10 +43,16 @@ class ModelDefaults:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a version is loaded: up to which batch it is measured, and on how many cards."""
+    """How a version is loaded: up to which batch it is measured, and on how many cards.
+
+    `precision_tolerance` is the share that answers may differ by in another precision than f32;
+    None: what the artifact says.
+    """
 
     max_batch_size: int
     replicate: bool
+    precision: Precision = Precision.F32
+    precision_tolerance: float | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +119,8 @@ class ModelRules:
             or settings.max_batch_size
             or self._defaults.max_batch_size,
             replicate=_chosen(settings.replicate, self._defaults.replicate),
+            precision=settings.precision or Precision.F32,
+            precision_tolerance=settings.precision_tolerance,
         )
 
     def limits(self, model: str) -> Callable[[CardSpec], CardLimits]:

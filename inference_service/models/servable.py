@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,7 +15,7 @@ from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
 from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.queued_request import Asker, QueuedRequest
-from inference_service.engine import Engine
+from inference_service.engine import Engine, EngineReport
 from inference_service.models.dispatch import Share, choose_card, spread
 from inference_service.models.request_counts import RequestCounts
 from inference_service.models.reservation import Reservation, ReservedShare
@@ -36,6 +36,7 @@ class LoadedModel:
     engine: Engine
     specs: tuple[CardSpec, ...]
     seconds: float
+    engine_report: EngineReport = field(default_factory=lambda: EngineReport(""))
 
 
 class Servable:
@@ -57,6 +58,7 @@ class Servable:
         """
         self.manifest = loaded.manifest
         self.load_seconds = loaded.seconds
+        self.engine_report = loaded.engine_report
         self.requests = RequestCounts()
         self._engine = loaded.engine
         self._clock = clock

@@ -11,10 +11,12 @@ from inference_service.protocols.open_inference.servicer import SERVICE_NAME as 
 from inference_service.protocols.open_inference.servicer import OpenInferenceServicer
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
 from inference_service.protocols.shared.core import Core
-from inference_service.protocols.tensorflow_serving.protocol import add_to_server, load_descriptors
+from inference_service.protocols.tensorflow_serving.protocol import add_to_server
 from pbserve.inference.v1 import inference_pb2_grpc
+from service_kit.tensorflow_messages import POOL
 
-__all__ = ["add_protocols", "load_descriptors"]
+# Of messages that are not in Python's own pool.
+DESCRIPTOR_POOLS = (POOL,)
 
 
 def add_protocols(server: Any, core: Core, *, shared_memory: bool = False) -> list[str]:

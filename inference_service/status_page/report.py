@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from inference_service.cards.card import Card
+from inference_service.engine import EngineReport
 from inference_service.loading.store_watch import Problems
 from inference_service.models.status import ModelStatus, State, VersionStatus
-from inference_service.status_page.artifact_report import ArtifactReport, artifact_report
+from inference_service.status_page.artifact_report import (
+    ArtifactReport,
+    Parity,
+    artifact_report,
+    parity,
+)
 from inference_service.status_page.card_report import CardReport, card_report
 from inference_service.status_page.rates import CardRates
 
@@ -45,6 +51,17 @@ class ServerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineLine:
+    """What runs a version, and why; `parity` is None where nothing had to be compared."""
+
+    name: str
+    version: str
+    reason: str
+    precision: str
+    parity: Parity | None
+
+
+@dataclass(frozen=True, slots=True)
 class VersionReport:
     """A version; `artifact` is None while it is not loaded, `retry_in_seconds` if it is not."""
 
@@ -58,6 +75,7 @@ class VersionReport:
     load_seconds: float | None
     cards: tuple[CardReport, ...]
     artifact: ArtifactReport | None
+    engine: EngineLine | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -165,6 +183,17 @@ def _version(
         if servable
         else (),
         artifact=artifact_report(servable.manifest) if servable else None,
+        engine=_engine(servable.engine_report) if servable else None,
+    )
+
+
+def _engine(report: EngineReport) -> EngineLine:
+    return EngineLine(
+        report.name,
+        report.version,
+        report.reason,
+        report.precision.value,
+        parity(report.parity) if report.parity else None,
     )
 
 

@@ -12,18 +12,24 @@ from service_kit.frozen_graph.tower_graph import PinnedTower, Ports, TowerGraph
 
 
 def parse_graph(content: bytes) -> Any:
-    """Returns the `GraphDef` of a file.
+    """Returns the `GraphDef` of a file as TensorFlow takes it; raises as `parse_graph_as`."""
+    from tensorflow.core.framework import graph_pb2
+
+    return parse_graph_as(graph_pb2.GraphDef, content)
+
+
+def parse_graph_as(message: Any, content: bytes) -> Any:
+    """Returns the graph in a file as a message of the class.
 
     Raises:
         EngineFailed: the bytes are no graph.
     """
     from google.protobuf.message import DecodeError
-    from tensorflow.core.framework import graph_pb2
 
     try:
-        return graph_pb2.GraphDef.FromString(content)
+        return message.FromString(content)
     except DecodeError as error:
-        raise errors.EngineFailed(f"TensorFlow cannot parse the graph: {error}") from error
+        raise errors.EngineFailed(f"the file cannot be parsed as a graph: {error}") from error
 
 
 def import_towers(

@@ -88,9 +88,7 @@ class TowerGraph:
         Raises:
             EngineFailed: a tensor is not in the graph.
         """
-        from tensorflow.core.framework import graph_pb2
-
-        made = graph_pb2.GraphDef(versions=self._graph.versions, library=self._graph.library)
+        made = type(self._graph)(versions=self._graph.versions, library=self._graph.library)
         # Original name -> device -> name in the new graph.
         placed: dict[str, dict[str, str]] = {}
         taken = set(self._nodes)

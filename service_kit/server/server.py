@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -81,8 +81,8 @@ class Server:
         self._probed: grpc.aio.Server | None = None
         self._is_ending = False
         self._watching: list[asyncio.Task[None]] = []
-        # Of services whose descriptors are not there from the start; see `LazyReflection`.
-        self.load_descriptors: Callable[[str], Awaitable[None]] | None = None
+        # Of services whose descriptors are not in Python's own pool.
+        self.descriptor_pools: Sequence[Any] = ()
 
     async def start(
         self,
@@ -105,7 +105,7 @@ class Server:
         """
         if reflects:
             names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            add_reflection(self.services, names, self.load_descriptors)
+            add_reflection(self.services, names, self.descriptor_pools)
         port = _open_port(self.grpc, address, tls)
         await self.health.set(OVERALL, serving=False)
         await self.health.set(LIVE, serving=True)

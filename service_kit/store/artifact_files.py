@@ -39,6 +39,10 @@ class ArtifactFiles:
             )
         return self._read(document, file) if content is None else content
 
+    def content(self, document: Manifest, file: ArtifactFile) -> bytes:
+        """Returns a file beside the graph; raises as `graph`."""
+        return self._read(document, file)
+
     def copy(self, document: Manifest, file: GraphFile | ArtifactFile, target: Path) -> None:
         """Copies one file to `target` piece by piece, and verifies the copy.
 

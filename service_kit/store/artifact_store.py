@@ -7,6 +7,7 @@ a manifest does not exist for readers, and a version never changes once it is pu
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors
-from service_kit.artifacts.manifest import Conversion, Manifest, published_as
+from service_kit.artifacts.manifest import ArtifactFileKind, Conversion, Manifest, published_as
 from service_kit.artifacts.manifest_check import check_usable
 from service_kit.artifacts.model_name import checked_model_name
+from service_kit.artifacts.proof_file import Proof, parse_proof
 from service_kit.store.artifact_files import ArtifactFiles, check_unchanged
 from service_kit.store.cache import StoreCache
 from service_kit.store.connection import StoreConnection
@@ -205,6 +207,17 @@ class ArtifactStore:
             ArtifactCorrupt: the file is absent or not the one that was published.
         """
         return self._files.graph(document)
+
+    def proof(self, document: Manifest) -> Proof | None:
+        """Reads the probes and answers that lie with an artifact; None: it has none.
+
+        Raises:
+            ArtifactCorrupt: the file is absent, or not the one that was published.
+        """
+        for file in document.files:
+            if file.kind is ArtifactFileKind.PROOF:
+                return parse_proof(io.BytesIO(self._files.content(document, file)))
+        return None
 
     def fetch(self, document: Manifest, folder: Path) -> None:
         """Copies every file of an artifact into a local folder, each verified.

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.docker.image_checks import OUR_PACKAGES
-from deploy.docker.lock import BUILD, EXTRAS, HERE, VARIANTS, installed, path
+from deploy.docker.lock import BUILD, EXTRAS, HERE, installed, path, variants_of
 from deploy.docker.wheelhouse import MACHINES
 from tests.support.overlays import ROOT
 
@@ -31,8 +31,10 @@ DEVELOPMENT = {"dev", "docs"}
 # Named as TensorFlow, and the same release of it.
 STANDS_FOR = {"tensorflow": "tensorflow-cpu"}
 
-images = pytest.mark.parametrize("image", EXTRAS)
-variants = pytest.mark.parametrize("variant", VARIANTS)
+images = pytest.mark.parametrize("image", ["exporter", "inference"])
+variants = pytest.mark.parametrize(
+    ("image", "variant"), [(image, variant) for image in EXTRAS for variant in variants_of(image)]
+)
 locks = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 
 
@@ -83,14 +85,17 @@ def pyproject() -> dict[str, list[str]]:
     return loaded
 
 
-@images
 @variants
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_lock_has_what_the_project_asks_for(image: str, variant: str, python: str) -> None:
     pins = versions(path(image, variant), python)
-    for extra in ("", *EXTRAS[image]):
+    for extra in ("", "serving", *EXTRAS[image]):
         for text in pyproject()[extra]:
             requirement = Requirement(text)
+            if requirement.name == "pbserve":
+                # Other extras, which are asked for by themselves or by the first of all.
+                assert requirement.extras <= {"serving", *EXTRAS[image]}
+                continue
             assert requirement.marker is None or "platform_machine" in str(requirement.marker)
             name = canonicalize_name(requirement.name)
             if variant == "cpu":
@@ -117,6 +122,9 @@ def imported(folder: Path) -> set[str]:
 @images
 def test_a_lock_has_whatever_the_program_imports(image: str) -> None:
     pins = versions(path(image, "gpu"), "3.12")
+    if image == "inference":
+        # One of the engines is in an image of its own.
+        pins = pins | versions(path("inference-openvino", "cpu"), "3.12")
     distributions = packages_distributions()
     for name in imported(ROOT / "service_kit") | imported(ROOT / f"{image}_service"):
         brought = {canonicalize_name(one) for one in distributions.get(name, [name])}
@@ -124,7 +132,15 @@ def test_a_lock_has_whatever_the_program_imports(image: str) -> None:
 
 
 def test_each_extra_of_the_programs_is_in_an_image() -> None:
-    assert set().union(*EXTRAS.values()) == set(pyproject()) - DEVELOPMENT - {""}
+    # The variant for GPUs has what `gpu` asks for.
+    named = {"serving", "gpu"}.union(*EXTRAS.values())
+    assert named == set(pyproject()) - DEVELOPMENT - {""}
+
+
+def test_the_image_on_openvino_has_no_tensorflow() -> None:
+    pins = versions(path("inference-openvino", "cpu"), "3.12")
+    assert "openvino" in pins
+    assert not {name for name in pins if name.startswith(("tensorflow", "keras", "nvidia"))}
 
 
 @locks
@@ -142,7 +158,7 @@ def test_a_lock_does_not_say_where_packages_come_from(lock: Path) -> None:
 
 
 def test_there_is_a_lock_for_each_image_and_variant_and_no_other() -> None:
-    needed = {path(image, variant) for image in EXTRAS for variant in VARIANTS}
+    needed = {path(image, variant) for image in EXTRAS for variant in variants_of(image)}
     assert set(LOCKS) == needed | {HERE / "requirements-build.txt"}
 
 
@@ -150,17 +166,19 @@ def test_there_is_a_lock_for_each_image_and_variant_and_no_other() -> None:
 def test_all_locks_have_the_same_versions(python: str) -> None:
     largest = versions(path("exporter", "gpu"), python)
     for image in EXTRAS:
-        for variant in VARIANTS:
+        for variant in variants_of(image):
             pins = dict(versions(path(image, variant), python))
-            if variant == "cpu":
+            if "tensorflow-cpu" in pins:
                 pins["tensorflow"] = pins.pop("tensorflow-cpu")
-            assert pins.items() <= largest.items()
+            # OpenVINO and its own are in no other.
+            ours = {name: pins[name] for name in pins if not name.startswith("openvino")}
+            assert ours.items() <= largest.items()
 
 
 @images
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_variants_differ_by_cuda_alone(image: str, python: str) -> None:
-    cpu, gpu = (set(versions(path(image, variant), python)) for variant in VARIANTS)
+    cpu, gpu = (set(versions(path(image, variant), python)) for variant in variants_of(image))
     assert cpu - gpu == {"tensorflow-cpu"}
     cuda = {name for name in gpu if name.startswith("nvidia-")}
     assert gpu - cpu == {"tensorflow"} | cuda
@@ -169,7 +187,7 @@ def test_the_variants_differ_by_cuda_alone(image: str, python: str) -> None:
 
 def test_no_lock_has_what_builds_our_wheel() -> None:
     for image in EXTRAS:
-        for variant in VARIANTS:
+        for variant in variants_of(image):
             assert not {BUILD, "pip", "uv"} & set(versions(path(image, variant), "3.12"))
     assert BUILD in versions(HERE / "requirements-build.txt", "3.12")
 

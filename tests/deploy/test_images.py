@@ -54,7 +54,7 @@ def test_images_start_their_program_as_their_user_without_a_shell() -> None:
 def test_packages_are_checked_against_their_hashes() -> None:
     installs = re.findall(r" install --quiet (\S+)", CONTAINERFILE.read_text())
     # Our own wheel is the one that has none: it was made a stage before.
-    assert sorted(installs) == ["--no-index"] * 2 + ["--require-hashes"] * 3
+    assert sorted(installs) == ["--no-index"] * 3 + ["--require-hashes"] * 4
 
 
 def test_every_stage_that_installs_may_be_held_to_the_wheelhouse() -> None:
@@ -70,6 +70,10 @@ def test_an_image_is_tested_with_its_own_stages_alone() -> None:
     assert set(stages(recipe, "exporter").splitlines()) <= set(recipe.splitlines())
     names = re.findall(r"(?m)^FROM .* AS (\S+)$", stages(recipe, "inference"))
     assert names == ["build", "inference-environment", "base", "inference"]
+    names = re.findall(r"(?m)^FROM .* AS (\S+)$", stages(recipe, "inference-openvino"))
+    assert names == [
+        "build", "inference-openvino-environment", "base", "inference-openvino",
+    ]  # fmt: skip
 
 
 def test_the_label_has_the_release() -> None:
@@ -99,10 +103,12 @@ def test_what_is_not_part_of_the_images_stays_out_of_their_context() -> None:
 
 def test_manifests_run_what_the_images_are() -> None:
     for image, command in ENTRY_POINTS.items():
-        deployment = yaml.safe_load((K8S / "base" / f"{image}.yaml").read_text())
+        # Another image runs in the place of the one that the base has.
+        program = image.removesuffix("-openvino")
+        deployment = yaml.safe_load((K8S / "base" / f"{program}.yaml").read_text())
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        assert container["image"] == f"pbserve.invalid/{image}"
+        assert container["image"] == f"pbserve.invalid/{program}"
         assert container["command"] == command
         assert pod["securityContext"]["runAsUser"] == USER
         assert {port["containerPort"] for port in container["ports"]} == set(PORTS[image])

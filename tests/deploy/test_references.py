@@ -203,7 +203,7 @@ def tags(built: Built) -> Iterator[str]:
 def test_images_are_those_of_this_release(built: Built) -> None:
     for image in tags(built):
         name, _, tag = image.partition(":")
-        assert name.rpartition("/")[2] in ("exporter", "inference")
+        assert name.rpartition("/")[2] in ("exporter", "inference", "inference-openvino")
         assert tag.removesuffix("-gpu") == __version__
         on_gpu = "gpu" in built.name.split("+")
         assert tag.endswith("-gpu") is (on_gpu and name.endswith("/inference"))

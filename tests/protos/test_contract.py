@@ -22,6 +22,8 @@ def test_the_committed_stubs_are_those_of_the_protos(tmp_path: Path) -> None:
         if p.suffix in {".py", ".pyi"}
     }
     assert fresh == committed, "the protos changed: run `make protos`"
+    image = "pbserve/tensorflow.binpb"
+    assert (tmp_path / image).read_bytes() == (PROTOS / image).read_bytes(), "run `make protos`"
 
 
 def test_the_protos_keep_bufs_rules(tmp_path: Path) -> None:

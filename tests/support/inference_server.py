@@ -20,7 +20,7 @@ from inference_service.loading.store_watch import Problems
 from inference_service.models.health import ModelHealth
 from inference_service.models.registry import Registry
 from inference_service.prediction.predictor import Predictor
-from inference_service.protocols.registration import add_protocols, load_descriptors
+from inference_service.protocols.registration import DESCRIPTOR_POOLS, add_protocols
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from inference_service.protocols.shared.core import Core
 from inference_service.telemetry.server_metrics import ServerMetrics
@@ -94,7 +94,7 @@ class InferenceServer:
             max_message_bytes=_MAX_MESSAGE_BYTES,
         )
         services = add_protocols(self.server.services, self.core, shared_memory=self.shared_memory)
-        self.server.load_descriptors = load_descriptors
+        self.server.descriptor_pools = DESCRIPTOR_POOLS
         self.address = str(await self.server.start(Address("127.0.0.1", port), services))
         await self.server.health.set(OVERALL, serving=True)
 

@@ -11,6 +11,7 @@ from inference_service.cards.status import CardStatus
 from inference_service.images.decoding import Fit
 from inference_service.models.status import ModelStatus, VersionStatus
 from inference_service.prediction.request import InferenceRequest, InferenceResult
+from inference_service.protocols.native.engine_message import engine_message
 from inference_service.wire.raw_tensor import Array
 from inference_service.wire.scored_class import ScoredClass
 from inference_service.wire.tensor_codec import decode_elements, decode_tensor, fill_tensor
@@ -160,6 +161,7 @@ def version_message(status: VersionStatus) -> pb.VersionStatus:
         retry_in=None if status.retry_in is None else _duration(status.retry_in),
         load_time=_duration(servable.load_seconds) if servable else None,
         leases=status.leases,
+        engine=engine_message(servable.engine_report) if servable else None,
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from tensorflow_serving.apis import model_pb2
+from typing import Any
 
 from inference_service.models.registry import Registry
 from inference_service.models.servable import Servable
@@ -75,7 +74,7 @@ def servable_not_found(
     )
 
 
-def asked(request: object) -> Asked:
+def asked(request: Any) -> Asked:
     """Returns what the `model_spec` of a request names.
 
     Raises:
@@ -98,11 +97,11 @@ def asked(request: object) -> Asked:
     return Asked(spec.name)
 
 
-def check_spec(request: object) -> model_pb2.ModelSpec:
+def check_spec(request: Any) -> Any:
     """Returns the `model_spec` of a request; raises `InvalidRequest` as `asked`."""
-    if not request.HasField("model_spec"):  # type: ignore[attr-defined]
+    if not request.HasField("model_spec"):
         raise errors.InvalidRequest("Missing ModelSpec")
-    spec = request.model_spec  # type: ignore[attr-defined]
+    spec = request.model_spec
     if not spec.name:
         raise errors.InvalidRequest("ModelSpec has no name specified.")
     return spec

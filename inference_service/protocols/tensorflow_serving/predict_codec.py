@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-
-from tensorflow_serving.apis import predict_pb2
+from typing import Any
 
 from inference_service.prediction.request import InferenceRequest, InferenceResult
-from inference_service.protocols.tensorflow_serving import tensor_codec
+from inference_service.protocols.tensorflow_serving import messages, tensor_codec
 from inference_service.protocols.tensorflow_serving.model_spec import Asked
 from inference_service.protocols.tensorflow_serving.signatures import Signature
 from inference_service.wire.raw_tensor import Array
@@ -18,7 +17,7 @@ from service_kit import errors
 _MAX_NAMES = 100
 
 
-def check_names(request: predict_pb2.PredictRequest, signature: Signature) -> None:
+def check_names(request: Any, signature: Signature) -> None:
     """Checks the names of inputs and outputs, in TensorFlow Serving's order and words.
 
     Raises:
@@ -58,7 +57,7 @@ def _set(names: Collection[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def is_slow(request: predict_pb2.PredictRequest) -> bool:
+def is_slow(request: Any) -> bool:
     """Whether `inference_request` takes too long for an event loop."""
     return any(tensor_codec.is_slow(tensor) for tensor in request.inputs.values())
 
@@ -68,9 +67,7 @@ def is_slow_answer(answer: InferenceResult) -> bool:
     return any(tensor_codec.is_slow_array(array) for array in answer.outputs.values())
 
 
-def inference_request(
-    request: predict_pb2.PredictRequest, target: Asked, signature: Signature
-) -> InferenceRequest:
+def inference_request(request: Any, target: Asked, signature: Signature) -> InferenceRequest:
     """Returns the inference request in a message whose names are checked.
 
     Raises:
@@ -97,9 +94,9 @@ def inference_request(
     )
 
 
-def response(answer: InferenceResult, signature: str) -> predict_pb2.PredictResponse:
+def response(answer: InferenceResult, signature: str) -> Any:
     """Returns the response for an answer; `signature` is the name that was resolved."""
-    message = predict_pb2.PredictResponse()
+    message = messages.PredictResponse()
     message.model_spec.name = answer.model
     message.model_spec.version.value = answer.version
     message.model_spec.signature_name = signature
@@ -107,6 +104,6 @@ def response(answer: InferenceResult, signature: str) -> predict_pb2.PredictResp
     return message
 
 
-def _encode(outputs: Mapping[str, Array], message: predict_pb2.PredictResponse) -> None:
+def _encode(outputs: Mapping[str, Array], message: Any) -> None:
     for name, array in outputs.items():
         tensor_codec.encode_tensor(array, message.outputs[name])

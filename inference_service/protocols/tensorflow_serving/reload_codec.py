@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tensorflow_serving.apis import model_management_pb2
-from tensorflow_serving.config import model_server_config_pb2 as config_pb2
+from typing import Any
 
 from inference_service.loading.model_list import ListedModel
 from inference_service.loading.policy import KEEP_ALL, LATEST_ONE, Keep
+from inference_service.protocols.tensorflow_serving import messages
 from service_kit import errors
 from service_kit.artifacts.model_name import checked_label, checked_model_name
 
@@ -17,7 +17,7 @@ _MAX_LABELS = 1000
 _MAX_VERSIONS = 10_000
 
 
-def model_list(request: model_management_pb2.ReloadConfigRequest) -> dict[str, ListedModel]:
+def model_list(request: Any) -> dict[str, ListedModel]:
     """Returns the models of a request by name.
 
     Raises:
@@ -44,7 +44,7 @@ def model_list(request: model_management_pb2.ReloadConfigRequest) -> dict[str, L
     return found
 
 
-def _read_model(entry: config_pb2.ModelConfig) -> ListedModel:
+def _read_model(entry: Any) -> ListedModel:
     _check_platform(entry)
     path = entry.base_path
     if path and not path.startswith("/") and "://" not in path:
@@ -66,14 +66,14 @@ def _read_model(entry: config_pb2.ModelConfig) -> ListedModel:
     return ListedModel(_keep(entry), dict(entry.version_labels), path)
 
 
-def _check_platform(entry: config_pb2.ModelConfig) -> None:
+def _check_platform(entry: Any) -> None:
     if entry.model_type and entry.model_platform:
         raise errors.InvalidRequest(
             "Illegal setting both model_type(deprecated) and model_platform."
         )
     is_tensorflow = entry.model_type in (
-        config_pb2.MODEL_TYPE_UNSPECIFIED,
-        config_pb2.TENSORFLOW,
+        messages.MODEL_TYPE_UNSPECIFIED,
+        messages.MODEL_TYPE_TENSORFLOW,
     )
     if not is_tensorflow or entry.model_platform not in ("", _PLATFORM):
         platform = entry.model_platform or f"number {entry.model_type}"
@@ -82,7 +82,7 @@ def _check_platform(entry: config_pb2.ModelConfig) -> None:
         )
 
 
-def _keep(entry: config_pb2.ModelConfig) -> Keep:
+def _keep(entry: Any) -> Keep:
     policy = entry.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":

@@ -1,21 +1,12 @@
-"""gRPC edge of TensorFlow Serving's protocol. Its import is that of TensorFlow: see `protocol`."""
+"""gRPC edge of TensorFlow Serving's protocol."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2,
-    predict_pb2,
-    prediction_service_pb2,
-)
-
 from inference_service.protocols.shared.core import Core
-from inference_service.protocols.tensorflow_serving import predict_codec
+from inference_service.protocols.tensorflow_serving import messages, predict_codec
 from inference_service.protocols.tensorflow_serving.model_spec import Asked, asked, check_spec
 from inference_service.protocols.tensorflow_serving.reload_codec import model_list
 from inference_service.protocols.tensorflow_serving.signatures import (
@@ -25,14 +16,12 @@ from inference_service.protocols.tensorflow_serving.signatures import (
 from inference_service.protocols.tensorflow_serving.status_codec import status_response
 from service_kit import errors
 
-# Kept in the pool of descriptors for reflection.
-FILES = (prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR)
 _SIGNATURE_DEF = "signature_def"
 REQUESTS = {
-    "Predict": predict_pb2.PredictRequest,
-    "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
-    "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
-    "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
+    "Predict": messages.PredictRequest,
+    "GetModelMetadata": messages.GetModelMetadataRequest,
+    "GetModelStatus": messages.GetModelStatusRequest,
+    "HandleReloadConfigRequest": messages.ReloadConfigRequest,
 }
 
 
@@ -43,9 +32,7 @@ class TensorFlowServingServicer:
         """Serves `core`."""
         self._core = core
 
-    async def Predict(
-        self, request: predict_pb2.PredictRequest, context: Any
-    ) -> predict_pb2.PredictResponse:
+    async def Predict(self, request: Any, context: Any) -> Any:
         """Answers with the outputs of one signature."""
         target = asked(request)
         with target.servable(self._core.registry) as servable:
@@ -63,9 +50,7 @@ class TensorFlowServingServicer:
             return await asyncio.to_thread(predict_codec.response, answer, signature.name)
         return predict_codec.response(answer, signature.name)
 
-    async def GetModelMetadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Any
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:
         """Describes the signatures of a version."""
         check_spec(request)
         if not request.metadata_field:
@@ -75,16 +60,14 @@ class TensorFlowServingServicer:
         for name in request.metadata_field:
             if name != _SIGNATURE_DEF:
                 raise errors.InvalidRequest(f"Metadata field {name} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response = messages.GetModelMetadataResponse()
         with asked(request).servable(self._core.registry) as servable:
             response.model_spec.name = servable.model
             response.model_spec.version.value = servable.version
             response.metadata[_SIGNATURE_DEF].Pack(signature_map(servable))
         return response
 
-    async def GetModelStatus(
-        self, request: get_model_status_pb2.GetModelStatusRequest, context: Any
-    ) -> get_model_status_pb2.GetModelStatusResponse:
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:
         """Tells the states of a model's versions."""
         spec = check_spec(request)
         model = spec.name
@@ -105,12 +88,10 @@ class TensorFlowServingServicer:
         ended = self._core.registry.ended(model)
         return status_response(Asked(model, version), versions, ended)
 
-    async def HandleReloadConfigRequest(
-        self, request: model_management_pb2.ReloadConfigRequest, context: Any
-    ) -> model_management_pb2.ReloadConfigResponse:
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
         """Serves a list of models and no others; an error is the status of the call, as there."""
         # A message has room for a million models.
         await self._core.operations.configure(await asyncio.to_thread(model_list, request))
-        response = model_management_pb2.ReloadConfigResponse()
+        response = messages.ReloadConfigResponse()
         response.status.SetInParent()
         return response

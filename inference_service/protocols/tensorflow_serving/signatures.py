@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tensorflow_serving.apis import get_model_metadata_pb2
-
 from inference_service.models.servable import Servable
+from inference_service.protocols.tensorflow_serving import messages
 from inference_service.protocols.tensorflow_serving.tensor_codec import data_type
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec, Tower
@@ -60,9 +59,9 @@ def choose_signature(servable: Servable, name: str) -> Signature:
     return known[name]
 
 
-def signature_map(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
+def signature_map(servable: Servable) -> Any:
     """Returns all signatures as messages."""
-    found = get_model_metadata_pb2.SignatureDefMap()
+    found = messages.SignatureDefMap()
     for one in signatures(servable):
         message = found.signature_def[one.name]
         message.method_name = METHOD

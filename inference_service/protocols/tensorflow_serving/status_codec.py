@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from tensorflow_serving.apis import get_model_status_pb2 as pb
+from typing import Any
 
 from inference_service.models.status import State, VersionStatus
+from inference_service.protocols.tensorflow_serving import messages
 from inference_service.protocols.tensorflow_serving.model_spec import Asked
 from service_kit import errors, status
 
 _STATE_OF = {
-    State.LOADING: pb.ModelVersionStatus.LOADING,
-    State.AVAILABLE: pb.ModelVersionStatus.AVAILABLE,
-    State.UNLOADING: pb.ModelVersionStatus.UNLOADING,
+    State.LOADING: messages.ModelVersionStatus.LOADING,
+    State.AVAILABLE: messages.ModelVersionStatus.AVAILABLE,
+    State.UNLOADING: messages.ModelVersionStatus.UNLOADING,
     # A load that failed ends a version's life there, with a status that is not OK.
-    State.FAILED: pb.ModelVersionStatus.END,
+    State.FAILED: messages.ModelVersionStatus.END,
 }
 
 
-def status_response(
-    asked: Asked, versions: Sequence[VersionStatus], ended: Sequence[int]
-) -> pb.GetModelStatusResponse:
+def status_response(asked: Asked, versions: Sequence[VersionStatus], ended: Sequence[int]) -> Any:
     """Returns the states of a model's versions, or of the one that is asked for.
 
     Args:
@@ -39,9 +37,11 @@ def status_response(
     if not numbers:
         what = f"version {asked.version}" if asked.version else "any versions"
         raise errors.VersionNotFound(f"Could not find {what} of model {asked.model}")
-    message = pb.GetModelStatusResponse()
+    message = messages.GetModelStatusResponse()
     for number in numbers:
-        one = message.model_version_status.add(version=number, state=pb.ModelVersionStatus.END)
+        one = message.model_version_status.add(
+            version=number, state=messages.ModelVersionStatus.END
+        )
         # Present, with the code OK, as there.
         one.status.SetInParent()
         if number in known:

@@ -10,7 +10,7 @@ from exporter_service.architectures.entry_points import (
     plugin_names,
 )
 from service_kit import errors
-from tests.exporter_service.architectures.conftest import Install
+from tests.support.plug_ins import Install
 
 
 def test_plugins_are_known_without_their_import(install: Install) -> None:

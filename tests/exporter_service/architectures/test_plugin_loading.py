@@ -8,7 +8,7 @@ from exporter_service.architectures.plugin_loading import load_plugin
 from exporter_service.architectures.registry import find_architecture
 from service_kit import errors
 from service_kit.artifacts.manifest import Preprocessing
-from tests.exporter_service.architectures.conftest import Install
+from tests.support.plug_ins import Install
 
 FUNCTION = '''
 from __future__ import annotations

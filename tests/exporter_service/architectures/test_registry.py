@@ -14,7 +14,7 @@ from exporter_service.architectures.registry import (
 )
 from service_kit import errors
 from service_kit.artifacts.manifest import ArchitectureSpec
-from tests.exporter_service.architectures.conftest import Install
+from tests.support.plug_ins import Install
 
 
 def test_an_unknown_name_is_answered_with_all_names() -> None:

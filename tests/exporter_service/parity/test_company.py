@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.parity.company import compare_alone
 from exporter_service.parity.comparison import answers
-from exporter_service.parity.proof_file import Proof
 from exporter_service.specs.probes import standard_probes
 from service_kit.artifacts.manifest import ParityComparison, ParityReport, TensorSpec, Tower
+from service_kit.artifacts.proof_file import Proof
 from tests.support.manifests import conversion
 
 WIDE = 784

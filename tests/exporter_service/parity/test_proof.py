@@ -13,7 +13,6 @@ from exporter_service.graphs.graph_file import file_described, write_graph
 from exporter_service.graphs.session import session_config
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof import prove
-from exporter_service.parity.proof_file import Proof, read_proof, write_proof
 from exporter_service.specs.probes import standard_probes
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -23,6 +22,7 @@ from service_kit.artifacts.manifest import (
     Conversion,
     ParityReport,
 )
+from service_kit.artifacts.proof_file import Proof, read_proof, write_proof
 from tests.support.manifests import conversion, tower
 
 Net = Callable[[Any, int], Any]

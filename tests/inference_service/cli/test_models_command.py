@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from typer.testing import CliRunner
 
 from inference_service.cli.app import app
 from inference_service.cli.server_look import Look, look
+from inference_service.cli.tables import engines
 from inference_service.client import InferenceClient
-from inference_service.client.results import Model
+from inference_service.client.results import EngineStatus, Model, Version
 from service_kit import errors
+from service_kit.artifacts.manifest import ParityComparison, ParityReport
 from service_kit.cli.exit_codes import ExitCode
 from service_kit.store.artifact_store import ArtifactStore
 from tests.support.engines import pixels
@@ -174,3 +177,13 @@ def test_a_look_that_failed_shows_what_was_seen_before(server: InferenceServer) 
     with results.capture() as capture:
         results.print(_screen(Look(0.0, [model], error=errors.ServerStopping("gone"))))
     assert "no answer, this is old: gone" in capture.get()
+
+
+def test_what_runs_a_version_is_a_line() -> None:
+    parity = ParityReport((ParityComparison("a", "b", 3e-7, 1e-6, 1e-5),), 1e-5)
+    engine = EngineStatus("openvino", "2026.4.1", "the fastest on the CPU", "f32", parity)
+    version = Version(1, "AVAILABLE", "", "", (), None, 0.5, 0, engine)
+    others = [replace(version, engine=None), replace(version, engine=replace(engine, name=""))]
+    (line,) = engines([Model("m", 1, (version, *others), {})])
+    assert line.startswith("version 1 runs on openvino 2026.4.1 in f32, differs by 3e-07 at most")
+    assert line.endswith(": the fastest on the CPU")

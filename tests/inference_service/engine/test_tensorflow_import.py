@@ -24,8 +24,7 @@ def load():
 def speak():
     begin.wait()
     import_tensorflow()
-    from tensorflow_serving.apis import predict_pb2
-    assert predict_pb2.PredictRequest().SerializeToString() == b""
+    assert "tensorflow" in sys.modules
 
 def guarded(work):
     try:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_service.engine import Precision
 from inference_service.loading.models_file import EMPTY, ModelSettings, parse_models_file
 from inference_service.loading.policy import KEEP_ALL, KEEP_NONE, Keep
 from service_kit import errors
@@ -24,6 +25,8 @@ models:
     pad_batches: true
     replicate: false
     unload_first: true
+    precision: bf16
+    precision_tolerance: 0.02
   digits:
 """
 SETTINGS = [
@@ -38,6 +41,8 @@ SETTINGS = [
     "pad_batches",
     "replicate",
     "unload_first",
+    "precision",
+    "precision_tolerance",
 ]
 
 
@@ -55,6 +60,8 @@ def test_every_setting_is_read_in_the_units_of_the_server() -> None:
         pad_batches=True,
         replicate=False,
         unload_first=True,
+        precision=Precision.BF16,
+        precision_tolerance=0.02,
     )
     assert file.settings("digits") == file.settings("unknown") == ModelSettings()
 
@@ -110,6 +117,10 @@ def test_labels_and_models_may_have_the_names_that_yaml_1_1_takes_for_booleans()
         ("batch_limit: 010", "Input should be a valid integer"),
         ("batch_limit: 1:30", "Input should be a valid integer"),
         ("max_batch_size: 5000", "less than or equal to 4096"),
+        ("precision: f8\n    precision_tolerance: 0.1", "Input should be 'bf16' or 'f16'"),
+        ("precision: f16", "models.m: give `precision` and `precision_tolerance` together"),
+        ("precision_tolerance: 0.1", "give `precision` and `precision_tolerance` together"),
+        ("precision: f16\n    precision_tolerance: 0", "greater than 0"),
         ("max_queue_delay_ms: -1", "greater than or equal to 0"),
         ("max_queue_delay_ms: .nan", "models.m.max_queue_delay_ms"),
         ("max_queue_delay_ms: 60000.5", "less than or equal to 60000"),

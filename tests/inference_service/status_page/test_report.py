@@ -9,12 +9,13 @@ import pytest
 
 from inference_service.cards.card import Card
 from inference_service.cards.card_spec import CardLimits
+from inference_service.engine import EngineReport, Precision
 from inference_service.loading.store_watch import Problems
 from inference_service.models.servable import Servable
 from inference_service.models.status import ModelStatus, State, VersionStatus
 from inference_service.status_page.artifact_report import parity
 from inference_service.status_page.rates import CardRates, Rate
-from inference_service.status_page.rendering import as_json
+from inference_service.status_page.rendering import Asked, Renderer, as_json
 from inference_service.status_page.report import (
     Problem,
     ServerFacts,
@@ -130,6 +131,26 @@ def test_parity_has_passed_only_if_something_was_compared(
     assert made.state == state
     assert [one.passed for one in made.comparisons] == [d <= 1e-5 for d in differences]
     assert made.not_compared == ("onnx: left out",)
+
+
+def test_a_version_has_the_engine_that_runs_it_and_why() -> None:
+    servable = mean_servable()
+    compared = ParityReport((comparison(3e-7),), 1e-5)
+    servable.engine_report = EngineReport(
+        "openvino", "2026.4.1", "the fastest on the CPU", Precision.BF16, compared
+    )
+    made = report(model(available(servable)))
+    engine = made.models[0].versions[0].engine
+    assert engine is not None
+    assert (engine.name, engine.version, engine.precision) == ("openvino", "2026.4.1", "bf16")
+    assert engine.parity is not None
+    assert engine.parity.worst == 3e-7
+    html = Renderer(max_bytes=1, takes_images=False).page(made, Asked(), None)
+    assert "openvino 2026.4.1" in html
+    assert "the fastest on the CPU" in html
+    (version,) = json.loads(as_json(made))["models"][0]["versions"]
+    assert version["engine"]["reason"] == "the fastest on the CPU"
+    servable.close()
 
 
 def test_the_json_twin_has_what_the_page_has_and_is_json() -> None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
@@ -15,15 +16,10 @@ HEALTH = "grpc.health.v1.Health"
 
 
 async def reflected(
-    requests: list[pb.ServerReflectionRequest], loads: list[str] | None
+    *requests: pb.ServerReflectionRequest, pools: tuple[Any, ...] = ()
 ) -> list[pb.ServerReflectionResponse]:
     server = Server(max_message_bytes=2**20)
-    if loads is not None:
-
-        async def load(symbol: str) -> None:
-            loads.append(symbol)
-
-        server.load_descriptors = load
+    server.descriptor_pools = pools
 
     async def each() -> AsyncIterator[pb.ServerReflectionRequest]:
         for one in requests:
@@ -38,24 +34,33 @@ async def reflected(
     return answers
 
 
-async def test_what_a_symbol_needs_is_loaded_before_it_is_looked_up() -> None:
-    loads: list[str] = []
+def pool(package: str) -> Any:
+    """Returns a pool with one message."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package)
+    file.message_type.add(name="Type").extension_range.add(start=1, end=9)
+    made = descriptor_pool.DescriptorPool()
+    made.AddSerializedFile(file.SerializeToString())
+    return made
+
+
+async def test_what_any_of_the_pools_has_is_found() -> None:
     extension = pb.ExtensionRequest(containing_type="x.Type", extension_number=1)
     answers = await reflected(
-        [
-            pb.ServerReflectionRequest(list_services="*"),
-            pb.ServerReflectionRequest(file_containing_symbol=HEALTH),
-            pb.ServerReflectionRequest(file_by_filename="x.proto"),
-            pb.ServerReflectionRequest(file_containing_extension=extension),
-            pb.ServerReflectionRequest(all_extension_numbers_of_type="y.Type"),
-        ],
-        loads,
+        pb.ServerReflectionRequest(list_services="*"),
+        pb.ServerReflectionRequest(file_containing_symbol=HEALTH),
+        pb.ServerReflectionRequest(file_by_filename="x.proto"),
+        pb.ServerReflectionRequest(file_containing_symbol="y.Type"),
+        pb.ServerReflectionRequest(all_extension_numbers_of_type="y.Type"),
+        pb.ServerReflectionRequest(file_containing_extension=extension),
+        pb.ServerReflectionRequest(file_containing_symbol="z.Type"),
+        pools=(pool("x"), pool("y")),
     )
-    assert loads == ["", HEALTH, "x.proto", "x.Type", "y.Type"]
     assert [answer.WhichOneof("message_response") for answer in answers] == [
         "list_services_response",
         "file_descriptor_response",
-        "error_response",
+        "file_descriptor_response",
+        "file_descriptor_response",
+        "all_extension_numbers_response",
         "error_response",
         "error_response",
     ]
@@ -64,8 +69,6 @@ async def test_what_a_symbol_needs_is_loaded_before_it_is_looked_up() -> None:
 
 
 @pytest.mark.parametrize("symbol", [HEALTH, "grpc.health.v1.HealthCheckRequest"])
-async def test_without_anything_to_load_it_answers_from_the_pool(symbol: str) -> None:
-    (answer,) = await reflected(
-        [pb.ServerReflectionRequest(file_containing_symbol=symbol)], loads=None
-    )
+async def test_without_other_pools_it_answers_from_pythons_own(symbol: str) -> None:
+    (answer,) = await reflected(pb.ServerReflectionRequest(file_containing_symbol=symbol))
     assert answer.HasField("file_descriptor_response")

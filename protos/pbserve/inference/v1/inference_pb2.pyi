@@ -685,6 +685,7 @@ class VersionStatus(_message.Message):
     RETRY_IN_FIELD_NUMBER: _builtins.int
     LOAD_TIME_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version number."""
     state: Global___VersionStatus.State.ValueType
@@ -707,6 +708,10 @@ class VersionStatus(_message.Message):
     def load_time(self) -> _duration_pb2.Duration:
         """Time that loading and warming took."""
 
+    @_builtins.property
+    def engine(self) -> Global___EngineStatus:
+        """What runs a loaded version; absent when it is not loaded."""
+
     def __init__(
         self,
         *,
@@ -718,14 +723,57 @@ class VersionStatus(_message.Message):
         retry_in: _duration_pb2.Duration | None = ...,
         load_time: _duration_pb2.Duration | None = ...,
         leases: _builtins.int = ...,
+        engine: Global___EngineStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "retry_in", b"retry_in"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "load_time", b"load_time", "retry_in", b"retry_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "graph_sha256", b"graph_sha256", "leases", b"leases", "load_time", b"load_time", "reason", b"reason", "retry_in", b"retry_in", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "engine", b"engine", "graph_sha256", b"graph_sha256", "leases", b"leases", "load_time", b"load_time", "reason", b"reason", "retry_in", b"retry_in", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
+
+@_typing.final
+class EngineStatus(_message.Message):
+    """The engine that runs a version, and why it is this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PARITY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in `--engine`: `tensorflow`, `openvino`, or the name that a package declares."""
+    version: _builtins.str
+    """Version of the engine's package; empty when it is not known."""
+    reason: _builtins.str
+    """Why this engine, in words; where another one was tried before, what spoke against that."""
+    precision: _builtins.str
+    """What it computes in: `f32`, `bf16` or `f16`. Tensors keep their dtypes."""
+    @_builtins.property
+    def parity(self) -> _manifest_pb2.ParityReport:
+        """Its answers against those stored with the artifact, compared when the version was loaded; absent
+        for `tensorflow`, which has made them.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        parity: _manifest_pb2.ParityReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parity", b"parity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parity", b"parity", "precision", b"precision", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineStatus: _TypeAlias = EngineStatus  # noqa: Y015
 
 @_typing.final
 class BatchTiming(_message.Message):

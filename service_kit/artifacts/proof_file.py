@@ -9,16 +9,18 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter_service.parity.comparison import Answers
-from exporter_service.specs.probes import Probe
 from service_kit import errors
 from service_kit.artifacts.manifest import Tower
 
+# Semantic name of an input -> its batch; the same for every tower.
+Probe = Mapping[str, npt.NDArray[Any]]
+# Output name -> array, for each tower.
+Answers = list[dict[str, npt.NDArray[Any]]]
 PROOF_NAME = "parity.npz"
 # The first words of the names in the file; those in stores keep theirs.
 _PROBE, _ANSWER, _EVALUATION_COPY, _BEHIND = "probe", "answer", "twin", "behind"
@@ -68,7 +70,16 @@ def write_proof(proof: Proof, folder: Path) -> Path:
 
 
 def read_proof(path: Path) -> Proof:
-    """Returns the content of the file.
+    """Returns the content of the file; raises `ArtifactCorrupt` as `parse_proof`."""
+    try:
+        with path.open("rb") as file:
+            return parse_proof(file)
+    except OSError as error:
+        raise _no_proof(error) from error
+
+
+def parse_proof(file: IO[bytes]) -> Proof:
+    """Returns the content of an open file.
 
     Raises:
         ArtifactCorrupt: it is not such a file.
@@ -78,7 +89,7 @@ def read_proof(path: Path) -> Proof:
     evaluation_copy: dict[str, dict[str, npt.NDArray[Any]]] = {}
     behind: dict[int, str] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 kind, name, *rest = key.split("/", 2)
                 if kind == _PROBE:
@@ -96,8 +107,12 @@ def read_proof(path: Path) -> Proof:
             for name, towers in answers.items()
         }
     except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise errors.ArtifactCorrupt(f"{path.name} is not a proof: {error!r}") from error
+        raise _no_proof(error) from error
     return Proof(probes, listed, evaluation_copy, behind)
+
+
+def _no_proof(error: Exception) -> errors.ArtifactCorrupt:
+    return errors.ArtifactCorrupt(f"{PROOF_NAME} is not a proof: {error!r}")
 
 
 def check_proof(proof: Proof, towers: Sequence[Tower]) -> None:
