@@ -35,14 +35,12 @@ from exporter_service.cli.options import (
     Route,
     Timeout,
     connected,
-    image_size_of,
-    numbers_of,
     probe_of,
-    settings_of,
     shapes_of,
 )
 from service_kit.cli.connection_options import ServerChoice
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_values import image_size_of, numbers_of, settings_of
 
 if TYPE_CHECKING:
     from service_kit.artifacts.manifest import Preprocessing
