@@ -1,0 +1,30 @@
+"""Runs a package as a program that ends when its parent does, even if that is killed.
+
+`python -m inference_service.cli.up.bound PARENT PACKAGE ARGUMENTS...`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+
+# prctl(2).
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Asks the kernel for a SIGTERM at the parent's death, then runs the package."""
+    parent, package = int(sys.argv[1]), sys.argv[2]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        # It died before the kernel was asked.
+        return
+    sys.argv = [package, *sys.argv[3:]]
+    runpy.run_module(package, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
