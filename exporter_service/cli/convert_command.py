@@ -71,7 +71,7 @@ def convert(
         list[str] | None,
         typer.Option("--set", help="Any parameter of the architecture, NAME=VALUE."),
     ] = None,
-    cards: Annotated[int, typer.Option(help="Number of towers.")] = 1,
+    cards: Annotated[int, typer.Option(min=1, max=64, help="Number of towers.")] = 1,
     moving_average: Annotated[
         Average, typer.Option(help="Which values to restore.")
     ] = Average.AUTO,

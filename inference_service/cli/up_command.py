@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from inference_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
+from service_kit.address import parse_address
 from service_kit.cli.console import one_line_errors
-from service_kit.cli.option_values import image_size_of, numbers_of, settings_of
+from service_kit.cli.option_values import checked_by, image_size_of, numbers_of, settings_of
 
 # Where `pbexport serve` listens, too.
 _EXPORTER_ADDRESS = "127.0.0.1:8600"
+_IS_ADDRESS = checked_by(parse_address)
 _CONVERSION, _SERVICES = "Conversion", "Services"
 
 
@@ -83,13 +85,20 @@ def up(
         int, typer.Option(min=1, max=64, help="Number of towers.", rich_help_panel=_CONVERSION)
     ] = 1,
     listen: Annotated[
-        str, typer.Option(help="Address for predictions.", rich_help_panel=_SERVICES)
+        str,
+        typer.Option(
+            help="Address for predictions.", callback=_IS_ADDRESS, rich_help_panel=_SERVICES
+        ),
     ] = DEFAULT_ADDRESS,
     exporter_listen: Annotated[
-        str, typer.Option(help="Address for conversions.", rich_help_panel=_SERVICES)
+        str,
+        typer.Option(
+            help="Address for conversions.", callback=_IS_ADDRESS, rich_help_panel=_SERVICES
+        ),
     ] = _EXPORTER_ADDRESS,
     metrics_listen: Annotated[
-        str, typer.Option(help="Address of the page.", rich_help_panel=_SERVICES)
+        str,
+        typer.Option(help="Address of the page.", callback=_IS_ADDRESS, rich_help_panel=_SERVICES),
     ] = DEFAULT_METRICS_ADDRESS,
     devices: Annotated[
         str,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
+
+from service_kit import errors
 
 
 def image_size_of(text: str | None) -> tuple[int, int] | None:
@@ -42,3 +44,20 @@ def settings_of(option: str, texts: Sequence[str]) -> dict[str, Any]:
             # As people write them in Python.
             found[name] = {"True": True, "False": False}.get(value, value)
     return found
+
+
+def checked_by(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Returns a callback for an option: what `check` refuses is a wrong option, and ends with 2.
+
+    Empty texts are not checked: they stand for what was left out.
+    """
+
+    def checked(text: str) -> str:
+        try:
+            if text:
+                check(text)
+        except errors.InvalidRequest as error:
+            raise typer.BadParameter(str(error)) from None
+        return text
+
+    return checked

@@ -49,7 +49,7 @@ class ExporterCalls(Client):
         request = _conversion(source, plan)
         content = request.SerializeToString(deterministic=True) + found.digest.encode()
         request.request_id = _ID_PREFIX + hashlib.sha256(content).hexdigest()
-        with typed_errors():
+        with typed_errors(self._service):
             for event in self._stub.ConvertCheckpoint(request):
                 if event.HasField("manifest"):
                     return int(event.manifest.version)
