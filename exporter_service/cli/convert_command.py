@@ -40,6 +40,7 @@ from exporter_service.cli.options import (
 )
 from service_kit.cli.connection_options import ServerChoice
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_group import by_topic
 from service_kit.cli.option_values import image_size_of, numbers_of, settings_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _IMAGES, _FORM = "Images", "Form of the graph"
 
 
 @connected
+@by_topic({})
 def convert(
     model: Model,
     checkpoint: Annotated[
@@ -172,7 +174,7 @@ def convert(
     compare_twin: Annotated[
         bool,
         typer.Option(
-            help="Compare with an evaluation copy in the same graph.", rich_help_panel=META_PANEL
+            help="Compare with an evaluation copy in the same graph.", rich_help_panel=PROOF_PANEL
         ),
     ] = True,
     parity: Annotated[

@@ -9,13 +9,30 @@ import typer
 
 from inference_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from service_kit.cli.console import one_line_errors
-from service_kit.cli.serving_options import serving_options
+from service_kit.cli.option_group import by_topic
+from service_kit.cli.serving_options import SERVING_TOPICS, serving_options
 from service_kit.server.serving_settings import Serving
 
 _MEBIBYTE = 2**20
 _MAX_MESSAGE_MB = 64
 
 
+_TOPICS = {
+    "Store": ("store", "store_cache", "store_cache_mb", "watch", "poll"),
+    "Models": ("models_file", "strict_readiness", "load_timeout", "unload_first", "allow_op"),
+    "Cards": (
+        *("devices", "engine", "engine_cache", "replicate", "intra_op_threads", "gpu_memory_mb"),
+    ),
+    "Batches and queues": (
+        *("max_batch_size", "max_queue_delay", "queue_images", "queue_mb"),
+        *("max_request_images", "stream_window"),
+    ),
+    **SERVING_TOPICS,
+    "Page": ("status_page",),
+}
+
+
+@by_topic(_TOPICS)
 @serving_options("PBSERVE", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
 def serve(
     serving: Serving,
@@ -170,7 +187,10 @@ def serve(
         ),
     ] = True,
 ) -> None:
-    """Run the inference service until SIGTERM or Ctrl-C."""
+    """Run the inference service until SIGTERM or Ctrl-C.
+
+    The environment sets every option as well: PBSERVE_MAX_CALLS is --max-calls.
+    """
     # The server's imports are not the client's.
     from inference_service.composition import run
     from inference_service.engine.devices import parse_devices

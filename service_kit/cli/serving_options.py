@@ -16,6 +16,18 @@ from service_kit.server.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.server.serving_settings import Listening, Serving, tls_files
 
 _MEBIBYTE = 2**20
+# Panels of the help of both `serve`.
+SERVING_TOPICS = {
+    "Addresses": ("listen", "health_listen", "metrics_listen"),
+    "Who may call": (
+        *("tls_cert", "tls_key", "tls_client_ca", "insecure", "access_file", "reflection"),
+    ),
+    "Calls and connections": (
+        *("max_message_mb", "max_calls", "connection_streams", "max_connection_age"),
+        *("keepalive_time", "keepalive_timeout", "min_ping_interval"),
+    ),
+    "End and logs": ("lame_duck", "grace", "log_format", "access_log_every"),
+}
 
 
 def serving_options(

@@ -10,6 +10,7 @@ from service_kit.close_names import not_found
     [
         ("densenet16", ["densenet169", "tiny"], "did you mean 'densenet169'? there is no net"),
         ("x", ["densenet169", "tiny"], "there is no net; there are densenet169, tiny"),
+        ("resnet", ["densenet"], "there is no net; there are densenet"),
         ("x", [], "there is no net; there are none"),
     ],
 )

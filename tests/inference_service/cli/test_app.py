@@ -96,7 +96,7 @@ def test_settings_come_from_the_environment_as_well(server: InferenceServer) -> 
 @pytest.mark.parametrize(
     ("options", "words", "code"),
     [
-        (("--listen", "nowhere"), "write host:port", 1),
+        (("--listen", "nowhere"), "write host:port", 2),
         (("--devices", "tpu:0"), "'tpu:0' does not name devices: write auto", 1),
         (("--models-file", "/nowhere/models.yaml"), "models.yaml cannot be read: No such file", 1),
         (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x", 3),
