@@ -197,7 +197,7 @@ async def run(rounds: int) -> None:
     core = Core(**parts | {"registry": registry, "streams": server.streams, "stream_window": 64,
                            "predictor": Predictor(registry, ThreadPoolExecutor(1))})  # fmt: skip
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-        OpenInferenceServicer(core, None), server.grpc
+        OpenInferenceServicer(core, None), server.services
     )
     address = str(await server.start(Address("127.0.0.1", 0), []))
     async with grpc.aio.insecure_channel(address) as channel:

@@ -89,7 +89,7 @@ class ExporterService:
         exporter = Exporter(store, roots, self.conversions, self.inspections, watch)
         exporter_pb2_grpc.add_ExporterServiceServicer_to_server(
             ExporterServicer(exporter, caller_conversions=settings.caller_conversions),
-            self.server.grpc,
+            self.server.services,
         )
         self.metrics = MetricsPage(
             "pbexport", [calls, conversions], ready=lambda: self.server.health.is_serving(OVERALL)

@@ -13,8 +13,8 @@ from exporter_service.service.exporter import Exporter
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit.artifacts import manifest_codec
-from service_kit.auth.caller import current_caller
 from service_kit.telemetry.audit import audited
+from service_kit.telemetry.current_call import current_call
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ExporterService"].full_name
 # Calls of an asyncio server have another context class than the stubs' union can name.
@@ -49,7 +49,7 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
         began = self._clock()
         with (
             audited("convert", model=request.model, checkpoint=request.checkpoint),
-            self._limit.place(current_caller.get()),
+            self._limit.place(current_call.get().caller),
         ):
             events = self._exporter.convert(request_codec.conversion_request(request))
             async with contextlib.aclosing(events):
@@ -75,7 +75,7 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
         """Publishes an existing frozen graph."""
         with (
             audited("adopt", model=request.model, graph=request.graph),
-            self._limit.place(current_caller.get()),
+            self._limit.place(current_call.get().caller),
         ):
             manifest = await self._exporter.adopt(request_codec.adoption_request(request))
         return pb.AdoptGraphResponse(manifest=manifest_codec.to_proto(manifest))

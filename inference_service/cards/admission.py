@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from inference_service.cards.card_spec import CardLimits
 from inference_service.cards.forecast import CardForecast
@@ -31,7 +31,7 @@ class Admission:
         places: Places,
         forecast: CardForecast,
         queue: CardQueue,
-        lock: threading.Condition,
+        lock: AbstractContextManager[object],
         clock: Callable[[], float],
     ) -> None:
         """Nobody is admitted yet.
@@ -112,9 +112,6 @@ class Admission:
         if not request.settle(self):
             return
         self._places.take(request.priority, request.images, request.size, request.done)
-        request.answer.add_done_callback(
-            lambda answer: request.leave() if answer.cancelled() else None
-        )
 
     def grow(self, request: QueuedRequest, size: int, limits: CardLimits) -> None:
         """Gives a request that has its place more room; `size`: the bytes that it really has.
@@ -139,7 +136,7 @@ class Admission:
             if request.done < request.images:
                 # Else its inputs would stay, and count for nothing.
                 self._queue.discard(request)
-            if request.answer.cancelled():
+            if request.is_cancelled:
                 expired = is_expired(request.deadline, self._clock())
                 ending = Ending.EXPIRED if expired else Ending.CANCELLED
             if ending is Ending.ANSWERED:

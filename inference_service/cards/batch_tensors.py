@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -63,32 +64,35 @@ def join_tensors(parts: Sequence[Tensors]) -> Tensors:
 
 def kind(tensors: Tensors) -> Hashable:
     """Returns what inputs have in common that fit into one batch: names, shapes and dtypes."""
-    return tuple((name, array.shape[1:], array.dtype) for name, array in sorted(tensors.items()))
+    names = sorted(tensors) if len(tensors) > 1 else tensors
+    return tuple([(name, tensors[name].shape[1:], tensors[name].dtype) for name in names])
 
 
 def size_in_bytes(tensors: Tensors) -> int:
     """Returns what the arrays hold."""
-    return sum(array.nbytes for array in tensors.values())
+    return sum([array.nbytes for array in tensors.values()])
 
 
 def has_non_finite(tensors: Tensors) -> bool:
     """Returns whether any element is a NaN or an infinity."""
     return any(
-        np.issubdtype(array.dtype, np.inexact) and not bool(np.isfinite(array).all())
+        array.dtype.kind in "fc" and not bool(np.isfinite(array).all())
         for array in tensors.values()
     )
 
 
 def non_finite_images(tensors: Tensors, images: int) -> int:
     """Returns how many of the first images have a NaN or an infinity."""
+    parts = [array[:images] for array in tensors.values() if array.dtype.kind in "fc"]
+    if not parts:
+        return 0
+    with np.errstate(all="ignore"):
+        # One pass without a temporary array: what is not finite shows in the sum. A sum of finite
+        # values may overflow.
+        suspects = [one for one in parts if not math.isfinite(abs(one.sum()))]
+    if not suspects:
+        return 0
     found = np.zeros(images, np.bool_)
-    for array in tensors.values():
-        if not np.issubdtype(array.dtype, np.inexact) or not array[:images].size:
-            continue
-        rows = array[:images].reshape(images, -1)
-        with np.errstate(all="ignore"):
-            # One pass without a temporary array; what is not finite shows in the sum.
-            suspects = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
-        # A sum of finite values may overflow.
-        found[suspects] |= ~np.isfinite(rows[suspects]).all(axis=1)
+    for one in suspects:
+        found |= ~np.isfinite(one.reshape(images, -1)).all(axis=1)
     return int(found.sum())

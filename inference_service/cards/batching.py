@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 # Of so many batches in a row one begins with bulk, if bulk waits: a quarter of the batches keeps
 # it moving under any load.
@@ -17,21 +17,30 @@ class Priority(enum.Enum):
     INTERACTIVE = "INTERACTIVE"
     BULK = "BULK"
 
+    # Enum's own is computed in Python, from the name.
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+
+class Waiting(Protocol):
     """A request in a card's queue: its images, how many are done, and what it may share with.
 
     Only requests of equal `kind` (trailing shapes and dtypes) go into one batch.
     """
 
-    images: int
-    done: int
-    kind: Hashable
+    @property
+    def images(self) -> int:
+        """Of the request."""
+
+    @property
+    def done(self) -> int:
+        """Of these, those that are in a batch or were in one."""
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for those that may share a batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Images `start` to `stop` of the request at `position` in the queue."""
 
     position: int

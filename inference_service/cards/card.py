@@ -44,15 +44,18 @@ class Card:
         self.limits = limits
         self._move = move
         self._clock = clock
-        self._changed = threading.Condition()
-        self._engine = CardEngine(spec, self._changed, clock)
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._engine = CardEngine(spec, self._lock, self._changed.notify_all, clock)
         self._queue = CardQueue()
         places = Places(spec)
         self._forecast = CardForecast(spec, places, self._queue, self._engine.times)
-        self._admission = Admission(places, self._forecast, self._queue, self._changed, clock)
+        self._admission = Admission(places, self._forecast, self._queue, self._lock, clock)
         # Left the queue for the batch of this moment, at least in part.
         self._taken: Sequence[QueuedRequest] = ()
         self._closed = self._ended = False
+        # Whether the thread has nothing to do, and is to be told of what comes.
+        self._is_idle = False
         self._thread = threading.Thread(target=self._work, name=f"card-{self.index}", daemon=True)
         self._thread.start()
 
@@ -78,7 +81,7 @@ class Card:
 
     def status(self) -> CardStatus:
         """Returns what the card is and does at this moment."""
-        with self._changed:
+        with self._lock:
             return CardStatus(
                 spec=self.spec,
                 limits=self.limits,
@@ -92,10 +95,10 @@ class Card:
             )
 
     def admit(self, request: QueuedRequest, *, elsewhere: bool = False) -> None:
-        """Takes a place for a request whose inputs come later; cancelling its answer frees that.
+        """Takes a place for a request, which cancelling it frees, and queues it.
 
         Args:
-            request: has arrived now, by the card's clock.
+            request: has arrived now, by the card's clock; without inputs it is not queued yet.
             elsewhere: whether another card can be asked when this one would be too late.
 
         Raises:
@@ -103,13 +106,17 @@ class Card:
             CardOutOfOrder: the engine fails on this card, or does not come back from a run.
             ServerStopping: the card is closed.
         """
-        with self._changed:
+        if request.inputs:
+            self._describe(request)
+        with self._lock:
             self._check_open()
             self._admission.admit(request, self.limits, elsewhere=elsewhere)
+            if request.inputs:
+                self._put(request)
 
     def came_back(self, ended: float, now: float) -> None:
         """Hears when an answer was on its way out, of a batch that had ended before."""
-        with self._changed:
+        with self._lock:
             self._engine.times.returned(ended, now)
 
     def fill(self, request: QueuedRequest, inputs: Tensors) -> None:
@@ -123,11 +130,11 @@ class Card:
             request: one that was admitted.
             inputs: arrays by semantic name, checked against the tower.
         """
-        request.inputs, request.kind = inputs, kind(inputs) if self.spec.packs else object()
-        request.weight = self._forecast.weight(inputs)
+        request.inputs = inputs
         request.arrived = self._clock()
+        self._describe(request)
         try:
-            with self._changed:
+            with self._lock:
                 self._check_open()
                 self._admission.grow(request, size_in_bytes(inputs), self.limits)
                 self._put(request)
@@ -143,7 +150,7 @@ class Card:
         Raises:
             CardOutOfOrder, ServerStopping: see `admit`.
         """
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._admission.take(request)
             self._put(request)
@@ -154,7 +161,7 @@ class Card:
         Who waits for the run itself is told that it has failed, which is not tried again: it may
         be their images that keep the engine. What waits behind it moves to other cards.
         """
-        with self._changed:
+        with self._lock:
             running, taken = self._engine.suspend(), self._taken
         if running is None:
             return
@@ -171,7 +178,7 @@ class Card:
         Returns False when it gave up on a run that takes too long (see `check_run`, which goes on
         being called): the engine is in use then, and what was queued is given away.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
             while not self._ended and ((left := self._engine.overdue_in) is None or left >= 0):
@@ -188,13 +195,19 @@ class Card:
         if not self._engine.healthy:
             raise self._engine.out_of_order()
 
+    def _describe(self, request: QueuedRequest) -> None:
+        request.kind = kind(request.inputs) if self.spec.packs else object()
+        request.weight = self._forecast.weight(request.inputs)
+
     def _put(self, request: QueuedRequest) -> None:
         # One that is cancelled from here on leaves the queue with its place.
         if request.has_place:
             self._queue.put(request)
             if request.trace:
                 request.trace.queued(self.index, self._clock())
-            self._changed.notify_all()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify_all()
 
     def _work(self) -> None:
         # In a frame of its own, which does not keep the last batch until the next one comes.
@@ -203,7 +216,7 @@ class Card:
 
     def _answer_next(self) -> bool:
         """Waits for a batch or a probe, and does it; False: the card is closed and has none."""
-        with self._changed:
+        with self._lock:
             self._wait_for_work()
             if self._closed and not self._queue:
                 self._ended = True
@@ -211,7 +224,7 @@ class Card:
                 return False
         if not self._engine.healthy:
             self._engine.probe()
-        with self._changed:
+        with self._lock:
             now = self._clock()
             batch, late = self._forecast.take(now, self.limits)
             self._taken = [request for request, _ in batch]
@@ -230,11 +243,13 @@ class Card:
             due = self._forecast.due(now, self.limits) if self._queue else self._engine.probe_at
             if due is not None and due <= now:
                 return
+            self._is_idle = True
             self._changed.wait(None if due is None else due - now)
+            self._is_idle = False
 
     def _give_away(self, failed: Sequence[QueuedRequest]) -> None:
         """Moves these requests, and all that wait, to other cards; pinned ones are refused."""
-        with self._changed:
+        with self._lock:
             # Those of the batch may still be in the queue, with the rest of their images.
             everything = dict.fromkeys([*failed, *self._queue.empty()])
         kept = [request for request in everything if request.is_wanted]

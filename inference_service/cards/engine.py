@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -35,24 +35,29 @@ class CardEngine:
     def __init__(
         self,
         spec: CardSpec,
-        changed: threading.Condition,
+        lock: AbstractContextManager[object],
+        tell: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         """Runs nothing yet.
 
         Args:
             spec: what the card is made of.
-            changed: the card's lock; told when the engine is out of order.
+            lock: the card's.
+            tell: is called, with the lock, when the engine is out of order.
             clock: seconds.
         """
         self._spec = spec
-        self._changed = changed
+        self._lock = lock
+        self._tell = tell
         self._clock = clock
         self.times = RunTimes(spec.timings)
-        # Replaced as a whole, with the lock.
+        # Replaced as a whole, with the lock, by the card's own thread alone.
         self.counts = RunCounts()
         self._health = CardHealth()
         self._running: Batch = ()
+        # Bytes of one image as warming ran it.
+        self._image_bytes = max(1, size_in_bytes(spec.blank)) / max(1, spec.fixed_batch)
 
     @property
     def healthy(self) -> bool:
@@ -80,7 +85,8 @@ class CardEngine:
     @property
     def abandoned(self) -> int:
         """Images that run though nobody waits for them any more."""
-        return sum(one.images for request, one in self._running if not request.has_place)
+        running = self._running
+        return sum([one.images for request, one in running if not request.has_place])
 
     def out_of_order(self) -> errors.CardOutOfOrder:
         """Returns what requests are told that cannot run here."""
@@ -96,13 +102,13 @@ class CardEngine:
 
         The engine is out of order then, until the run ends and a probe succeeds.
         """
-        with self._changed:
+        with self._lock:
             # One that is out of order already has nobody waiting.
             if self.healthy or self._health.probe_at is not None:
                 return None
             self._health.suspended(self._clock())
             waiting = [request for request, _ in self._running]
-            self._changed.notify_all()
+            self._tell()
         _log.warning("card_out_of_order", card=self._spec.placement.card, error=self.last_error)
         return waiting
 
@@ -134,7 +140,7 @@ class CardEngine:
             self._run(self._spec.blank)
         except Exception as failure:
             error = str(_as_failure(failure))
-        with self._changed:
+        with self._lock:
             was_healthy = self.healthy
             self._health.probed(self._clock(), error)
         if was_healthy != self.healthy:
@@ -149,10 +155,15 @@ class CardEngine:
         images = sum(one.images for _, one in batch)
         size = padded_size(images, padded_sizes)
         run = BatchRun(self._spec.placement.card, images, size, began=self._clock())
-        with self._changed:
+        with self._lock:
             self.times.began(run.began, size, batch[0][0].weight)
         try:
-            parts = [part(request.inputs, one.start, one.stop) for request, one in batch]
+            parts = [
+                request.inputs
+                if one.images == request.images
+                else part(request.inputs, one.start, one.stop)
+                for request, one in batch
+            ]
             inputs = stack_tensors(parts, self._spec.tower.inputs, size)
             run.stacked = self._clock()
             outputs = self._run(inputs, batch)
@@ -166,30 +177,45 @@ class CardEngine:
         except BaseException as error:
             # Not the error itself, whose frames have the images.
             run.error, run.error_type = str(error), errors.reason_of(error)
-            raise
-        finally:
             run.ended = self._clock()
-            with self._changed:
-                self.times.ended(run.ended, ran=not run.error_type)
-            # Before the answers: who gets one finds its trace whole.
+            with self._lock:
+                self.times.ended(run.ended, ran=False)
             _write(run, batch)
-        with self._changed:
-            self.counts = self.counts.with_batch(
-                run, non_finite_inputs=non_finite_inputs, non_finite_outputs=non_finite_outputs
-            )
+            raise
+        run.ended = self._clock()
+        # Before the answers: who gets one finds its trace whole.
+        _write(run, batch)
+        counts = self.counts.with_batch(
+            run, non_finite_inputs=non_finite_inputs, non_finite_outputs=non_finite_outputs
+        )
+        self._hand_out(batch, outputs, run, counts)
+
+    def _hand_out(self, batch: Batch, outputs: Tensors, run: BatchRun, counts: RunCounts) -> None:
+        """Gives each request its outputs: those that are complete leave, then their askers hear."""
+        complete = []
         position = 0
-        for request, one in batch:
-            # A request that gets its outputs whole is alone in its batch.
-            taken = outputs if self._spec.whole else part(outputs, position, position + one.images)
-            position += one.images
-            request.deliver(taken, run)
+        try:
+            for request, one in batch:
+                # A request that gets its outputs whole is alone in its batch.
+                alone = self._spec.whole or one.images == run.size
+                taken = outputs if alone else part(outputs, position, position + one.images)
+                position += one.images
+                if place := request.take(taken, run):
+                    complete.append((request, place))
+        finally:
+            # Of all in one step, and then of all in one crossing to the event loop.
+            with self._lock:
+                self.times.ended(run.ended, ran=True)
+                self.counts = counts
+                for request, place in complete:
+                    place.freed(request, Ending.ANSWERED)
+            for request, _ in complete:
+                request.asker.hear(request)
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:
         spec = self._spec
         # In images of warming's size; others may be a multiple of them.
-        images = (
-            size_in_bytes(inputs) / max(1, size_in_bytes(spec.blank)) * max(1, spec.fixed_batch)
-        )
+        images = size_in_bytes(inputs) / self._image_bytes
         # Without the lock, which the event loop may hold: others see all of it or nothing.
         self._running = batch
         self._health.began(self._clock(), run_allowance(spec.timings, images))

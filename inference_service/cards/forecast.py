@@ -49,8 +49,10 @@ class CardForecast:
             DeadlineExpired when a card with nothing else to do would take too long; QueueFull,
             with the seconds until what stands before it is done, when that is in the way.
         """
+        if request.deadline is None:
+            return None
         estimate = self._times.estimate(now)
-        if request.deadline is None or estimate is None:
+        if estimate is None:
             return None
         priority, images = request.priority, request.images
         seconds, limit = _padded(estimate, limits), limits.batch
@@ -87,7 +89,7 @@ class CardForecast:
 
         While it is not known what a batch takes, only those whose deadline has passed are so.
         """
-        estimate = self._times.estimate(now)
+        estimate = self._times.estimate(now) if self._queue.has_deadlines else None
         if estimate is None:
             taken = self._queue.take(limits.batch)
             batch = [one for one in taken if one[0].left(now) >= 0]

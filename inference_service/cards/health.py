@@ -37,7 +37,8 @@ class CardHealth:
 
     def is_healthy(self, now: float) -> bool:
         """Whether the card takes requests."""
-        return self.probe_at is None and not self.is_overdue(now)
+        began = self._began
+        return self.probe_at is None and (began is None or now - began <= self._allowance)
 
     def is_overdue(self, now: float) -> bool:
         """Whether the run of this moment takes longer than it may."""

@@ -22,19 +22,11 @@ class Places:
         """Begins empty; `spec` says whose places these are, and how fast they become free."""
         self.card = spec.placement.card
         self._rate = max((one.images_per_second for one in spec.timings), default=_ANY_RATE)
+        # Of both classes.
+        self.images = self.size = 0
         self._images = dict.fromkeys(Priority, 0)
         self._bytes = dict.fromkeys(Priority, 0)
         self._begun = dict.fromkeys(Priority, 0)
-
-    @property
-    def images(self) -> int:
-        """Images of both classes."""
-        return sum(self._images.values())
-
-    @property
-    def size(self) -> int:
-        """Bytes of both classes."""
-        return sum(self._bytes.values())
 
     @property
     def waiting(self) -> dict[Priority, int]:
@@ -46,6 +38,8 @@ class Places:
 
     def take(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
         """Takes places, whether or not there is room; `begun`: images that do not wait any more."""
+        self.images += images
+        self.size += size
         self._images[priority] += images
         self._bytes[priority] += size
         self._begun[priority] += begun
@@ -56,6 +50,8 @@ class Places:
 
     def free(self, priority: Priority, images: int, size: int, begun: int = 0) -> None:
         """Gives places back, of which so many are of images that were in a batch."""
+        self.images -= images
+        self.size -= size
         self._images[priority] -= images
         self._bytes[priority] -= size
         self._begun[priority] -= begun

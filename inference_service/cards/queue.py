@@ -27,10 +27,18 @@ class CardQueue:
             priority: deque() for priority in Priority
         }
         self._passed_over = 0
+        # Of those that wait.
+        self._deadlines = 0
+
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether a request waits that has a deadline."""
+        return self._deadlines > 0
 
     def __len__(self) -> int:
         """Number of requests of both classes."""
-        return sum(map(len, self._waiting.values()))
+        waiting = self._waiting
+        return len(waiting[Priority.INTERACTIVE]) + len(waiting[Priority.BULK])
 
     @property
     def images(self) -> int:
@@ -47,11 +55,13 @@ class CardQueue:
         if request.priority is Priority.BULK and not self._waiting[Priority.BULK]:
             self._passed_over = 0
         self._waiting[request.priority].append(request)
+        self._deadlines += request.deadline is not None
 
     def discard(self, request: QueuedRequest) -> None:
         """Drops a request, if it is there."""
         with contextlib.suppress(ValueError):
             self._waiting[request.priority].remove(request)
+            self._deadlines -= request.deadline is not None
 
     def has_batch_of(self, images: int) -> bool:
         """Whether the next batch would have that many images."""
@@ -94,7 +104,7 @@ class CardQueue:
         first = self._leader()
         for request in self:
             fills = request.priority is not first
-            yield Timed(request.waiting, request.left(now), fills, request.weight), request
+            yield Timed(request, request.left(now), fills, request.weight), request
 
     @property
     def passed_over(self) -> int:
@@ -106,6 +116,7 @@ class CardQueue:
         everything = list(self)
         for queue in self._waiting.values():
             queue.clear()
+        self._deadlines = 0
         return everything
 
     def _begin(self, batch: list[tuple[QueuedRequest, Slice]]) -> None:
@@ -124,7 +135,7 @@ class CardQueue:
         def waiting() -> Iterator[Waiting]:
             for request in self:
                 seen.append(request)
-                yield request.waiting
+                yield request
 
         return [(seen[part.position], part) for part in next_batch(waiting(), limit)]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable
-from concurrent.futures import Future
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_service.cards.batch_run import BatchRun, BatchTrace
 from inference_service.cards.batch_tensors import Tensors, join_tensors
-from inference_service.cards.batching import Priority, Waiting, due_at
+from inference_service.cards.batching import Priority, due_at
 from inference_service.cards.status import Ending
 from service_kit import errors
 
@@ -27,7 +26,7 @@ def is_expired(deadline: float | None, now: float) -> bool:
     return deadline is not None and now >= deadline - _DEADLINE_SLACK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CardAnswer:
     """Outputs by semantic name, and how they came about (times in seconds).
 
@@ -45,11 +44,47 @@ class CardAnswer:
     ended: float = 0.0
 
 
+def slowest(shares: Sequence[CardAnswer]) -> CardAnswer:
+    """Returns the times of the share that took longest in each, and the largest batch.
+
+    Args:
+        shares: of one request, at least one.
+    """
+    first = shares[0]
+    if len(shares) == 1:
+        return first
+    return CardAnswer(
+        first.outputs,
+        first.card,
+        max(one.batch_size for one in shares),
+        max(one.queue_seconds for one in shares),
+        max(one.compute_seconds for one in shares),
+        max(one.input_seconds for one in shares),
+        max(one.output_seconds for one in shares),
+        max(one.ended for one in shares),
+    )
+
+
 class Place(Protocol):
     """Where a request counts as outstanding."""
 
     def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
         """The request has left; `ending`: how it ended; None: otherwise, see `leave`."""
+
+
+class Asker(Protocol):
+    """Who waits for a request's result."""
+
+    def hear(self, request: QueuedRequest) -> None:
+        """The request has its result. Once, on any thread; not of a request that is cancelled."""
+
+
+class _Nobody:
+    def hear(self, request: QueuedRequest) -> None:
+        """Nobody waits."""
+
+
+_NOBODY = _Nobody()
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +97,9 @@ class QueuedRequest:
         pinned: whether only the card that it was sent to may answer.
         size: bytes that it counts for.
         trace: of the request; None: nobody traces it.
+        asker: hears of the result.
+        result: an answer or an error; None: there is none yet, or it was cancelled.
+        is_cancelled: whether its asker has given up on it.
         done: images that have been computed or are being so.
         weight: of each image; see `Estimate`.
     """
@@ -75,7 +113,9 @@ class QueuedRequest:
     pinned: bool
     size: int = 0
     trace: BatchTrace | None = None
-    answer: Future[CardAnswer] = field(default_factory=Future)
+    asker: Asker = _NOBODY
+    result: CardAnswer | errors.PbserveError | None = None
+    is_cancelled: bool = False
     done: int = 0
     weight: float = 1.0
     _began: float | None = None
@@ -96,13 +136,8 @@ class QueuedRequest:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it still waits for its answer."""
-        return not self.answer.done()
-
-    @property
-    def waiting(self) -> Waiting:
-        """The request as the batching sees it."""
-        return Waiting(self.images, self.done, self.kind)
+        """Whether it still waits for its result."""
+        return not self._settled
 
     def due_at(self, delay: float, needed: float = 0.0) -> float:
         """Returns when it should wait no longer for company; `needed`: seconds to answer it."""
@@ -113,9 +148,9 @@ class QueuedRequest:
         return math.inf if self.deadline is None else self.deadline - now
 
     def settle(self, place: Place) -> bool:
-        """Takes a place, unless it was cancelled; that it is freed is told exactly once."""
+        """Takes a place, unless it has ended; that it is freed is told exactly once."""
         with self._placing:
-            if self._settled or self.answer.done():
+            if self._settled:
                 return False
             self._place = place
         return True
@@ -127,10 +162,21 @@ class QueuedRequest:
             ending: is counted in the same step; None: it was cancelled, moves to another card, or
                 ended by an error that cards do not count.
         """
+        if place := self._take_place():
+            place.freed(self, ending)
+
+    def _take_place(self) -> Place | None:
         with self._placing:
             place, self._place = self._place, None
-        if place:
-            place.freed(self, ending)
+        return place
+
+    def cancel(self) -> bool:
+        """Its asker gives up on it; False when it has ended before."""
+        if not self._is_first():
+            return False
+        self.is_cancelled = True
+        self.leave()
+        return True
 
     def expiry(self, now: float, card: int) -> errors.DeadlineExpired:
         """Returns the error of a deadline that passes now."""
@@ -154,7 +200,7 @@ class QueuedRequest:
         self.done = self._delivered
 
     def refuse(self, error: errors.PbserveError, ending: Ending | None = None) -> bool:
-        """Answers with an error; False when it was cancelled or answered before.
+        """Answers with an error; False when it has ended before.
 
         Args:
             error: what the caller is told.
@@ -164,48 +210,56 @@ class QueuedRequest:
             return False
         # A place is free, and the request counted, before anybody learns of the answer.
         self.leave(ending)
-        self.answer.set_exception(error)
+        self.result = error
+        self.asker.hear(self)
         return True
 
-    def deliver(self, outputs: Tensors, run: BatchRun) -> bool:
-        """Takes the outputs of its next images; True when that answered the request.
+    def take(self, outputs: Tensors, run: BatchRun) -> Place | None:
+        """Takes the outputs of its next images; when these are the last, it has its result.
 
         Args:
             outputs: arrays by semantic name, of the images up to `done`.
             run: the batch that they were in.
+
+        Returns:
+            Where it has had its place: whoever frees that tells the asker then, so that who has
+            the answer, and asks for the counts, finds it there. None: nothing is to be done.
         """
         complete = self.done >= self.images
         # First, because it may fail: then nothing has been delivered.
         whole = join_tensors([*self._parts, outputs]) if complete else {}
-        self._parts.append(outputs)
+        if not complete:
+            self._parts.append(outputs)
         self._delivered = self.done
-        self._began = run.began if self._began is None else self._began
+        began = self._began = run.began if self._began is None else self._began
         self._computed += run.compute_seconds
         self._stacked += run.input_seconds
         self._checked += run.output_seconds
         self._batch_size = max(self._batch_size, run.images)
-        if not complete:
-            return False
-        if not self._is_first():
-            return False
-        # Who has the answer, and asks for the counts, finds it there.
-        self.leave(Ending.ANSWERED)
-        self.answer.set_result(
-            CardAnswer(
-                outputs=whole,
-                card=run.card,
-                batch_size=self._batch_size,
-                queue_seconds=max(0.0, self._began - self.arrived),
-                compute_seconds=self._computed,
-                input_seconds=self._stacked,
-                output_seconds=self._checked,
-                ended=run.ended,
-            )
+        if not complete or not self._is_first():
+            return None
+        self.result = CardAnswer(
+            whole,
+            run.card,
+            self._batch_size,
+            max(0.0, began - self.arrived),
+            self._computed,
+            self._stacked,
+            self._checked,
+            run.ended,
         )
-        return True
+        return self._take_place() or _NOWHERE
 
     def _is_first(self) -> bool:
-        """Whether the answer is still to be given; True once, whichever thread asks."""
+        """Whether it has not ended; True once, whichever thread asks."""
         with self._placing:
             settled, self._settled = self._settled, True
-        return not settled and self.answer.set_running_or_notify_cancel()
+        return not settled
+
+
+class _Nowhere:
+    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
+        """It had no place."""
+
+
+_NOWHERE = _Nowhere()

@@ -57,10 +57,10 @@ class RunTimes:
         self._seconds = [one.seconds for one in timings]
         # By the power of two that the batches' sizes have reached: seconds in units of warming's.
         self._ratios: dict[int, deque[float]] = {}
+        # Of those, what an estimate stands on; looked up when it is asked for.
         self._ratio: dict[int, float] = {}
         # The way back of each run's last answer, by when the run had ended.
         self._ways: dict[float, float] = {}
-        self._way = 0.0
         self._running: tuple[float, int, float] | None = None
         self._ended, self._took = -math.inf, 0.0
 
@@ -95,7 +95,6 @@ class RunTimes:
         self._ways[ended] = min(max(0.0, now - ended), _LONGEST_WAY)
         if len(self._ways) > _RUNS:
             del self._ways[min(self._ways)]
-        self._way = _most(self._ways.values())
 
     def estimate(self, now: float) -> Estimate | None:
         """Returns what is known; None: nothing, since there were no runs of late."""
@@ -108,7 +107,8 @@ class RunTimes:
         else:
             began, images, weight = self._running
             left = max(0.0, began + self._batch_seconds(images, weight) - now)
-        return Estimate(self._batch_seconds, _WAYS * self._way + _LEAST_WAY, left)
+        way = _most(self._ways.values()) if self._ways else 0.0
+        return Estimate(self._batch_seconds, _WAYS * way + _LEAST_WAY, left)
 
     def _is_forgotten(self, now: float) -> bool:
         return now - self._ended > min(_FORGOTTEN_RUNS * self._took, _FORGOTTEN_SECONDS)

@@ -19,6 +19,9 @@ class Ending(enum.Enum):
     CANCELLED = "CANCELLED"
     REFUSED = "REFUSED"
 
+    # Enum's own is computed in Python, from the name.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:

@@ -14,7 +14,7 @@ from inference_service.engine.devices import Placement, place_cards
 from inference_service.loading.malloc_trim import give_back
 from inference_service.loading.row_check import has_row_an_image
 from inference_service.loading.rules import LoadOptions
-from inference_service.loading.thread_priority import at_low_priority
+from inference_service.loading.thread_priority import at_low_priority, taking_turns
 from inference_service.loading.warming import warm
 from inference_service.models.servable import LoadedModel
 from service_kit.artifacts.manifest import Manifest, Tower
@@ -47,6 +47,10 @@ class Loader:
             StoreUnavailable: the store cannot be read.
             InvalidRequest: a device that the server was told to use is not there.
         """
+        with taking_turns():
+            return self._load(model, version, options)
+
+    def _load(self, model: str, version: int, options: LoadOptions) -> LoadedModel:
         began = self._clock()
         manifest = self._store.manifest(model, version)
         placements = place_cards(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -14,6 +15,35 @@ Result = TypeVar("Result")
 # A thread that is so much nicer gets about a third of the time of a core that it shares with
 # another; `benchmarks/swap_latency.py` shows what that does to requests.
 _NICENESS = 5
+
+
+# Seconds after which Python lets another thread run. While a graph is imported, a request would
+# wait at each of its changes of thread for as long as Python's own 0.005. Where nothing holds the
+# interpreter's lock for long, so short a time only has threads interrupt each other: it took a
+# third more processor time a request.
+_SWITCH_SECONDS, _SWITCH_SECONDS_WHILE_LOADING = 0.001, 0.0001
+_loads = 0
+_counting = threading.Lock()
+
+
+@contextlib.contextmanager
+def taking_turns() -> Iterator[None]:
+    """Has work that holds the interpreter's lock for long give it up often, until the block ends.
+
+    For the whole process; blocks may overlap.
+    """
+    _count(1)
+    try:
+        yield
+    finally:
+        _count(-1)
+
+
+def _count(change: int) -> None:
+    global _loads  # noqa: PLW0603 - the interpreter has one interval
+    with _counting:
+        _loads += change
+        sys.setswitchinterval(_SWITCH_SECONDS_WHILE_LOADING if _loads else _SWITCH_SECONDS)
 
 
 def at_low_priority(work: Callable[[], Result]) -> Result:

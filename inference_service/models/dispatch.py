@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """Images `start` to `stop` of a request, for one card."""
 
     card: int
@@ -25,9 +24,8 @@ def choose_card(outstanding: Mapping[int, int], turn: int) -> int:
             so that ties rotate.
     """
     cards = sorted(outstanding)
-    count = len(cards)
-    place = min(range(count), key=lambda at: (outstanding[cards[at]], (at - turn) % count))
-    return cards[place]
+    first = turn % len(cards)
+    return min(cards[first:] + cards[:first], key=outstanding.__getitem__)
 
 
 def spread(images: int, limit: int, outstanding: Mapping[int, int], turn: int) -> list[Share]:
@@ -43,6 +41,8 @@ def spread(images: int, limit: int, outstanding: Mapping[int, int], turn: int) -
         turn: as for `choose_card`.
     """
     first = choose_card(outstanding, turn)
+    if images <= limit:
+        return [Share(first, 0, images)]
     idle = [card for card in sorted(outstanding) if outstanding[card] == 0 and card != first]
     cards = [first, *idle][: math.ceil(images / limit)]
     bounds = [images * at // len(cards) for at in range(len(cards) + 1)]

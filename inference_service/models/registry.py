@@ -6,9 +6,8 @@ Belongs to the event loop: no method may be called from another thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from inference_service.models.labels import DEFAULT_LABEL
@@ -41,17 +40,17 @@ class Loaded:
         """Requests that have it now."""
         return self._leases
 
-    @contextlib.contextmanager
-    def lease(self) -> Iterator[Servable]:
+    def __enter__(self) -> Servable:
         """Keeps the servable alive."""
+        if not self._leases:
+            self._unleased.clear()
         self._leases += 1
-        self._unleased.clear()
-        try:
-            yield self.servable
-        finally:
-            self._leases -= 1
-            if not self._leases:
-                self._unleased.set()
+        return self.servable
+
+    def __exit__(self, *_: object) -> None:
+        self._leases -= 1
+        if not self._leases:
+            self._unleased.set()
 
     async def unleased(self) -> None:
         """Returns when the last lease has ended."""
@@ -80,9 +79,8 @@ class Registry:
         # Latest last.
         self._ended: dict[str, list[int]] = {}
 
-    @contextlib.contextmanager
-    def lease(self, model: str, version: int = 0, label: str = "") -> Iterator[Servable]:
-        """Yields a version of a model and keeps it alive meanwhile.
+    def lease(self, model: str, version: int = 0, label: str = "") -> Loaded:
+        """Returns a version of a model; entered, it is kept alive meanwhile.
 
         Args:
             model: name of the model.
@@ -96,8 +94,11 @@ class Registry:
         """
         if version and label:
             raise errors.InvalidRequest("give a version or a label, not both")
-        with self._find(model, version, label).lease() as servable:
-            yield servable
+        if not label and (served := self._served.get(model)):
+            found = served.get(version or self._default(model))
+            if found:
+                return found
+        return self._find(model, version, label)
 
     def _find(self, model: str, version: int, label: str) -> Loaded:
         served = self._served.get(model, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_service.cards.queued_request import CardAnswer
+from inference_service.cards.queued_request import CardAnswer, slowest
 
 
 @dataclass(slots=True)
@@ -45,10 +45,11 @@ class RequestCounts:
         self.answered += 1
         self.answered_images += images
         self.answered_seconds += seconds
-        self.queue_seconds += max(one.queue_seconds for one in shares)
-        self.input_seconds += max(one.input_seconds for one in shares)
-        self.compute_seconds += max(one.compute_seconds for one in shares)
-        self.output_seconds += max(one.output_seconds for one in shares)
+        longest = slowest(shares)
+        self.queue_seconds += longest.queue_seconds
+        self.input_seconds += longest.input_seconds
+        self.compute_seconds += longest.compute_seconds
+        self.output_seconds += longest.output_seconds
         self.last_answered = now
 
     def count_failed(self, seconds: float) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from inference_service.cards.batch_tensors import Tensors, part
 from inference_service.cards.card import Card
@@ -13,8 +13,7 @@ from inference_service.models.dispatch import Share
 from service_kit import errors
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedShare:
+class ReservedShare(NamedTuple):
     """A share of a request's images, its card, and what waits there."""
 
     card: Card
@@ -22,16 +21,15 @@ class ReservedShare:
     request: QueuedRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reservation:
-    """All shares, in the order of the images. Every method may be called from any thread."""
+    """All shares, in the order of the images. Every method may be called from any thread.
+
+    `is_filled`: whether the inputs are queued.
+    """
 
     shares: Sequence[ReservedShare]
-
-    @property
-    def answers(self) -> list[Future[CardAnswer]]:
-        """The answers to come, in order; see `Card.fill`."""
-        return [one.request.answer for one in self.shares]
+    is_filled: bool = False
 
     def is_wanted(self) -> bool:
         """Whether somebody still waits for all of it."""
@@ -39,15 +37,28 @@ class Reservation:
 
     def fill(self, inputs: Tensors) -> None:
         """Queues the request; `inputs` are arrays by semantic name, checked against the towers."""
+        self.is_filled = True
         for one in self.shares:
             alone = len(self.shares) == 1
             taken = inputs if alone else part(inputs, one.share.start, one.share.stop)
             one.card.fill(one.request, taken)
 
-    def came_back(self, answers: Sequence[CardAnswer], now: float) -> None:
-        """Hears of all answers, on the way out; the way of the last one tells how long it was."""
-        last = max(range(len(answers)), key=lambda at: answers[at].ended)
-        self.shares[last].card.came_back(answers[last].ended, now)
+    def answers(self, now: float) -> list[CardAnswer]:
+        """Returns what the cards have answered, all of them; the clock says `now`.
+
+        Raises:
+            PbserveError: the first of the shares that has failed.
+        """
+        results = [one.request.result for one in self.shares]
+        for result in results:
+            if isinstance(result, errors.PbserveError):
+                raise result
+        answers = [result for result in results if isinstance(result, CardAnswer)]
+        if self.shares[0].request.deadline is not None:
+            # The way of the last one tells how long it is.
+            last = max(range(len(answers)), key=lambda at: answers[at].ended)
+            self.shares[last].card.came_back(answers[last].ended, now)
+        return answers
 
     def expiry(self, now: float) -> errors.DeadlineExpired:
         """Returns the error of a deadline that passes now, wherever the request has got to."""
@@ -61,4 +72,4 @@ class Reservation:
     def cancel(self) -> None:
         """Gives up what has no answer yet."""
         for one in self.shares:
-            one.request.answer.cancel()
+            one.request.cancel()

@@ -10,15 +10,17 @@ import structlog
 
 from inference_service.cards.admission import TooLate
 from inference_service.cards.batch_run import BatchTrace
+from inference_service.cards.batch_tensors import Tensors
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
 from inference_service.cards.card_spec import CardLimits, CardSpec
-from inference_service.cards.queued_request import QueuedRequest
+from inference_service.cards.queued_request import Asker, QueuedRequest
 from inference_service.engine import Engine
 from inference_service.models.dispatch import Share, choose_card, spread
 from inference_service.models.request_counts import RequestCounts
 from inference_service.models.reservation import Reservation, ReservedShare
 from service_kit import errors
+from service_kit.artifacts.class_labels import labels_by_output
 from service_kit.artifacts.manifest import Manifest
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +61,7 @@ class Servable:
         self._engine = loaded.engine
         self._clock = clock
         self._turn = 0
+        self.class_labels = labels_by_output(self.manifest.class_labels, loaded.specs[0].tower)
         self.cards: tuple[Card, ...] = tuple(
             Card(spec, limits(spec), self._move, clock=clock) for spec in loaded.specs
         )
@@ -104,7 +107,9 @@ class Servable:
         card: int | None,
         deadline: float | None,
         priority: Priority,
+        asker: Asker,
         trace: BatchTrace | None = None,
+        inputs: Tensors | None = None,
     ) -> Reservation:
         """Takes places on a card, or for a large request on several.
 
@@ -114,7 +119,9 @@ class Servable:
             card: to run on; None: the one with the fewest images that wait or run.
             deadline: a time of the cards' clock after which nobody waits for the answer.
             priority: class of the request.
+            asker: hears of the results.
             trace: has its batches written down; None: nobody traces it.
+            inputs: are queued at once, see `Reservation.fill`; None: they come later.
 
         Raises:
             CardNotFound: there is no such card; the message names those that exist.
@@ -125,20 +132,33 @@ class Servable:
         def request(share: Share) -> QueuedRequest:
             part = share.stop - share.start
             return QueuedRequest(
-                inputs={},
-                images=part,
-                kind=None,
-                priority=priority,
-                arrived=self._clock(),
-                deadline=deadline,
-                pinned=card is not None,
-                size=size * part // images,
-                trace=trace,
+                # What is whole is queued with its place; parts once all of them have theirs.
+                inputs if inputs and part == images else {},
+                part,
+                None,
+                priority,
+                self._clock(),
+                deadline,
+                card is not None,
+                size * part // images,
+                trace,
+                asker,
             )
 
+        reservation = self._place(images, card, request)
+        if len(reservation.shares) == 1:
+            reservation.is_filled = bool(inputs)
+        elif inputs:
+            reservation.fill(inputs)
+        return reservation
+
+    def _place(
+        self, images: int, card: int | None, request: Callable[[Share], QueuedRequest]
+    ) -> Reservation:
+        """Takes a place on the card, or where the request is done first."""
         if card is not None:
             return self._admit([Share(self.card(card).index, 0, images)], request)
-        loads = {one.index: one.load for one in self._healthy_cards()}
+        loads = self._loads()
         self._turn += 1
         shares = self._spread(images, loads)
         # The card with the fewest images need not be the one that is done first. The last one that
@@ -177,15 +197,16 @@ class Servable:
         limit = max(self.cards[index].limits.batch for index in outstanding)
         return spread(images, limit, outstanding, self._turn)
 
-    def _healthy_cards(self) -> list[Card]:
-        cards = [card for card in self.cards if card.healthy]
-        if not cards:
+    def _loads(self) -> dict[int, int]:
+        """Returns the load of each card that takes requests."""
+        loads = {at: card.load for at, card in enumerate(self.cards) if card.healthy}
+        if not loads:
             raise errors.CardOutOfOrder(
                 f"all cards of model {self.model} version {self.version} are out of order; the "
                 f"last error of card 0: {self.cards[0].last_error}",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
-        return cards
+        return loads
 
     def _move(self, requests: Sequence[QueuedRequest], source: Card) -> None:
         """Gives what one card cannot answer to the others. Runs on any thread."""

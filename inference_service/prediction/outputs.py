@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference_service.cards.batch_tensors import Tensors, join_tensors, size_in_bytes
-from inference_service.cards.queued_request import CardAnswer
+from inference_service.cards.queued_request import CardAnswer, slowest
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import ranking_takes_long, top_classes
 from service_kit import errors
-from service_kit.artifacts.class_labels import labels_by_output
 from service_kit.artifacts.manifest import TensorSpec
 
 # Of outputs of several cards, which are copied into one: half a millisecond.
@@ -26,14 +25,14 @@ def wanted_outputs(request: InferenceRequest, specs: Sequence[TensorSpec]) -> Se
         InvalidRequest: the model has no such output.
     """
     known = [spec.name for spec in specs]
+    if not request.output_names and not request.top:
+        return known
     for name in request.output_names:
         if name not in known:
             raise errors.InvalidRequest(
                 f"model {request.model} has no output {name!r}; it has {', '.join(known)}"
             )
-    if request.output_names or request.top:
-        return list(dict.fromkeys(request.output_names))
-    return known
+    return list(dict.fromkeys(request.output_names))
 
 
 def no_outputs(specs: Sequence[TensorSpec]) -> Tensors:
@@ -48,7 +47,9 @@ def takes_long(request: InferenceRequest, done: Sequence[CardAnswer], ranked: st
     """Whether `make_result` would hold up an event loop; `ranked` is as there."""
     if len(done) > 1 and sum(size_in_bytes(one.outputs) for one in done) > _LARGE_JOIN_BYTES:
         return True
-    images = sum(len(one.outputs[ranked]) for one in done) if ranked else 0
+    if not ranked:
+        return False
+    images = sum(len(one.outputs[ranked]) for one in done)
     return images > 0 and ranking_takes_long(images, done[0].outputs[ranked].shape[1], request.top)
 
 
@@ -69,17 +70,19 @@ def make_result(
         ranked: the output whose best classes are asked for; empty: they are not.
     """
     outputs = join_tensors([one.outputs for one in done])
-    labels = servable.manifest.class_labels
+    longest = slowest(done)
+    manifest = servable.manifest
+    labels = manifest.class_labels
     return InferenceResult(
         request_id=request.request_id,
-        model=servable.model,
-        version=servable.version,
-        graph_sha256=servable.manifest.graph.sha256,
+        model=manifest.model,
+        version=manifest.version,
+        graph_sha256=manifest.graph.sha256,
         cards=[one.card for one in done],
         outputs={name: outputs[name] for name in names},
-        batch_size=max(one.batch_size for one in done),
-        queue_seconds=max(one.queue_seconds for one in done),
-        compute_seconds=max(one.compute_seconds for one in done),
+        batch_size=longest.batch_size,
+        queue_seconds=longest.queue_seconds,
+        compute_seconds=longest.compute_seconds,
         top=top_classes(outputs[ranked], request.top, labels) if ranked else (),
-        class_labels=labels_by_output(labels, servable.cards[0].spec.tower),
+        class_labels=servable.class_labels,
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 
 import numpy as np
 
-from inference_service.cards.batch_run import BatchTrace
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.card import Card
 from inference_service.cards.queued_request import CardAnswer, is_expired
@@ -18,12 +16,14 @@ from inference_service.images.decoding import ImageDecoding
 from inference_service.models.registry import Registry
 from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
+from inference_service.prediction.answers import Answers, Crossing
 from inference_service.prediction.input_check import check_inputs
 from inference_service.prediction.outcome import BeginTrace, Observer, RequestOutcome
 from inference_service.prediction.outputs import make_result, no_outputs, takes_long, wanted_outputs
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import scored_output
 from service_kit import errors
+from service_kit.artifacts.manifest import TensorSpec
 
 
 class Predictor:
@@ -59,6 +59,7 @@ class Predictor:
         self._begin_trace = begin_trace
         self._clock = clock
         self._calendar = calendar
+        self._crossing: Crossing | None = None
 
     async def answer(
         self,
@@ -108,31 +109,20 @@ class Predictor:
             card = servable.card(request.card)
             outcome.model, outcome.version = servable.model, servable.version
             outcome.card = request.card
-            specs = card.spec.tower.outputs
-            names = wanted_outputs(request, specs)
-            ranked = scored_output(specs) if request.top else ""
-            decodings = {
-                spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit)
-                for spec in card.spec.tower.inputs
-                if spec.name in request.encoded
-            }
-            images = check_inputs(_inputs(request, decodings), card.spec.tower.inputs)
+            tower = card.spec.tower
+            names = wanted_outputs(request, tower.outputs)
+            ranked = scored_output(tower.outputs) if request.top else ""
+            decodings = _decodings(request, tower.inputs) if request.encoded else {}
+            images = check_inputs(_inputs(request, decodings), tower.inputs)
             self._check_number(images)
-            _check_whole(servable, card, request, images)
-            if not images:
-                done: Sequence[CardAnswer] = [
-                    CardAnswer(no_outputs(specs), card.index, 0, 0.0, 0.0)
-                ]
-            else:
+            if card.spec.whole:
+                _check_whole(servable, card, request, images)
+            if images:
                 done = await self._compute(
-                    servable,
-                    request,
-                    decodings,
-                    images,
-                    deadline,
-                    trace=outcome.trace,
-                    timed=timed,
+                    servable, request, decodings, images, deadline, outcome, timed=timed
                 )
+            else:
+                done = [CardAnswer(no_outputs(tower.outputs), card.index, 0, 0.0, 0.0)]
             outcome.images, outcome.shares = images, done
             if takes_long(request, done, ranked):
                 return await asyncio.to_thread(make_result, request, servable, done, names, ranked)
@@ -152,12 +142,14 @@ class Predictor:
         decodings: Mapping[str, ImageDecoding],
         images: int,
         deadline: float | None,
+        outcome: RequestOutcome,
         *,
-        trace: BatchTrace | None,
         timed: bool,
     ) -> Sequence[CardAnswer]:
         began = self._clock()
+        reservation = None
         try:
+            answers = Answers(self._crossing_here())
             # Before anything is decoded: who is refused has cost nothing.
             reservation = servable.reserve(
                 images,
@@ -165,62 +157,74 @@ class Predictor:
                 card=request.card,
                 deadline=deadline,
                 priority=request.priority,
-                trace=trace,
+                asker=answers,
+                trace=outcome.trace,
+                inputs=None if decodings else request.inputs,
             )
-            limit = deadline if timed else None
-            done = await self._answers_by(limit, reservation, request, decodings)
-        except errors.PbserveError:
+            answers.expect(len(reservation.shares))
+            if timed and deadline is not None:
+                waiting = self._wait(reservation, answers, request, decodings)
+                await asyncio.wait_for(waiting, max(0.0, deadline - self._clock()))
+            elif decodings:
+                await self._wait(reservation, answers, request, decodings)
+            else:
+                await answers.done
+            now = self._clock()
+            done = reservation.answers(now)
+        except errors.PbserveError as error:
+            if reservation:
+                reservation.refuse(error)
             servable.requests.count_failed(self._clock() - began)
             raise
+        except (asyncio.TimeoutError, TimeoutError):
+            now = self._clock()
+            servable.requests.count_failed(now - began)
+            assert reservation is not None  # The clock runs since there is one.
+            raise reservation.expiry(now) from None
         except asyncio.CancelledError:
             if is_expired(deadline, self._clock()):
                 servable.requests.count_failed(self._clock() - began)
             raise
-        servable.requests.count_answered(done, images, self._clock() - began, self._calendar())
+        finally:
+            if reservation:
+                reservation.cancel()
+        servable.requests.count_answered(done, images, now - began, self._calendar())
         return done
 
-    async def _answers_by(
-        self,
-        limit: float | None,
-        reservation: Reservation,
-        request: InferenceRequest,
-        decodings: Mapping[str, ImageDecoding],
-    ) -> Sequence[CardAnswer]:
-        """Returns what the cards answer until a time of the clock; None: whenever they do."""
-        try:
-            answers = self._answers(reservation, request, decodings)
-            if limit is None:
-                return await answers
-            return await asyncio.wait_for(answers, max(0.0, limit - self._clock()))
-        except (asyncio.TimeoutError, TimeoutError):
-            raise reservation.expiry(self._clock()) from None
-        except errors.PbserveError as error:
-            reservation.refuse(error)
-            raise
-        finally:
-            reservation.cancel()
-
-    async def _answers(
+    async def _wait(
         self,
         reservation: Reservation,
+        answers: Answers,
         request: InferenceRequest,
         decodings: Mapping[str, ImageDecoding],
-    ) -> Sequence[CardAnswer]:
+    ) -> None:
+        """Returns when the cards have answered what is decoded first, where it is not yet."""
         for decoding in decodings.values():
             if not await self._decoders.decode(decoding, request.priority, reservation.is_wanted):
                 # Somebody has answered it already.
                 break
         else:
-            reservation.fill(_inputs(request, decodings))
-        answers = await _all_of(reservation.answers)
-        reservation.came_back(answers, self._clock())
-        return answers
+            if not reservation.is_filled:
+                reservation.fill(_inputs(request, decodings))
+        await answers.done
+
+    def _crossing_here(self) -> Crossing:
+        loop = asyncio.get_running_loop()
+        if self._crossing is None or self._crossing.loop is not loop:
+            self._crossing = Crossing(loop)
+        return self._crossing
+
+
+def _decodings(request: InferenceRequest, specs: Sequence[TensorSpec]) -> dict[str, ImageDecoding]:
+    return {
+        spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit)
+        for spec in specs
+        if spec.name in request.encoded
+    }
 
 
 def _check_whole(servable: Servable, card: Card, request: InferenceRequest, images: int) -> None:
-    """Refuses what needs a row an image of outputs that have others."""
-    if not card.spec.whole:
-        return
+    """Refuses what needs a row an image, of outputs that have others."""
     if request.top:
         raise errors.InvalidRequest(
             f"ask for the outputs themselves: those of model {servable.model} version "
@@ -235,6 +239,8 @@ def _check_whole(servable: Servable, card: Card, request: InferenceRequest, imag
 
 
 def _inputs(request: InferenceRequest, decodings: Mapping[str, ImageDecoding]) -> Tensors:
+    if not request.encoded:
+        return request.inputs
     decoded = {name: decoding.pixels for name, decoding in decodings.items()}
     # What is left has a name that the model does not know, which the check says.
     unknown = {name: np.zeros(0) for name in request.encoded if name not in decoded}
@@ -243,19 +249,3 @@ def _inputs(request: InferenceRequest, decodings: Mapping[str, ImageDecoding]) -
 
 def _encoded_bytes(request: InferenceRequest) -> int:
     return sum(len(content) for contents in request.encoded.values() for content in contents)
-
-
-async def _all_of(answers: Sequence[Future[CardAnswer]]) -> list[CardAnswer]:
-    """Returns the cards' answers; if one fails, or nobody waits any more, the rest is cancelled."""
-    # The one crossing from the cards' threads to the event loop.
-    waiting = [asyncio.wrap_future(answer) for answer in answers]
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    try:
-        return list(await asyncio.gather(*waiting))
-    except BaseException:
-        for one in waiting:
-            one.cancel()
-        # Their errors are of the same request, which has one already.
-        await asyncio.gather(*waiting, return_exceptions=True)
-        raise

@@ -11,7 +11,8 @@ from inference_service.images.decoding import Fit
 from inference_service.wire.scored_class import ScoredClass
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that triples the time to make one, and there is one of each for every request.
+@dataclass(slots=True)
 class InferenceRequest:
     """Images for a model.
 
@@ -40,7 +41,7 @@ class InferenceRequest:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferenceResult:
     """Outputs by semantic name, who computed them, and how long that took (seconds).
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import grpc
 from prometheus_client.core import Metric
 
+from inference_service.cards.queued_request import slowest
 from inference_service.prediction.outcome import RequestOutcome
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from service_kit import errors, status
-from service_kit.auth.caller import current_method
+from service_kit.telemetry.current_call import current_call
 from service_kit.telemetry.histogram import SECONDS, Histogram
 from service_kit.telemetry.metric import MetricName
 
@@ -62,6 +63,8 @@ _TIMES = {
     ),
 }
 
+# Once: an enumeration's names are computed.
+_OK = grpc.StatusCode.OK.name
 # Model and version.
 _Key = tuple[str, int]
 
@@ -94,7 +97,8 @@ class RequestMetrics:
 
     def __call__(self, outcome: RequestOutcome) -> None:
         """Counts a request."""
-        method, code = current_method.get(), _code(outcome).name
+        method = current_call.get().method
+        code = _OK if outcome.error is None else _code(outcome.error, outcome.expired).name
         if not outcome.version:
             self._lost[method, code] += 1
             return
@@ -109,10 +113,11 @@ class RequestMetrics:
         if outcome.error is None and shares:
             counts.images += outcome.images
             times = counts.times
+            longest = slowest(shares)
             times["whole"].add(outcome.seconds)
-            times["queue"].add(max(one.queue_seconds for one in shares))
-            times["batch"].add(max(one.input_seconds + one.output_seconds for one in shares))
-            times["compute"].add(max(one.compute_seconds for one in shares))
+            times["queue"].add(longest.queue_seconds)
+            times["batch"].add(longest.input_seconds + longest.output_seconds)
+            times["compute"].add(longest.compute_seconds)
 
     def collect(self) -> Iterator[Metric]:
         """See `Measured`."""
@@ -142,16 +147,13 @@ class RequestMetrics:
             del self._counts[key]
 
 
-def _code(outcome: RequestOutcome) -> grpc.StatusCode:
-    error = outcome.error
-    if error is None:
-        return grpc.StatusCode.OK
+def _code(error: BaseException, expired: bool) -> grpc.StatusCode:  # noqa: FBT001
     if isinstance(error, errors.PbserveError):
         return status.code_of(error)
     if isinstance(error, Exception):
         return grpc.StatusCode.INTERNAL
     # Cancelled: by the caller, or by gRPC when the deadline had passed.
-    return grpc.StatusCode.DEADLINE_EXCEEDED if outcome.expired else grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
 def _card(outcome: RequestOutcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +29,7 @@ def element_count(name: str, shape: Sequence[int]) -> int:
             f"input {name!r} has {len(shape)} dimensions in its shape; {_MAX_DIMENSIONS} "
             "are possible"
         )
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise errors.InvalidTensor(f"input {name!r} has shape {list(shape)}: no size is below 0")
     return math.prod(shape)
 
@@ -57,11 +58,18 @@ def raw_array(name: str, dtype: np.dtype[Any], shape: Sequence[int], data: bytes
             f"input {name!r} has {len(data)} bytes; {dtype.name} of shape {list(shape)} takes "
             f"{expected}"
         )
-    if dtype == np.bool_ and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+    if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise errors.InvalidTensor(f"input {name!r} is bool and has a byte that is not 0 or 1")
-    return shaped(name, np.frombuffer(data, dtype.newbyteorder("<")), shape)
+    return shaped(name, np.frombuffer(data, _little_endian(dtype)), shape)
 
 
 def raw_bytes(array: Array) -> bytes:
     """Returns an array's bytes, little-endian and row-major."""
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return array.astype(_little_endian(array.dtype), copy=False).tobytes()
+
+
+@functools.cache
+def _little_endian(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    # There are as many as arrays of the protocols have.
+    little: np.dtype[Any] = dtype.newbyteorder("<")
+    return little

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service_kit import errors
-from service_kit.auth.caller import ANONYMOUS
 from service_kit.auth.roles import OPEN_TO_ALL, Role
+from service_kit.telemetry.current_call import ANONYMOUS
 
 _SCHEME = "bearer "
 
@@ -56,6 +56,11 @@ class Access:
     def replace_rules(self, rules: AccessRules) -> None:
         """Takes other rules, from the next call on."""
         self._rules = rules
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether anybody can be refused."""
+        return self._rules is not None
 
     def role(self, method: str) -> Role | None:
         """Returns the role that a method asks for; None for open and unknown ones."""

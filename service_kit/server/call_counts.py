@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+import grpc
 from prometheus_client.core import Metric
 
 from service_kit.server.served_call import FinishedCall
@@ -13,6 +14,8 @@ from service_kit.telemetry.metric import MetricName
 
 # Of what is in no table: nobody can make labels by calling names.
 OTHER = "other"
+# Once: an enumeration's names are computed.
+_NAMES = {code: code.name for code in grpc.StatusCode}
 
 
 class CallCounts:
@@ -44,7 +47,7 @@ class CallCounts:
     def __call__(self, call: FinishedCall) -> None:
         """Counts a call."""
         method = call.method if call.method in self._methods else OTHER
-        self._ended[method, call.code.name] += 1
+        self._ended[method, _NAMES[call.code]] += 1
         seconds = self._seconds.get(method)
         if seconds is None:
             seconds = self._seconds[method] = Histogram(SECONDS)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 
 from service_kit.auth.roles import ALWAYS_OPEN
+from service_kit.telemetry.current_call import current_call
 from service_kit.telemetry.span_writing import fail, harmless
 
 if TYPE_CHECKING:
@@ -86,5 +86,5 @@ class CallSpans:
         context.attach(trace.set_span_in_context(span))
         if span.is_recording():
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-            structlog.contextvars.bind_contextvars(trace=trace_id)
+            current_call.get().trace = trace_id
         return CallSpan(span)

@@ -63,6 +63,7 @@ class Listener:
             access=self._access,
             observers=observers,
             spans=CallSpans(tracing.tracer, open_to_all) if tracing else None,
+            certificates=bool(settings.tls and settings.tls.client_ca),
         )
 
     async def start(self, program: str, service_names: Sequence[str]) -> None:

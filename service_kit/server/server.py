@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from service_kit.address import Address, cannot_listen, check_free
 from service_kit.auth.access import Access
-from service_kit.server.call_interceptor import CallInterceptor
+from service_kit.server.call_guard import CallGuard, GuardedServices
 from service_kit.server.call_spans import CallSpans
 from service_kit.server.credentials import TlsCredentials
 from service_kit.server.health import LIVE, OVERALL, Health
@@ -46,6 +46,7 @@ class Server:
         access: Access | None = None,
         observers: Sequence[Callable[[FinishedCall], None]] = (),
         spans: CallSpans | None = None,
+        certificates: bool = True,
     ) -> None:
         """Makes a server that does not listen yet.
 
@@ -59,15 +60,25 @@ class Server:
             access: who may call what; None: everybody everything.
             observers: are told of each call at its end.
             spans: write down the calls; None: nobody traces them.
+            certificates: whether callers may have certificates; False: the port is plain.
         """
         self.health = Health()
         self.streams = OpenStreams(max_connection_streams, connection_seconds)
         self._keepalive = keepalive_arguments(keepalive)
         self._in_flight = InFlightCalls(max_calls)
-        interceptor = CallInterceptor(access, observers, in_flight=self._in_flight, spans=spans)
+        guard = CallGuard(
+            access,
+            observers,
+            in_flight=self._in_flight,
+            spans=spans,
+            certificates=certificates,
+        )
         options = server_arguments(max_message_bytes, connection_seconds) + self._keepalive
-        self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.grpc)
+        self.grpc = grpc.aio.server(options=options)
+        self.services = GuardedServices(guard)
+        self.grpc.add_generic_rpc_handlers([self.services])
+        add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
+        add_health(self.health.servicer, self.services)
         self._probed: grpc.aio.Server | None = None
         self._is_ending = False
         self._watching: list[asyncio.Task[None]] = []
@@ -95,7 +106,7 @@ class Server:
         """
         if reflects:
             names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            add_reflection(self.grpc, names, self.load_descriptors)
+            add_reflection(self.services, names, self.load_descriptors)
         port = _open_port(self.grpc, address, tls)
         await self.health.set(OVERALL, serving=False)
         await self.health.set(LIVE, serving=True)

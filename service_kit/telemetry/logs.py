@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Any, Literal, TextIO
 
+from service_kit.telemetry.current_call import add_call
 from service_kit.terminal_text import printable
 
 LogFormat = Literal["console", "json"]
@@ -52,7 +53,7 @@ def configure_logs(log_format: LogFormat = "console", level: int = logging.INFO)
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            add_call,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *preparing,

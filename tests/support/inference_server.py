@@ -93,7 +93,7 @@ class InferenceServer:
             stream_window=window,
             max_message_bytes=_MAX_MESSAGE_BYTES,
         )
-        services = add_protocols(self.server.grpc, self.core, shared_memory=self.shared_memory)
+        services = add_protocols(self.server.services, self.core, shared_memory=self.shared_memory)
         self.server.load_descriptors = load_descriptors
         self.address = str(await self.server.start(Address("127.0.0.1", port), services))
         await self.server.health.set(OVERALL, serving=True)

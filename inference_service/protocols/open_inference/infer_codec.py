@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tritonclient.grpc import service_pb2 as pb
 
@@ -39,25 +39,17 @@ _MAX_PARTS = 1000
 _MAX_RANKED = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """A request: what it asks, and how it is to be answered; its tensors are not decoded yet."""
+class Inference(NamedTuple):
+    """A request: what it asks, and how it is to be answered; its tensors are not decoded yet.
+
+    `is_quick`: whether decoding and encoding take the event loop no noticeable time.
+    """
 
     message: pb.ModelInferRequest
     parameters: RequestParameters
     inputs: Sequence[InputTensor]
     outputs: Sequence[RequestedOutput]
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether decoding and encoding take the event loop no noticeable time."""
-        places = [*(one.raw for one in self.inputs), *(one.place for one in self.outputs)]
-        shared = sum(place.byte_size for place in places if isinstance(place, Place))
-        images = max((one.message.shape[0] for one in self.inputs if one.message.shape), default=0)
-        classes = sum(min(output.classes, _MAX_RANKED) for output in self.outputs)
-        slow = images * (classes + any(one.message.datatype == BYTES for one in self.inputs))
-        typed = sum(typed_size(one.message.contents) for one in self.inputs)
-        return shared <= _QUICK_BYTES and slow + typed <= _QUICK_ELEMENTS
+    is_quick: bool
 
 
 def inference(message: pb.ModelInferRequest, memory: SharedMemory | None) -> Inference:
@@ -68,21 +60,33 @@ def inference(message: pb.ModelInferRequest, memory: SharedMemory | None) -> Inf
         RegionNotFound: there is no such shared memory region.
         Unsupported: shared memory is not offered.
     """
-    for what, parts in (
-        ("inputs", message.inputs),
-        ("outputs", message.outputs),
-        ("parameters", message.parameters),
-    ):
-        if len(parts) > _MAX_PARTS:
+    for what in ("inputs", "outputs", "parameters"):
+        parts = len(getattr(message, what))
+        if parts > _MAX_PARTS:
             raise errors.InvalidRequest(
-                f"there are {len(parts)} {what}; {_MAX_PARTS} are possible in a request"
+                f"there are {parts} {what}; {_MAX_PARTS} are possible in a request"
             )
+    inputs, outputs = input_tensors(message, memory), requested_outputs(message, memory)
     return Inference(
-        message=message,
-        parameters=request_parameters(message.parameters),
-        inputs=input_tensors(message, memory),
-        outputs=requested_outputs(message, memory),
+        message, request_parameters(message.parameters), inputs, outputs, _is_quick(inputs, outputs)
     )
+
+
+def _is_quick(inputs: Sequence[InputTensor], outputs: Sequence[RequestedOutput]) -> bool:
+    shared = elements = images = 0
+    # Of one image.
+    slow = sum([min(output.classes, _MAX_RANKED) for output in outputs])
+    for one in inputs:
+        if isinstance(one.raw, Place):
+            shared += one.raw.byte_size
+        elif one.raw is None:
+            elements += typed_size(one.message.contents)
+        if one.message.datatype == BYTES:
+            slow += 1
+        if one.message.shape:
+            images = max(images, one.message.shape[0])
+    shared += sum([output.place.byte_size for output in outputs if output.place])
+    return shared <= _QUICK_BYTES and images * slow + elements <= _QUICK_ELEMENTS
 
 
 def inference_request(request: Inference) -> InferenceRequest:

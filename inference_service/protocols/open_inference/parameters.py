@@ -38,6 +38,9 @@ class RequestParameters:
     marks_final: bool = False
 
 
+_NOTHING_ASKED = RequestParameters()
+
+
 class Parameters:
     """A map of parameters; a value of another type than is asked for is an `InvalidRequest`."""
 
@@ -91,6 +94,8 @@ def request_parameters(values: Mapping[str, Any]) -> RequestParameters:
         InvalidRequest: a value is of the wrong type or out of range, or begins with Triton's
             reserved `triton_` and is none that is known.
     """
+    if not values:
+        return _NOTHING_ASKED
     for key in values:
         if key.startswith("triton_") and key != _FINAL_RESPONSE:
             raise errors.InvalidRequest(

@@ -19,7 +19,7 @@ from inference_service.protocols.open_inference import (
 )
 from inference_service.protocols.open_inference.model_version import version_or_label
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
-from inference_service.protocols.open_inference.statuses import triton_errors
+from inference_service.protocols.open_inference.statuses import triton_error, triton_errors
 from inference_service.protocols.open_inference.stream import answer_stream
 from inference_service.protocols.shared.core import Core
 from service_kit import __version__, errors
@@ -135,22 +135,26 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         request = infer_codec.inference(message, self._memory)
         left, seconds = context.time_remaining(), request.parameters.seconds
         timed = seconds is not None and (left is None or seconds < left)
-        inference_request = await self._run(
-            request.is_quick, lambda: infer_codec.inference_request(request)
-        )
-        with triton_errors(timed=timed):
+        if request.is_quick:
+            inference_request = infer_codec.inference_request(request)
+        else:
+            inference_request = await self._beside(infer_codec.inference_request, request)
+        try:
             answer = await self._core.predictor.answer(
                 inference_request, seconds if timed else left, ends_by_itself=not timed
             )
-        await self._run(
-            request.is_quick, lambda: infer_codec.encode_answer(request, answer, response)
-        )
+        except errors.PbserveError as error:
+            raise triton_error(error, timed=timed) from error
+        if request.is_quick:
+            infer_codec.encode_answer(request, answer, response)
+        else:
+            await self._beside(infer_codec.encode_answer, request, answer, response)
         return request.parameters.marks_final
 
-    async def _run(self, is_quick: bool, work: Callable[[], Value]) -> Value:  # noqa: FBT001
-        if is_quick:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+    async def _beside(self, work: Callable[..., Value], *arguments: Any) -> Value:
+        """Returns what `work` returns, computed beside the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, work, *arguments)
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: _Context

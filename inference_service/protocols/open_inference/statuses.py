@@ -23,29 +23,33 @@ class TryAgain(errors.ModelUnavailable):
 
 
 @contextlib.contextmanager
-def triton_errors(*, timed: bool = False) -> Iterator[None]:
-    """Turns errors of the core into those with Triton's status.
+def triton_errors() -> Iterator[None]:
+    """Turns errors of the core into those with Triton's status, see `triton_error`."""
+    try:
+        yield
+    except errors.PbserveError as error:
+        raise triton_error(error) from error
+
+
+def triton_error(error: errors.PbserveError, *, timed: bool = False) -> errors.PbserveError:
+    """Returns the error with Triton's status, which may be the same.
 
     Triton's scheduler refuses with UNAVAILABLE what finds its queue full, and what its `timeout`
     has left waiting for too long (dynamic_batch_scheduler.cc, as of release 2.60); the model that
     a request names is looked up by model_repository_manager.cc.
 
     Args:
+        error: of the core.
         timed: whether a request's `timeout` was what limited its time.
     """
-    try:
-        yield
-    except (errors.ModelNotFound, errors.VersionNotFound, errors.LabelNotFound) as error:
-        raise type(error)(_UNKNOWN_MODEL + error.message) from error
-    except errors.ModelUnavailable as error:
+    if isinstance(error, (errors.ModelNotFound, errors.VersionNotFound, errors.LabelNotFound)):
+        return type(error)(_UNKNOWN_MODEL + error.message)
+    if isinstance(error, errors.ModelUnavailable):
         message = _UNKNOWN_MODEL + error.message
-        raise errors.ModelUnavailable(message, retry_after=error.retry_after) from error
-    except errors.QueueFull as error:
-        raise _passing(error) from error
-    except errors.DeadlineExpired as error:
-        if not timed:
-            raise
-        raise _passing(error) from error
+        return errors.ModelUnavailable(message, retry_after=error.retry_after)
+    if isinstance(error, errors.QueueFull) or (timed and isinstance(error, errors.DeadlineExpired)):
+        return _passing(error)
+    return error
 
 
 def _passing(error: errors.PbserveError) -> TryAgain:

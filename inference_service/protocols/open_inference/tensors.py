@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tritonclient.grpc import service_pb2 as pb
 
@@ -19,8 +20,7 @@ _REGION, _SIZE, _OFFSET = "shared_memory_region", "shared_memory_byte_size", "sh
 _MAX_CLASSES = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     """An input as it came, with its bytes; None: they are its typed contents."""
 
     message: pb.ModelInferRequest.InferInputTensor
@@ -46,11 +46,18 @@ def input_tensors(message: pb.ModelInferRequest, memory: SharedMemory | None) ->
             inputs that need them, or shared memory is not what it has to be.
         RegionNotFound: there is no such shared memory region.
     """
-    places = [_place(one.parameters, f"input {one.name!r}", memory) for one in message.inputs]
-    typed = [one.name for one in message.inputs if one.HasField("contents")]
-    for one, place in zip(message.inputs, places, strict=True):
-        if place and one.HasField("contents"):
+    inputs = list(message.inputs)
+    places = [
+        _place(one.parameters, f"input {one.name!r}", memory) if one.parameters else None
+        for one in inputs
+    ]
+    typed = []
+    for one, place in zip(inputs, places, strict=True):
+        if not one.HasField("contents"):
+            continue
+        if place:
             raise errors.InvalidRequest(f"input {one.name!r} has contents and is in shared memory")
+        typed.append(one.name)
     count = len(message.raw_input_contents)
     if count and typed:
         raise errors.InvalidRequest(
@@ -65,7 +72,7 @@ def input_tensors(message: pb.ModelInferRequest, memory: SharedMemory | None) ->
     raw = iter(message.raw_input_contents)
     return [
         InputTensor(one, place or (None if typed else next(raw)))
-        for one, place in zip(message.inputs, places, strict=True)
+        for one, place in zip(inputs, places, strict=True)
     ]
 
 
@@ -102,6 +109,8 @@ def requested_outputs(
         InvalidRequest: a parameter is wrong, or classes are to go into shared memory.
         RegionNotFound: there is no such shared memory region.
     """
+    if not message.outputs:
+        return []
     found: dict[str, RequestedOutput] = {}
     for output in message.outputs:
         where = f"output {output.name!r}"

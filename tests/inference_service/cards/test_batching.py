@@ -10,12 +10,12 @@ from inference_service.cards.batching import (
     BULK_EVERY,
     Priority,
     Slice,
-    Waiting,
     due_at,
     leader,
     next_batch,
     padded_size,
 )
+from tests.support.cards import Waiting
 
 
 def queue(*requests: tuple[int, int, str]) -> list[Waiting]:

@@ -20,7 +20,7 @@ from inference_service.cards.card_spec import CardLimits, CardSpec
 from inference_service.cards.queued_request import CardAnswer, QueuedRequest
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
-from tests.support.cards import reserve, submit
+from tests.support.cards import answer_of, reserve, submit
 from tests.support.engines import MeanEngine, pixels
 from tests.support.manifests import tower
 
@@ -86,7 +86,7 @@ class Bench:
             one = reserve(self.card, images, 0, now + left, now=now, elsewhere=True)
         except TooLate:
             return False
-        one.answer.cancel()
+        answer_of(one).cancel()
         return True
 
     def hold(self) -> Future[CardAnswer]:
@@ -461,7 +461,7 @@ def test_a_card_that_fails_on_everything_is_taken_out_and_its_queue_moves(bench:
     assert not bench.card.healthy
     assert "the device is gone" in bench.card.last_error
     assert not any(one.done() for one in free)
-    assert [queued.answer for queued in bench.moved] == free
+    assert [answer_of(queued) for queued in bench.moved] == free
     assert bench.card.status().outstanding_images == 0
 
 
@@ -524,14 +524,14 @@ def test_a_place_is_taken_before_the_inputs_are_there(bench: Bench) -> None:
     with pytest.raises(errors.QueueFull):
         bench.submit(1, 2)
     bench.card.fill(queued, {"input": pixels(*range(9))})
-    assert means(queued.answer) == list(range(9))
+    assert means(answer_of(queued)) == list(range(9))
     status = bench.card.status()
     assert (status.outstanding_images, status.outstanding_bytes) == (0, 0)
 
 
 def test_who_is_gone_before_the_inputs_come_has_left_no_trace(bench: Bench) -> None:
     queued = reserve(bench.card, 9, 1000)
-    queued.answer.cancel()
+    answer_of(queued).cancel()
     assert bench.card.status().outstanding_images == 0
     bench.card.fill(queued, {"input": pixels(*range(9))})
     assert means(bench.submit(5)) == [5]
@@ -546,11 +546,11 @@ def test_inputs_that_are_larger_than_announced_take_the_room_that_is_there() -> 
     assert bench.card.status().outstanding_bytes == 48 + 3 * 48 + 10
     bench.card.fill(too_large, {"input": np.ones((9, 9, 9, 3), np.float32)})
     with pytest.raises(errors.QueueFull, match="bytes outstanding, and takes 1000"):
-        too_large.answer.result(WAIT)
+        answer_of(too_large).result(WAIT)
     assert bench.card.status().outstanding_bytes == 48 + 3 * 48
     assert bench.card.status().counts.refused_requests == 1
     bench.release()
-    assert means(fits.answer) == [1, 2, 3]
+    assert means(answer_of(fits)) == [1, 2, 3]
     bench.card.close()
     assert bench.card.status().outstanding_bytes == 0
 
@@ -685,7 +685,7 @@ def test_images_that_are_being_decoded_are_in_the_queue_by_the_clock(bench: Benc
     ran(bench, 1.0, *range(4))
     reserved = reserve(bench.card, 9, 1000)
     assert not bench.reaches(1, 2.5)
-    reserved.answer.cancel()
+    answer_of(reserved).cancel()
     assert bench.reaches(1, 2.5)
 
 
@@ -750,7 +750,7 @@ def test_a_card_whose_run_does_not_end_is_out_of_order_and_its_queue_moves(bench
     with pytest.raises(errors.CardOutOfOrder, match="longer than the 30 s") as caught:
         pinned.result(WAIT)
     assert caught.value.retry_after == 1.0
-    assert [queued.answer for queued in bench.moved] == [free]
+    assert [answer_of(queued) for queued in bench.moved] == [free]
     assert (bench.card.status().outstanding_images, bench.card.status().counts.failed_requests) == (
         0,
         2,

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from inference_service.cards.batching import Priority, Waiting
+from inference_service.cards.batching import Priority
 from inference_service.cards.deadlines import Timed, can_be_in_time, images_ahead, lost, seconds_of
+from tests.support.cards import Waiting
 
 
 def second_and_a_tenth_each(images: int, weight: float) -> float:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.batching import Priority
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.status import Ending
 from service_kit import errors
+from tests.support.cards import answer_of, asked
 from tests.support.engines import pixels
 
 
@@ -33,7 +33,9 @@ class Counter:
 
 def queued(images: int = 1, deadline: float | None = None) -> QueuedRequest:
     inputs = {"input": pixels(*range(images))}
-    return QueuedRequest(inputs, images, "a", Priority.INTERACTIVE, 10.0, deadline, pinned=False)
+    one = QueuedRequest(inputs, images, "a", Priority.INTERACTIVE, 10.0, deadline, pinned=False)
+    asked(one)
+    return one
 
 
 def deliver(one: QueuedRequest, stop: int, began: float, seconds: float = 1.0) -> bool:
@@ -42,7 +44,13 @@ def deliver(one: QueuedRequest, stop: int, began: float, seconds: float = 1.0) -
     stacked, computed = began + 0.25, began + 0.25 + seconds
     images = stop - start
     run = BatchRun(2, images, images, began, stacked, computed, ended=computed + 0.5)
-    return one.deliver(outputs, run)
+    place = one.take(outputs, run)
+    if place is None:
+        return False
+    # As an engine does.
+    place.freed(one, Ending.ANSWERED)
+    one.asker.hear(one)
+    return True
 
 
 def test_parts_are_joined_in_order_and_times_added_up() -> None:
@@ -50,7 +58,7 @@ def test_parts_are_joined_in_order_and_times_added_up() -> None:
     assert not deliver(one, 2, began=12.0)
     assert not deliver(one, 3, began=15.0)
     assert deliver(one, 5, began=16.0, seconds=3.0)
-    answer = one.answer.result(0)
+    answer = answer_of(one).result(0)
     assert answer.outputs["probs"].tolist() == [0, 1, 2, 3, 4]
     assert (answer.card, answer.batch_size) == (2, 2)
     assert (answer.queue_seconds, answer.compute_seconds) == (2.0, 5.0)
@@ -61,7 +69,7 @@ def test_its_batch_size_is_that_of_the_largest_and_waiting_is_never_negative() -
     one = queued(5)
     assert not deliver(one, 4, began=9.0)
     assert deliver(one, 5, began=12.0)
-    answer = one.answer.result(0)
+    answer = answer_of(one).result(0)
     assert (answer.batch_size, answer.queue_seconds) == (4, 0.0)
 
 
@@ -71,7 +79,7 @@ def test_what_failed_goes_back_to_where_it_has_outputs() -> None:
     one.done = 4
     one.rewind()
     assert one.done == 2
-    assert one.waiting.done == 2
+    assert one.done == 2
 
 
 @pytest.mark.parametrize(
@@ -87,12 +95,12 @@ def test_its_place_is_freed_once_before_the_answer_is_known(
 ) -> None:
     one, place = queued(), Counter()
     seen: list[int] = []
-    one.answer.add_done_callback(lambda _: seen.append(place.freed_times))
+    answer_of(one).add_done_callback(lambda _: seen.append(place.freed_times))
     assert one.settle(place)
     end(one)
     one.leave()
     assert place.freed_times == 1
-    assert seen == ([1] if one.answer.done() else [])
+    assert seen == ([1] if answer_of(one).done() else [])
 
 
 @pytest.mark.parametrize(
@@ -118,12 +126,12 @@ def test_a_request_is_answered_once() -> None:
     one, other = queued(), queued()
     assert deliver(one, 1, began=12.0)
     assert not one.refuse(errors.EngineFailed("x"))
-    assert one.answer.result(0).outputs["probs"].tolist() == [0]
+    assert answer_of(one).result(0).outputs["probs"].tolist() == [0]
     assert other.refuse(errors.EngineFailed("first"))
     assert not other.refuse(errors.EngineFailed("second"))
     assert not deliver(other, 1, began=12.0)
     with pytest.raises(errors.EngineFailed, match="first"):
-        other.answer.result(0)
+        answer_of(other).result(0)
 
 
 def test_a_place_can_be_taken_again_after_it_was_left() -> None:
@@ -137,7 +145,7 @@ def test_a_place_can_be_taken_again_after_it_was_left() -> None:
 
 def test_who_was_cancelled_takes_no_place_and_no_answer() -> None:
     one, place = queued(), Counter()
-    assert one.answer.cancel()
+    assert answer_of(one).cancel()
     assert not one.settle(place)
     assert not deliver(one, 1, began=0.0)
     assert not one.refuse(errors.EngineFailed("x"))
@@ -162,11 +170,6 @@ def test_threads_that_free_a_place_together_free_it_once() -> None:
         assert place.freed_times == 1
 
 
-def leave_if_cancelled(one: QueuedRequest, answer: Future[CardAnswer]) -> None:
-    if answer.cancelled():
-        one.leave()
-
-
 @pytest.mark.parametrize(
     "end",
     [
@@ -180,8 +183,6 @@ def test_who_cancels_while_the_answer_comes_gets_one_of_the_two(
     for _ in range(50):
         one, place = queued(), Counter()
         one.settle(place)
-        # As a card does.
-        one.answer.add_done_callback(partial(leave_if_cancelled, one))
         start, outcomes = threading.Barrier(2), list[bool]()
 
         def take(
@@ -192,14 +193,14 @@ def test_who_cancels_while_the_answer_comes_gets_one_of_the_two(
             start.wait(10)
             outcomes.append(act())
 
-        acts: tuple[Callable[[], bool], ...] = (one.answer.cancel, partial(end, one))
+        acts: tuple[Callable[[], bool], ...] = (answer_of(one).cancel, partial(end, one))
         threads = [threading.Thread(target=take, args=(act,)) for act in acts]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == [False, True]
-        assert one.answer.done()
+        assert answer_of(one).done()
         assert place.freed_times == 1
 
 

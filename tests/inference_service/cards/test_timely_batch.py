@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.cards.batching import Waiting, next_batch
+from inference_service.cards.batching import next_batch
 from inference_service.cards.deadlines import Timed, seconds_of
 from inference_service.cards.timely_batch import TimelyBatch, timely_batch
+from tests.support.cards import Waiting
 
 LIMIT = 4
 

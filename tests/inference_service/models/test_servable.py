@@ -12,6 +12,7 @@ from inference_service.cards.card_spec import CardLimits
 from inference_service.cards.queued_request import CardAnswer
 from inference_service.models.servable import Servable
 from service_kit import errors
+from tests.support.cards import ThreadAnswers
 from tests.support.engines import MeanEngine, pixels
 from tests.support.servables import mean_servable
 
@@ -49,9 +50,10 @@ def ask(servable: Servable, *values: float, card: int | None = None) -> list[Any
         card=card,
         deadline=None,
         priority=Priority.INTERACTIVE,
+        asker=(asker := ThreadAnswers()),
+        inputs=inputs,
     )
-    reservation.fill(inputs)
-    return reservation.answers
+    return [asker.of(one.request) for one in reservation.shares]
 
 
 def answers(futures: list[Any]) -> list[CardAnswer]:
@@ -212,7 +214,12 @@ def test_a_request_goes_to_a_card_that_reaches_it_and_is_refused_when_none_does(
     def reserve(left: float) -> int:
         deadline = now[0] + left
         reservation = servable.reserve(
-            1, 8, card=None, deadline=deadline, priority=Priority.INTERACTIVE
+            1,
+            8,
+            card=None,
+            deadline=deadline,
+            priority=Priority.INTERACTIVE,
+            asker=ThreadAnswers(),
         )
         reservation.cancel()
         return reservation.shares[0].card.index

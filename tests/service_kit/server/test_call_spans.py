@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
@@ -15,9 +14,10 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from service_kit import errors
 from service_kit.auth.access import Access, AccessRules, Token
 from service_kit.auth.roles import ALWAYS_OPEN, Role
-from service_kit.server.call_interceptor import CallInterceptor
+from service_kit.server.call_guard import CallGuard, GuardedServices
 from service_kit.server.call_spans import CallSpans
 from service_kit.server.health import Health
+from service_kit.telemetry.current_call import current_call
 from tests.support.spans import Spans, attributes, is_below
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -33,7 +33,7 @@ class Service(grpc.GenericRpcHandler):
 
     async def _one(self, request: Any, context: Any) -> bytes:
         with self.spans.tracer.start_as_current_span("work"):
-            self.logged = structlog.contextvars.get_contextvars()
+            self.logged = current_call.get().log_fields()
             if self.planted:
                 raise self.planted
         return b""
@@ -61,11 +61,14 @@ class Bench:
         self.spans = Spans()
         self.service = Service(self.spans, planted)
         spans = CallSpans(tracer or self.spans.tracer, open_to_all)
-        interceptor = CallInterceptor(access, spans=spans)
-        self.server = grpc.aio.server(interceptors=[interceptor])
-        self.server.add_generic_rpc_handlers((self.service,))
+        guard = CallGuard(access, spans=spans)
+        self.server = grpc.aio.server()
+        services = GuardedServices(guard)
+        self.server.add_generic_rpc_handlers((services,))
+        services.add_generic_rpc_handlers((self.service,))
         self.health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.server)
+        add_health: Any = health_pb2_grpc.add_HealthServicer_to_server
+        add_health(self.health.servicer, services)
 
     @contextlib.asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:

@@ -44,7 +44,7 @@ async def listening(
     capsys: pytest.CaptureFixture[str], settings: Listening
 ) -> AsyncIterator[tuple[Listener, str]]:
     listener = Listener(settings, {"/test/read": Role.READ})
-    listener.server.grpc.add_generic_rpc_handlers((Echo(),))
+    listener.server.services.add_generic_rpc_handlers((Echo(),))
     capsys.readouterr()
     await listener.start("test", [])
     output = capsys.readouterr().out
@@ -285,7 +285,7 @@ async def test_open_streams_on_one_connection_are_bounded(
         def service(self, handler_call_details: Any) -> Any:
             return grpc.stream_stream_rpc_method_handler(self._answer)
 
-    listener.server.grpc.add_generic_rpc_handlers((Streaming(),))
+    listener.server.services.add_generic_rpc_handlers((Streaming(),))
     capsys.readouterr()
     await listener.start("test", [])
     address = capsys.readouterr().out.split()[-1]
@@ -328,7 +328,7 @@ async def test_a_connection_that_is_old_is_closed_and_no_call_is_lost(
             return request
 
     listener = Listener(Listening(ANY_PORT, connection_seconds=0.2), {})
-    listener.server.grpc.add_generic_rpc_handlers((Noting(),))
+    listener.server.services.add_generic_rpc_handlers((Noting(),))
     capsys.readouterr()
     await listener.start("test", [])
     address = capsys.readouterr().out.split()[-1]

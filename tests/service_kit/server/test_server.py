@@ -95,7 +95,7 @@ async def test_the_end_under_load_refuses_calls_and_cuts_none_off() -> None:
             return grpc.unary_unary_rpc_method_handler(self._answer)
 
     server = Server(max_message_bytes=2**20)
-    server.grpc.add_generic_rpc_handlers((Slow(),))
+    server.services.add_generic_rpc_handlers((Slow(),))
     address = await server.start(LOOPBACK, [])
     answered, refused = 0, []
 
@@ -138,7 +138,7 @@ async def serving(
     answer: Callable[[bytes, Any], Awaitable[bytes]], **options: Any
 ) -> AsyncIterator[Address]:
     server = Server(max_message_bytes=2**20, **options)
-    server.grpc.add_generic_rpc_handlers((Service(answer),))
+    server.services.add_generic_rpc_handlers((Service(answer),))
     address = await server.start(LOOPBACK, [])
     try:
         yield address
@@ -229,7 +229,7 @@ def test_a_burst_of_calls_is_answered_or_refused_by_us() -> None:
 
     async def start() -> tuple[Server, Address]:
         server = Server(max_message_bytes=2**20, max_calls=2000)
-        server.grpc.add_generic_rpc_handlers((Service(answer),))
+        server.services.add_generic_rpc_handlers((Service(answer),))
         return server, await server.start(LOOPBACK, [])
 
     server, address = on_loop(start())

@@ -23,7 +23,7 @@ from inference_service.protocols.open_inference.infer_codec import encode_answer
 from inference_service.protocols.open_inference.model_codec import config_message, metadata_message
 from inference_service.protocols.open_inference.shared_memory import SharedMemory
 from inference_service.protocols.open_inference.statistics_codec import statistics_message
-from inference_service.protocols.open_inference.statuses import triton_errors
+from inference_service.protocols.open_inference.statuses import triton_error, triton_errors
 from service_kit import errors, status
 from service_kit.artifacts.manifest import TensorSpec
 from tests.support.servables import mean_servable
@@ -214,7 +214,8 @@ def test_errors_of_the_core_have_tritons_status_and_their_own_reason(
 
 
 def test_a_timeout_of_the_request_may_be_tried_again() -> None:
-    with pytest.raises(errors.PbserveError) as raised, triton_errors(timed=True):
-        raise errors.DeadlineExpired("late")
-    assert status.code_of(raised.value).name == "UNAVAILABLE"
-    assert raised.value.reason == "DEADLINE_EXPIRED"
+    late = errors.DeadlineExpired("late")
+    found = triton_error(late, timed=True)
+    assert status.code_of(found).name == "UNAVAILABLE"
+    assert found.reason == "DEADLINE_EXPIRED"
+    assert triton_error(late) is late

@@ -22,9 +22,15 @@ from service_kit.server.served_call import CallRules, FinishedCall, ServedCall, 
 _Handler = Any
 _Context = Any
 _Deserialize = Callable[[bytes], Any] | None
+_MAKE = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
+class CallGuard:
     """Admits calls, and answers a raised `PbserveError` with its status from the table.
 
     What is not a `PbserveError` is a defect: its trace goes to the log under an incident id,
@@ -39,6 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         *,
         in_flight: InFlightCalls | None = None,
         spans: CallSpans | None = None,
+        certificates: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Guards every call.
@@ -48,56 +55,85 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             observers: are told of each call at its end; must not raise or block.
             in_flight: counts calls, and refuses them when closed or full.
             spans: write down the calls; None: nobody traces them.
+            certificates: whether callers may have certificates; False: the port is plain.
             clock: seconds.
         """
-        self._rules = CallRules(
+        self.rules = CallRules(
             access or Access({}), in_flight or InFlightCalls(), observers, spans, clock
         )
+        self.rules.certificates = certificates
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler:
-        """Returns the rpc's handler with its behaviour guarded."""
-        handler = await continuation(handler_call_details)
+    def over(self, *handlers: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """Returns the rpcs of `handlers`, guarded."""
+        guarded = GuardedServices(self)
+        guarded.add_generic_rpc_handlers(handlers)
+        return guarded
+
+
+class GuardedServices(grpc.GenericRpcHandler):
+    """Where services are added to a server, as stubs' `add_..._to_server` do it: guarded.
+
+    All are one handler of gRPC's, which asks one after the other. It is not an interceptor, since
+    gRPC runs those as coroutines, for each call anew.
+    """
+
+    def __init__(self, guard: CallGuard) -> None:
+        """Has no services yet."""
+        self._rules = guard.rules
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        # By method. There are as many as the handlers have.
+        self._guarded: dict[str, _Handler] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """See `grpc.aio.Server`."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service_name: str, handlers: Any) -> None:
+        """Adds nothing: asyncio servers know generic handlers alone."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler:
+        """Returns the guarded handler of a method; None for those of others."""
+        method = handler_call_details.method
+        handler = self._guarded.get(method)
         if handler is None:
-            return None
-        method = str(handler_call_details.method)
+            found = (one.service(handler_call_details) for one in self._handlers)
+            plain = next(filter(None, found), None)
+            if plain is None:
+                return None
+            handler = self._guarded[method] = self._guard(method, plain)
+        # gRPC would read the whole message of another kind of rpc first.
+        refusal = self._rules.in_flight.refusal(method)
+        if refusal or (
+            self._rules.access.has_rules
+            and not handler.request_streaming
+            and self._is_refused_early(handler_call_details)
+        ):
+            return grpc.stream_stream_rpc_method_handler(_refuse_with(self._begin(method), refusal))
+        return handler
+
+    def _guard(self, method: str, handler: _Handler) -> _Handler:
         behaviour = (
             handler.unary_unary
             or handler.unary_stream
             or handler.stream_unary
             or handler.stream_stream
         )
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-
-        def begin(context: _Context) -> ServedCall:
-            return ServedCall(method, context, self._rules)
-
-        # gRPC would read the whole message of another kind of rpc first.
-        refusal = self._rules.in_flight.refusal(method)
-        if refusal or (
-            not handler.request_streaming and self._is_refused_early(handler_call_details)
-        ):
-            return grpc.stream_stream_rpc_method_handler(_refuse_with(begin, refusal))
         guard = _guard_generator if inspect.isasyncgenfunction(behaviour) else _guard_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
-        return make(
-            guard(behaviour, parse(handler.request_deserializer), begin),
+        return _MAKE[handler.request_streaming, handler.response_streaming](
+            guard(behaviour, parse(handler.request_deserializer), self._begin(method)),
             response_serializer=handler.response_serializer,
         )
+
+    def _begin(self, method: str) -> _Begin:
+        rules = self._rules
+        return lambda context: ServedCall(method, context, rules)
 
     def _is_refused_early(self, details: grpc.HandlerCallDetails) -> bool:
         """Whether it is known before the message is there that the call will not be admitted."""
         return self._rules.access.refuses(
-            str(details.method), authorizations(details.invocation_metadata)
+            details.method, authorizations(details.invocation_metadata)
         )
 
 
@@ -107,9 +143,14 @@ _Begin = Callable[[_Context], ServedCall]
 def _refuse_with(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler:
     async def refuse(_messages: Any, context: _Context) -> None:
         # Refused for what it is: by its access first, and if nothing else for `refusal`.
-        async with begin(context):
-            if refusal:
-                raise refusal
+        call = begin(context)
+        try:
+            call.admit()
+        except errors.PbserveError as error:
+            await call.fail(error)
+        if refusal:
+            await call.fail(refusal)
+        call.succeed()
 
     return refuse
 
@@ -138,8 +179,15 @@ def _guard_coroutine(
     behaviour: Callable[..., Awaitable[Any]], parse: Callable[[Any], Any], begin: _Begin
 ) -> _Handler:
     async def guarded(request: Any, context: _Context) -> Any:
-        async with begin(context):
-            return await behaviour(parse(request), context)
+        call = begin(context)
+        try:
+            call.admit()
+            response = await behaviour(parse(request), context)
+        except BaseException as error:
+            await call.fail(error)
+            raise
+        call.succeed()
+        return response
 
     return guarded
 
@@ -150,12 +198,16 @@ def _guard_generator(
     begin: _Begin,
 ) -> _Handler:
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
-        async with (
-            begin(context),
+        call = begin(context)
+        try:
+            call.admit()
             # An abandoned call must run the behaviour's own clean-up now, not when collected.
-            contextlib.aclosing(behaviour(parse(request), context)) as answers,
-        ):
-            async for answer in answers:
-                yield answer
+            async with contextlib.aclosing(behaviour(parse(request), context)) as answers:
+                async for answer in answers:
+                    yield answer
+        except BaseException as error:
+            await call.fail(error)
+            raise
+        call.succeed()
 
     return guarded

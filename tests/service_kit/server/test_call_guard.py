@@ -9,12 +9,14 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from structlog.testing import capture_logs
 
 from service_kit import errors, status
 from service_kit.auth.access import Access, AccessRules, Token
 from service_kit.auth.roles import Role
-from service_kit.server.call_interceptor import CallInterceptor
+from service_kit.server.call_guard import CallGuard
 from service_kit.server.served_call import FinishedCall
+from service_kit.telemetry.current_call import add_call
 
 METHODS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -44,10 +46,10 @@ class Service(grpc.GenericRpcHandler):
 
 @contextlib.asynccontextmanager
 async def serving(
-    service: Service, interceptor: CallInterceptor | None = None
+    service: Service, guard: CallGuard | None = None
 ) -> AsyncIterator[grpc.aio.Channel]:
-    server = grpc.aio.server(interceptors=[interceptor or CallInterceptor()])
-    server.add_generic_rpc_handlers((service,))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(((guard or CallGuard()).over(service),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -116,8 +118,8 @@ async def test_an_abandoned_stream_runs_its_clean_up() -> None:
                 cleaned_up.set()
 
     ended: list[FinishedCall] = []
-    interceptor = CallInterceptor(observers=[ended.append])
-    async with serving(Endless(KeyError("never reached")), interceptor) as channel:
+    guard = CallGuard(observers=[ended.append])
+    async with serving(Endless(KeyError("never reached")), guard) as channel:
         rpc: Any = channel.unary_stream("/test/unary_stream")
         answers = rpc(b"")
         assert await answers.read() == b"first"
@@ -134,8 +136,8 @@ async def test_an_abandoned_stream_runs_its_clean_up() -> None:
 async def test_observers_learn_of_each_call_how_it_ended(kind: str) -> None:
     ended: list[FinishedCall] = []
     ticks = iter((1.0, 3.5))
-    interceptor = CallInterceptor(observers=[ended.append], clock=lambda: next(ticks))
-    async with serving(Service(errors.QueueFull("full")), interceptor) as channel:
+    guard = CallGuard(observers=[ended.append], clock=lambda: next(ticks))
+    async with serving(Service(errors.QueueFull("full")), guard) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
             await call(channel, kind)
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -149,8 +151,8 @@ async def test_a_status_that_a_service_sets_itself_is_told_as_it_is() -> None:
             raise AssertionError
 
     ended: list[FinishedCall] = []
-    interceptor = CallInterceptor(observers=[ended.append])
-    async with serving(Aborting(KeyError()), interceptor) as channel:
+    guard = CallGuard(observers=[ended.append])
+    async with serving(Aborting(KeyError()), guard) as channel:
         with pytest.raises(grpc.aio.AioRpcError, match="gone"):
             await call(channel, "unary_unary")
         # The caller may know before the observers do.
@@ -164,10 +166,8 @@ async def test_a_call_that_is_not_admitted_never_reaches_the_service(kind: str) 
     rules = AccessRules([Token("web", sha256(b"secret").digest(), frozenset([Role.READ]))])
     service = Service(AssertionError("reached"))
     ended: list[FinishedCall] = []
-    interceptor = CallInterceptor(
-        Access({f"/test/{kind}": Role.CONVERT}, rules), observers=[ended.append]
-    )
-    async with serving(service, interceptor) as channel:
+    guard = CallGuard(Access({f"/test/{kind}": Role.CONVERT}, rules), observers=[ended.append])
+    async with serving(service, guard) as channel:
         for authorization, code in (
             (None, grpc.StatusCode.UNAUTHENTICATED),
             ("Bearer guess", grpc.StatusCode.UNAUTHENTICATED),
@@ -183,22 +183,19 @@ async def test_a_call_that_is_not_admitted_never_reaches_the_service(kind: str) 
     ]
 
 
-async def test_lines_of_the_log_have_the_calls_own_id_and_its_caller(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_lines_of_the_log_have_the_calls_own_id_and_its_caller() -> None:
     rules = AccessRules([Token("web", sha256(b"secret").digest(), frozenset([Role.READ]))])
-    interceptor = CallInterceptor(Access({"/test/unary_unary": Role.READ}, rules))
-    async with serving(Service(errors.QueueFull("full")), interceptor) as channel:
-        rpc: Any = channel.unary_unary("/test/unary_unary")
-        metadata = (("authorization", "bearer secret"), ("x-request-id", "mine-7" + "x" * 1000))
-        with pytest.raises(grpc.aio.AioRpcError):
-            await rpc(b"request", metadata=metadata)
-    captured = capsys.readouterr()
-    output = captured.out + captured.err
-    assert "mine-7" in output
-    assert "x" * 100 not in output
-    assert "web" in output
-    assert "secret" not in output
+    guard = CallGuard(Access({"/test/unary_unary": Role.READ}, rules))
+    with capture_logs([add_call]) as lines:
+        async with serving(Service(errors.QueueFull("full")), guard) as channel:
+            rpc: Any = channel.unary_unary("/test/unary_unary")
+            metadata = (("authorization", "bearer secret"), ("x-request-id", "mine-7" + "x" * 1000))
+            with pytest.raises(grpc.aio.AioRpcError):
+                await rpc(b"request", metadata=metadata)
+    (line,) = lines
+    assert line["request"] == "mine-7" + "x" * 58
+    assert line["caller"] == "web"
+    assert "secret" not in str(line)
 
 
 @pytest.mark.parametrize("kind", ["unary", "stream"])
@@ -225,8 +222,8 @@ async def test_a_message_that_cannot_be_parsed_is_the_callers_error(kind: str) -
             calls: Any = channel.stream_stream("/test/many")
             assert [answer async for answer in calls(iter([message]))] == [b""]
 
-    server = grpc.aio.server(interceptors=[CallInterceptor()])
-    server.add_generic_rpc_handlers((Health(),))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((CallGuard().over(Health()),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
