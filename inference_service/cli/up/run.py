@@ -208,7 +208,7 @@ def _print_served(source: Source, found: Version, version: int, places: Sequence
     address, page, exporter = places
     card = found.cards[0]
     newer = f" (newer than version {version})" if found.version > version else ""
-    print_line(f"{source.model} version {found.version}{newer} is served.")
+    print_line(f"{source.model} version {found.version}{newer} is served on {cards_text(found)}.")
     program = "pbserve" if shutil.which("pbserve") else sys.argv[0]
     served = Served(
         source.model,
@@ -225,6 +225,15 @@ def _print_served(source: Source, found: Version, version: int, places: Sequence
         print_line(line)
     print_line("")
     print_line("Ctrl-C ends everything.")
+
+
+def cards_text(version: Version) -> str:
+    """Returns what a version runs on: `2 cards: cpu:0, cpu:1 (no GPU)`."""
+    devices = list(dict.fromkeys(card.runs_on for card in version.cards))
+    count = len(version.cards)
+    gpus = any(device.startswith("gpu") for device in devices)
+    cards = f"{count} card{'s' if count > 1 else ''}"
+    return f"{cards}: {', '.join(devices)}{'' if gpus else ' (no GPU)'}"
 
 
 def _note(text: str) -> None:

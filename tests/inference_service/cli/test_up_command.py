@@ -79,7 +79,9 @@ def run(*arguments: str) -> Any:
 def test_a_checkpoint_is_served_and_a_second_up_converts_nothing(tmp_path: Path) -> None:
     checkpoint, store = str(GOLDEN / "ckpt_ema"), tmp_path / "models"
     with up(tmp_path, checkpoint, "--model", "digits", "--store", str(store)) as first:
-        assert "digits version 1 is served." in first.said, first.log.read_text()
+        assert "digits version 1 is served on 1 card: cpu:0 (no GPU)." in first.said, (
+            first.log.read_text()
+        )
         assert "converts by densenet classes=10" in first.log.read_text()
         assert 'np.zeros([1, 32, 32, 3], "float32")' in first.snippet()
         subprocess.run([sys.executable, "-c", first.snippet()], check=True, timeout=60)
@@ -94,13 +96,15 @@ def test_a_checkpoint_is_served_and_a_second_up_converts_nothing(tmp_path: Path)
             client.wait_until_ready(timeout=0.2)
 
     with up(tmp_path, checkpoint, "--model", "digits", "--store", str(store)) as second:
-        assert "digits version 1 is served." in second.said
+        assert "digits version 1 is served on 1 card: cpu:0 (no GPU)." in second.said
         assert "digits version 1 has this already" in second.log.read_text()
 
 
 def test_killed_it_leaves_nothing_behind_that_listens(tmp_path: Path) -> None:
     with up(tmp_path, str(GOLDEN / "single.pb"), "--store", str(tmp_path / "models")) as running:
-        assert "single version 1 is served." in running.said, running.log.read_text()
+        assert "single version 1 is served on 1 card: cpu:0 (no GPU)." in running.said, (
+            running.log.read_text()
+        )
         pid = running.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         descriptors = [os.pidfd_open(int(child)) for child in children]
