@@ -20,7 +20,7 @@ APPS: dict[str, Any] = {
 }
 FILES = (*readmes(), *pages())
 # Options of other programs that the documentation speaks of.
-OTHERS: set[str] = set()
+OTHERS = {"--grpc-port", "--metrics-port", "--model-control-mode", "--port"}
 # What typer gives to the program itself.
 COMPLETION = {"--install-completion", "--show-completion"}
 
