@@ -19,10 +19,10 @@ from inference_service.cards.batch_tensors import (
 )
 from inference_service.cards.batching import Slice, padded_size
 from inference_service.cards.card_spec import CardSpec
-from inference_service.cards.health import CardHealth, run_allowance
+from inference_service.cards.health import CardHealth, run_allowance, seconds_an_image
 from inference_service.cards.queued_request import QueuedRequest
 from inference_service.cards.run_times import RunTimes
-from inference_service.cards.status import Ending, RunCounts
+from inference_service.cards.status import Ending, RunCounter, RunCounts
 from service_kit import errors
 
 _log = structlog.get_logger(__name__)
@@ -52,12 +52,17 @@ class CardEngine:
         self._tell = tell
         self._clock = clock
         self.times = RunTimes(spec.timings)
-        # Replaced as a whole, with the lock, by the card's own thread alone.
-        self.counts = RunCounts()
+        self._counts = RunCounter()
         self._health = CardHealth()
         self._running: Batch = ()
+        self._image_seconds = seconds_an_image(spec.timings)
         # Bytes of one image as warming ran it.
         self._image_bytes = max(1, size_in_bytes(spec.blank)) / max(1, spec.fixed_batch)
+
+    @property
+    def counts(self) -> RunCounts:
+        """What it has computed. Whoever asks holds the card's lock."""
+        return self._counts.counts()
 
     @property
     def healthy(self) -> bool:
@@ -86,6 +91,8 @@ class CardEngine:
     def abandoned(self) -> int:
         """Images that run though nobody waits for them any more."""
         running = self._running
+        if not running:
+            return 0
         return sum([one.images for request, one in running if not request.has_place])
 
     def out_of_order(self) -> errors.CardOutOfOrder:
@@ -185,12 +192,11 @@ class CardEngine:
         run.ended = self._clock()
         # Before the answers: who gets one finds its trace whole.
         _write(run, batch)
-        counts = self.counts.with_batch(
-            run, non_finite_inputs=non_finite_inputs, non_finite_outputs=non_finite_outputs
-        )
-        self._hand_out(batch, outputs, run, counts)
+        self._hand_out(batch, outputs, run, (non_finite_inputs, non_finite_outputs))
 
-    def _hand_out(self, batch: Batch, outputs: Tensors, run: BatchRun, counts: RunCounts) -> None:
+    def _hand_out(
+        self, batch: Batch, outputs: Tensors, run: BatchRun, non_finite: tuple[int, int]
+    ) -> None:
         """Gives each request its outputs: those that are complete leave, then their askers hear."""
         complete = []
         position = 0
@@ -206,7 +212,7 @@ class CardEngine:
             # Of all in one step, and then of all in one crossing to the event loop.
             with self._lock:
                 self.times.ended(run.ended, ran=True)
-                self.counts = counts
+                self._counts.add(run, *non_finite)
                 for request, place in complete:
                     place.freed(request, Ending.ANSWERED)
             for request, _ in complete:
@@ -218,7 +224,7 @@ class CardEngine:
         images = size_in_bytes(inputs) / self._image_bytes
         # Without the lock, which the event loop may hold: others see all of it or nothing.
         self._running = batch
-        self._health.began(self._clock(), run_allowance(spec.timings, images))
+        self._health.began(self._clock(), run_allowance(self._image_seconds, images))
         try:
             return spec.run(inputs)
         finally:

@@ -94,12 +94,16 @@ class CardHealth:
         self._pause = min(2 * self._pause, _LAST_PROBE)
 
 
-def run_allowance(timings: Sequence[BatchTiming], images: float) -> float:
+def seconds_an_image(timings: Sequence[BatchTiming]) -> float:
+    """Returns what an image took in the slowest batches of warming."""
+    return max((one.seconds / one.batch_size for one in timings), default=0.0)
+
+
+def run_allowance(image_seconds: float, images: float) -> float:
     """Returns the seconds that a run may take before its card is taken for out of order.
 
     Args:
-        timings: what warming measured.
+        image_seconds: see `seconds_an_image`.
         images: of the run, as many as its input is in images of warming's size.
     """
-    slowest = max((one.seconds / one.batch_size for one in timings), default=0.0)
-    return max(_LEAST_ALLOWANCE, _PATIENCE * slowest * images)
+    return max(_LEAST_ALLOWANCE, _PATIENCE * image_seconds * images)

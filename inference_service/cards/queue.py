@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -59,9 +58,15 @@ class CardQueue:
 
     def discard(self, request: QueuedRequest) -> None:
         """Drops a request, if it is there."""
-        with contextlib.suppress(ValueError):
-            self._waiting[request.priority].remove(request)
-            self._deadlines -= request.deadline is not None
+        queue = self._waiting[request.priority]
+        if queue and queue[0] is request:
+            queue.popleft()
+        else:
+            try:
+                queue.remove(request)
+            except ValueError:
+                return
+        self._deadlines -= request.deadline is not None
 
     def has_batch_of(self, images: int) -> bool:
         """Whether the next batch would have that many images."""
@@ -129,6 +134,9 @@ class CardQueue:
             self._passed_over = self._passed_over + 1 if leads else 0
 
     def _next(self, limit: int) -> list[tuple[QueuedRequest, Slice]]:
+        if len(self) == 1:
+            (request,) = self
+            return [(request, Slice(0, request.done, min(request.images, request.done + limit)))]
         # No more of the queue than the batch needs.
         seen: list[QueuedRequest] = []
 

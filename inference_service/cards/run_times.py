@@ -57,7 +57,7 @@ class RunTimes:
         self._seconds = [one.seconds for one in timings]
         # By the power of two that the batches' sizes have reached: seconds in units of warming's.
         self._ratios: dict[int, deque[float]] = {}
-        # Of those, what an estimate stands on; looked up when it is asked for.
+        # Of those, what an estimate stands on, as far as somebody has asked.
         self._ratio: dict[int, float] = {}
         # The way back of each run's last answer, by when the run had ended.
         self._ways: dict[float, float] = {}
@@ -87,7 +87,8 @@ class RunTimes:
             # What was expected is one voice among them: a first run that stalls is outvoted.
             self._ratios[key] = deque([self._expected(key)], maxlen=_RUNS)
         self._ratios[key].append(self._took / unit)
-        self._ratio[key] = _most(self._ratios[key])
+        # Looked up when somebody asks.
+        self._ratio.pop(key, None)
 
     def returned(self, ended: float, now: float) -> None:
         """An answer was given to gRPC, of a run that had ended before."""
@@ -98,7 +99,7 @@ class RunTimes:
 
     def estimate(self, now: float) -> Estimate | None:
         """Returns what is known; None: nothing, since there were no runs of late."""
-        if not self._ratio:
+        if not self._ratios:
             return None
         if self._running is None:
             left = 0.0
@@ -118,10 +119,14 @@ class RunTimes:
 
     def _expected(self, key: int) -> float:
         """Returns the ratio of batches of some size, or of those whose size is the nearest."""
-        if key in self._ratio:
-            return self._ratio[key]
-        nearest = min(self._ratio, key=lambda known: abs(known - key), default=None)
-        return 1.0 if nearest is None else self._ratio[nearest]
+        if key not in self._ratios:
+            if not self._ratios:
+                return 1.0
+            key = min(self._ratios, key=lambda known: abs(known - key))
+        ratio = self._ratio.get(key)
+        if ratio is None:
+            ratio = self._ratio[key] = _most(self._ratios[key])
+        return ratio
 
     def _warmed(self, images: int) -> float:
         """Returns the seconds of warming; beyond what it tried, those of its largest batch."""

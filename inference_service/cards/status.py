@@ -56,18 +56,6 @@ class RunCounts:
     non_finite_inputs: int = 0
     non_finite_outputs: int = 0
 
-    def with_batch(
-        self, run: BatchRun, *, non_finite_inputs: int, non_finite_outputs: int
-    ) -> RunCounts:
-        """Returns the counts with one more batch, which was computed."""
-        one = BatchCounts(1, run.input_seconds, run.compute_seconds, run.output_seconds)
-        same = self.by_size.get(run.images, BatchCounts())
-        return RunCounts(
-            {**self.by_size, run.images: same + one},
-            self.non_finite_inputs + non_finite_inputs,
-            self.non_finite_outputs + non_finite_outputs,
-        )
-
     @property
     def batches(self) -> int:
         """Batches that were computed."""
@@ -77,6 +65,33 @@ class RunCounts:
     def busy_seconds(self) -> float:
         """Seconds that the engine took for them."""
         return sum(one.compute_seconds for one in self.by_size.values())
+
+
+class RunCounter:
+    """Counts batches as they come; `counts` is what others get."""
+
+    def __init__(self) -> None:
+        """Has counted nothing."""
+        # By images: batches and their seconds, as in `BatchCounts`.
+        self._by_size: dict[int, list[float]] = {}
+        self._non_finite_inputs = self._non_finite_outputs = 0
+
+    def add(self, run: BatchRun, non_finite_inputs: int, non_finite_outputs: int) -> None:
+        """Counts one more batch, which was computed."""
+        sums = self._by_size.setdefault(run.images, [0, 0.0, 0.0, 0.0])
+        sums[0] += 1
+        sums[1] += run.input_seconds
+        sums[2] += run.compute_seconds
+        sums[3] += run.output_seconds
+        self._non_finite_inputs += non_finite_inputs
+        self._non_finite_outputs += non_finite_outputs
+
+    def counts(self) -> RunCounts:
+        """Returns what was counted so far."""
+        by_size = {
+            size: BatchCounts(int(sums[0]), *sums[1:]) for size, sums in self._by_size.items()
+        }
+        return RunCounts(by_size, self._non_finite_inputs, self._non_finite_outputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class Predictor:
             now = self._clock()
             done = reservation.answers(now)
         except errors.PbserveError as error:
-            if reservation:
+            if reservation is not None:
                 reservation.refuse(error)
             servable.requests.count_failed(self._clock() - began)
             raise
@@ -186,7 +186,7 @@ class Predictor:
                 servable.requests.count_failed(self._clock() - began)
             raise
         finally:
-            if reservation:
+            if reservation is not None:
                 reservation.cancel()
         servable.requests.count_answered(done, images, now - began, self._calendar())
         return done

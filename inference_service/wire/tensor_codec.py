@@ -64,7 +64,18 @@ def encode_tensor(array: Array) -> pb.Tensor:
     Raises:
         InvalidTensor: the contract has no such dtype.
     """
-    value = _VALUE_OF.get(array.dtype.newbyteorder("="))
+    message = pb.Tensor()
+    fill_tensor(message, array)
+    return message
+
+
+def fill_tensor(message: pb.Tensor, array: Array) -> None:
+    """Makes an empty message that of an array; raises as `encode_tensor`."""
+    value = _VALUE_OF.get(array.dtype)
+    if value is None:
+        value = _VALUE_OF.get(array.dtype.newbyteorder("="))
     if value is None:
         raise errors.InvalidTensor(f"dtype {array.dtype} cannot be sent: cast it to a numeric one")
-    return pb.Tensor(dtype=value, shape=array.shape, data=raw_bytes(array))
+    message.dtype = value
+    message.shape.extend(array.shape)
+    message.data = raw_bytes(array)

@@ -11,8 +11,9 @@ from inference_service.cards.status import CardStatus
 from inference_service.images.decoding import Fit
 from inference_service.models.status import ModelStatus, VersionStatus
 from inference_service.prediction.request import InferenceRequest, InferenceResult
+from inference_service.wire.raw_tensor import Array
 from inference_service.wire.scored_class import ScoredClass
-from inference_service.wire.tensor_codec import decode_elements, decode_tensor, encode_tensor
+from inference_service.wire.tensor_codec import decode_elements, decode_tensor, fill_tensor
 from pbserve.artifact.v1 import manifest_pb2
 from pbserve.inference.v1 import inference_pb2 as pb
 from service_kit import errors
@@ -53,23 +54,25 @@ def inference_request(message: pb.PredictRequest) -> InferenceRequest:
         raise errors.InvalidRequest(f"priority is {message.priority}: there is no such class")
     if fit is None:
         raise errors.InvalidRequest(f"image_fit is {message.image_fit}: there is no such way")
-    encoded = {n for n, tensor in message.inputs.items() if tensor.dtype == pb.DATA_TYPE_BYTES}
+    inputs: dict[str, Array] = {}
+    encoded: dict[str, Sequence[bytes]] = {}
+    for name, tensor in message.inputs.items():
+        if tensor.dtype == pb.DATA_TYPE_BYTES:
+            encoded[name] = decode_elements(name, tensor)
+        else:
+            inputs[name] = decode_tensor(name, tensor)
     return InferenceRequest(
-        model=message.model,
-        version=message.version,
-        label=message.label,
-        card=message.card if message.HasField("card") else None,
-        inputs={
-            name: decode_tensor(name, tensor)
-            for name, tensor in message.inputs.items()
-            if name not in encoded
-        },
-        encoded={name: decode_elements(name, message.inputs[name]) for name in encoded},
-        fit=fit,
-        output_names=list(message.output_names),
-        top=message.top,
-        priority=priority,
-        request_id=message.request_id,
+        message.model,
+        inputs,
+        message.version,
+        message.label,
+        message.card if message.HasField("card") else None,
+        encoded,
+        fit,
+        list(message.output_names),
+        message.top,
+        priority,
+        message.request_id,
     )
 
 
@@ -93,20 +96,27 @@ def is_slow_answer(answer: InferenceResult) -> bool:
     return bool(answer.top) and len(answer.top) * len(answer.top[0]) > _QUICK_CLASSES
 
 
-def answer_message(answer: InferenceResult) -> pb.PredictResponse:
-    """Returns the response for an answer."""
-    return pb.PredictResponse(
-        request_id=answer.request_id,
-        model=answer.model,
-        version=answer.version,
-        card=answer.cards[0],
-        cards=answer.cards,
-        outputs={name: encode_tensor(array) for name, array in answer.outputs.items()},
-        batch_size=answer.batch_size,
-        queue_time=_duration(answer.queue_seconds),
-        compute_time=_duration(answer.compute_seconds),
-        top=[_top_message(classes) for classes in answer.top],
+def answer_message(
+    answer: InferenceResult, message: pb.PredictResponse | None = None
+) -> pb.PredictResponse:
+    """Returns the response for an answer; `message`: fills that one, which is empty."""
+    if message is None:
+        message = pb.PredictResponse()
+    message.request_id, message.model, message.version = (
+        answer.request_id,
+        answer.model,
+        answer.version,
     )
+    message.card = answer.cards[0]
+    message.cards.extend(answer.cards)
+    for name, array in answer.outputs.items():
+        fill_tensor(message.outputs[name], array)
+    message.batch_size = answer.batch_size
+    _set_duration(message.queue_time, answer.queue_seconds)
+    _set_duration(message.compute_time, answer.compute_seconds)
+    if answer.top:
+        message.top.extend([_top_message(classes) for classes in answer.top])
+    return message
 
 
 def _top_message(classes: Sequence[ScoredClass]) -> pb.TopClasses:
@@ -119,8 +129,13 @@ def _top_message(classes: Sequence[ScoredClass]) -> pb.TopClasses:
 
 def _duration(seconds: float) -> duration_pb2.Duration:
     message = duration_pb2.Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
+    _set_duration(message, seconds)
     return message
+
+
+def _set_duration(message: duration_pb2.Duration, seconds: float) -> None:
+    # As `FromNanoseconds` for what is not negative, in a fifth of its time.
+    message.seconds, message.nanos = divmod(round(seconds * 1e9), 1_000_000_000)
 
 
 def model_message(status: ModelStatus) -> pb.ModelStatus:

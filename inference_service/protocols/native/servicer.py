@@ -31,12 +31,18 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         """Answers one request."""
+        return await self._answer(request, pb.PredictResponse(), context)
+
+    async def _answer(
+        self, request: pb.PredictRequest, response: pb.PredictResponse, context: _Context
+    ) -> pb.PredictResponse:
+        """Fills a response and returns it."""
         answer = await self._core.predictor.answer(
             codec.inference_request(request), context.time_remaining()
         )
         if codec.is_slow_answer(answer):
-            return await asyncio.to_thread(codec.answer_message, answer)
-        return codec.answer_message(answer)
+            return await asyncio.to_thread(codec.answer_message, answer, response)
+        return codec.answer_message(answer, response)
 
     async def StreamPredict(
         self, request_iterator: AsyncIterator[pb.StreamPredictRequest], context: _Context
@@ -48,7 +54,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             request = message.request
             response = pb.StreamPredictResponse(request_id=request.request_id)
             try:
-                response.response.CopyFrom(await self.Predict(request, context))
+                await self._answer(request, response.response, context)
                 _check_size(response, self._core.max_message_bytes)
             except Exception as error:
                 response.error.CopyFrom(status.to_proto(describe_error(error, _STREAM)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from service_kit.server.open_streams import StreamEnd
 
@@ -14,7 +14,7 @@ Response = TypeVar("Response")
 
 async def answer_all(
     requests: AsyncIterator[Request],
-    answer: Callable[[Request], Awaitable[Response]],
+    answer: Callable[[Request], Coroutine[Any, Any, Response]],
     *,
     window: int,
     keeps_order: Callable[[Request], bool],
@@ -63,7 +63,7 @@ class _Reading(Generic[Request, Response]):
     def __init__(
         self,
         requests: AsyncIterator[Request],
-        answer: Callable[[Request], Awaitable[Response]],
+        answer: Callable[[Request], Coroutine[Any, Any, Response]],
         window: int,
         keeps_order: Callable[[Request], bool],
     ) -> None:
@@ -101,13 +101,10 @@ class _Reading(Generic[Request, Response]):
         async for request in self._requests:
             if in_order is None:
                 in_order = self._keeps_order(request)
-            task = asyncio.create_task(self._run(request))
+            task = asyncio.create_task(self._answer(request))
             self.running.add(task)
             if in_order:
                 self.ready.put_nowait(task)
             else:
                 task.add_done_callback(self.ready.put_nowait)
             await self.places.acquire()
-
-    async def _run(self, request: Request) -> Response:
-        return await self._answer(request)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inference_service.cards.batch_limit import BatchTiming
-from inference_service.cards.health import CardHealth, run_allowance
+from inference_service.cards.health import CardHealth, run_allowance, seconds_an_image
 
 
 def test_the_third_failure_in_a_row_makes_a_card_suspicious() -> None:
@@ -113,4 +113,5 @@ def test_callers_are_told_when_it_is_probed_and_a_second_where_nobody_knows() ->
 def test_a_run_may_take_much_longer_than_in_warming_and_half_a_minute_in_any_case(
     timings: list[tuple[int, float]], images: float, seconds: float
 ) -> None:
-    assert run_allowance([BatchTiming(*one) for one in timings], images) == seconds
+    an_image = seconds_an_image([BatchTiming(*one) for one in timings])
+    assert run_allowance(an_image, images) == seconds

@@ -11,7 +11,7 @@ from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
 from inference_service.cards.card_spec import CardLimits
 from inference_service.cards.queued_request import CardAnswer
-from inference_service.cards.status import BatchCounts, CardStatus, RunCounts
+from inference_service.cards.status import BatchCounts, CardStatus, RunCounter
 from service_kit import errors
 from tests.support.cards import submit
 from tests.support.engines import MeanEngine, pixels
@@ -150,10 +150,11 @@ def test_a_card_that_hangs_has_an_error_before_anybody_has_given_up_on_it(
 
 
 def test_batches_add_up_by_their_sizes() -> None:
-    counts = RunCounts()
+    counter = RunCounter()
     for images in (4, 1, 4):
         run = BatchRun(0, images, 4, began=1.0, stacked=1.25, computed=2.25, ended=2.75)
-        counts = counts.with_batch(run, non_finite_inputs=1, non_finite_outputs=2)
+        counter.add(run, 1, 2)
+    counts = counter.counts()
     assert counts.by_size == {
         4: BatchCounts(2, input_seconds=0.5, compute_seconds=2.0, output_seconds=1.0),
         1: BatchCounts(1, input_seconds=0.25, compute_seconds=1.0, output_seconds=0.5),

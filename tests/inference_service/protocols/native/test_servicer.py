@@ -486,9 +486,9 @@ def test_large_answers_become_messages_beside_the_event_loop(
     threads: list[int] = []
     made = codec.answer_message
 
-    def noting(answer: InferenceResult) -> pb.PredictResponse:
+    def noting(answer: InferenceResult, message: pb.PredictResponse) -> pb.PredictResponse:
         threads.append(threading.get_ident())
-        return made(answer)
+        return made(answer, message)
 
     monkeypatch.setattr(codec, "answer_message", noting)
     assert len(stub.Predict(request(1, 2, top=3)).top) == 2

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.card_spec import CardLimits
-from inference_service.cards.status import CardCounts, RunCounts
+from inference_service.cards.status import CardCounts, RunCounter, RunCounts
 from inference_service.engine.devices import Device, Placement
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceResult
@@ -175,11 +175,11 @@ def test_much_shared_memory_is_not_left_to_the_event_loop(tmp_path: Path) -> Non
 
 def counts_of(*sizes: int) -> RunCounts:
     """Returns the counts of batches of these sizes."""
-    counts = RunCounts()
+    counter = RunCounter()
     for size in sizes:
         run = BatchRun(0, size, size, 0.0, 0.001, 0.011, 0.013)
-        counts = counts.with_batch(run, non_finite_inputs=0, non_finite_outputs=0)
-    return counts
+        counter.add(run, 0, 0)
+    return counter.counts()
 
 
 def test_sizes_of_all_cards_are_counted_together() -> None:
