@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run lock wheelhouse images image-test clean
+.PHONY: help demo serve test test-slow test-faults soak test-graphs lint types format protos docs docs-serve wheel-test peers s3 k8s-validate k8s-dry-run alerts lock pin-base wheelhouse images sbom scan image-test clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -32,10 +32,21 @@ serve: $(VENV)/.installed  ## run both services on the default ports until Ctrl-
 # A file's tests stay together, and with them what they share; more than four processes would
 # need more than 8 GB.
 test: $(VENV)/.installed-dev  ## every test that takes seconds
-	$(BIN)/pytest -m 'not slow' --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m 'not slow and not faults' --durations 15 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## the others
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m 'slow and not faults'
+
+test-faults: $(VENV)/.installed-dev  ## break real processes on purpose, and look what is left
+	$(BIN)/pytest -m faults tests/faults --durations 0
+
+MINUTES ?= 30
+soak: $(VENV)/.installed-dev  ## load and swaps for MINUTES, and what grows meanwhile
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+
+test-graphs: $(VENV)/.installed-dev  ## thousands of random training graphs, for an hour or two
+	RANDOM_GRAPHS=3000 $(BIN)/pytest tests/exporter_service/meta_graph/test_random_graphs.py \
+	  --numprocesses auto --maxprocesses 4
 
 lint: $(VENV)/.installed-dev  ## ruff, who imports whom, buf on the protos, hadolint
 	$(BIN)/ruff check .
@@ -66,7 +77,7 @@ docs-serve: $(VENV)/.installed-dev  ## the documentation on 127.0.0.1:8000, rebu
 	$(BIN)/mkdocs serve --no-strict
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(WHEEL_VENV) $(PEERS_VENV) $(CHECKOV_VENV) deploy/docker/wheelhouse/*.whl dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(PEERS_VENV) $(CHECKOV_VENV) $(IMAGE_TOOLS) deploy/docker/wheelhouse/*.whl dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What a user gets: the wheel, with the newest dependencies, away from this checkout's packages.
 WHEEL_VENV := .venv-wheel
@@ -99,31 +110,64 @@ $(CHECKOV_VENV)/bin/checkov:
 k8s-validate: $(VENV)/.installed-dev $(CHECKOV_VENV)/bin/checkov  ## build and check all of deploy/k8s
 	$(BIN)/pytest tests/deploy
 
+alerts: $(VENV)/.installed-dev  ## write rules and alerts as the object of the Prometheus operator
+	$(BIN)/python -m deploy.observability.prometheus_rule
+
 k8s-dry-run: $(VENV)/.installed-dev  ## have the API server of KUBECONFIG try all of deploy/k8s
 	KUBECTL=$(abspath $(BIN)/kubectl) deploy/k8s/dry-run
 
-# What images are made of is pinned, fetched once, and put together without a network.
+# What images are made of is pinned, fetched once, and put together without a network. The base is the
+# Containerfile's, unless BASE names another one.
 ENGINE ?= docker
+REGISTRY ?= pbserve.invalid
 VARIANT ?= cpu
-BASE ?= python:3.12-slim-bookworm
+MACHINE ?= x86_64
+PLATFORM = linux/$(if $(filter aarch64,$(MACHINE)),arm64,amd64)
+BASE ?=
 BASE_PYTHON ?= 3.12
 IMAGE_VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service_kit/__init__.py)
 IMAGE_TAG = $(IMAGE_VERSION)$(if $(filter-out cpu,$(VARIANT)),-$(VARIANT))
-lock: $(VENV)/.installed-dev  ## pin what the images hold; UPGRADE=--upgrade: newest releases
+lock: $(VENV)/.installed-dev  ## pin what the images hold, and list it; UPGRADE=--upgrade: newest releases
 	$(BIN)/python -m deploy.docker.lock $(UPGRADE)
+	$(MAKE) sbom
 
-wheelhouse: $(VENV)/.installed-dev  ## fetch what the locks name (VARIANT, BASE_PYTHON)
-	$(BIN)/python -m deploy.docker.wheelhouse --variant $(VARIANT) --python $(BASE_PYTHON)
+pin-base: $(VENV)/.installed-dev  ## write the digest of the images' base behind its tag
+	$(BIN)/python -m deploy.docker.base
 
-images: wheelhouse  ## build both images (ENGINE, VARIANT, BASE)
+wheelhouse: $(VENV)/.installed-dev  ## fetch what the locks name (VARIANT, BASE_PYTHON, MACHINE)
+	$(BIN)/python -m deploy.docker.wheelhouse --variant $(VARIANT) --python $(BASE_PYTHON) --machine $(MACHINE)
+
+images: wheelhouse  ## build both images (ENGINE, REGISTRY, VARIANT, MACHINE, BASE)
+	-@test -n "$(BASE)" || $(BIN)/python -m deploy.docker.base --check
 	for image in exporter inference; do \
-		$(ENGINE) build --file deploy/docker/Containerfile --target $$image \
-			--build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) --build-arg PIP_NO_INDEX=1 \
+		$(ENGINE) build --file deploy/docker/Containerfile --target $$image --platform $(PLATFORM) \
+			$(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VARIANT=$(VARIANT) --build-arg PIP_NO_INDEX=1 \
 			--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
-			--tag pbserve/$$image:$(IMAGE_TAG) . || exit; \
+			--tag $(REGISTRY)/$$image:$(IMAGE_TAG) . || exit; \
 	done
 
+# Tools of their own, with dependencies of their own.
+IMAGE_TOOLS := .venv-images
+$(IMAGE_TOOLS)/bin/pip-audit:
+	$(PYTHON) -m venv $(IMAGE_TOOLS)
+	$(IMAGE_TOOLS)/bin/pip install --quiet 'cyclonedx-bom>=7.5' 'pip-audit>=2.10'
+
+sbom: $(VENV)/.installed-dev $(IMAGE_TOOLS)/bin/pip-audit  ## list what is in each image, as CycloneDX, into dist/sbom
+	$(BIN)/python -m deploy.docker.sbom --tool $(IMAGE_TOOLS)/bin/cyclonedx-py --python $(BASE_PYTHON) --machine $(MACHINE)
+
+# What cannot be looked up is a failure: it would else pass for sound.
+SCANNER ?= trivy
+scan: $(IMAGE_TOOLS)/bin/pip-audit  ## look for known vulnerabilities: the locks, and with SCANNER the images
+	for lock in deploy/docker/requirements-*.txt; do \
+		$(IMAGE_TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+			--requirement $$lock || exit; \
+	done
+	@if command -v $(SCANNER) > /dev/null; then for image in exporter inference; do \
+		$(SCANNER) image --exit-code 1 --ignore-unfixed $(REGISTRY)/$$image:$(IMAGE_TAG) || exit; done; \
+	else echo '!!! NOT SCANNED: the packages of Debian in the images, for there is no $(SCANNER)' >&2; exit 1; fi
+
 image-test: VARIANT := cpu
-image-test: BASE_PYTHON := 3.11
+image-test: BASE_PYTHON := 3.13
+image-test: MACHINE := x86_64
 image-test: wheelhouse  ## build both with buildah on a Debian from debootstrap, and run them (root)
 	$(BIN)/python -m deploy.docker.image_test

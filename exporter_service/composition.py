@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -71,6 +72,8 @@ class ExporterService:
         )
         self.server = self.listener.server
         store = ArtifactStore(settings.store)
+        if settings.require_store_mark:
+            store.require_mark()
         store.create()
         sweep_scratch()
         self.spares = SpareProcesses(settings.spare_workers, _IMPORTED_AHEAD)
@@ -87,7 +90,9 @@ class ExporterService:
         self.inspections = limited(1)
         roots = CheckpointRoots(settings.checkpoint_roots, settings.max_checkpoint_bytes)
         exporter = Exporter(store, roots, self.conversions, self.inspections, watch)
-        exporter_pb2_grpc.add_ExporterServiceServicer_to_server(
+        # Typed for servers alone.
+        add_servicer: Any = exporter_pb2_grpc.add_ExporterServiceServicer_to_server
+        add_servicer(
             ExporterServicer(exporter, caller_conversions=settings.caller_conversions),
             self.server.services,
         )

@@ -15,6 +15,8 @@ class ExporterSettings:
     serving: Serving
     store: str
     checkpoint_roots: tuple[Path, ...]
+    # Whether to start on a folder only that has the mark of a store.
+    require_store_mark: bool = False
     # Conversions that run at the same time; each is a process with TensorFlow.
     workers: int = 1
     # Processes that wait for a task with TensorFlow imported; they serve inspections too.

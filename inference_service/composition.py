@@ -13,6 +13,11 @@ from inference_service.engine.lazy import LazyEngines
 from inference_service.images.decoders import Decoders
 from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
+from inference_service.loading.load_journal import (
+    LoadJournal,
+    default_state_folder,
+    journal_folder,
+)
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import EMPTY, ModelsFile, parse_models_file
 from inference_service.loading.operations import Operations
@@ -33,7 +38,7 @@ from service_kit.files.watched_file import WatchedFile
 from service_kit.server.access_log import AccessLog
 from service_kit.server.health import OVERALL
 from service_kit.server.listener import Listener
-from service_kit.server.process_end import end_at_last, stop_signal
+from service_kit.server.process_end import end_at_last, end_despite, stop_signal
 from service_kit.store.artifact_store import ArtifactStore
 from service_kit.store.cache import StoreCache, default_cache_folder
 from service_kit.store.connection import is_object_store
@@ -59,13 +64,15 @@ class InferenceService:
 
         Raises:
             InvalidRequest: a file of settings cannot be read or is bad.
-            StoreUnavailable: there is no such kind of store.
+            StoreUnavailable: there is no such kind of store, or it lacks a mark that is required.
         """
         self._settings = settings
         cores = usable_cores()
         models_file = _models_file(settings)
         rules = ModelRules(settings.models, models_file.load() if models_file else EMPTY)
         store = ArtifactStore(settings.store, cache=_store_cache(settings))
+        if settings.require_store_mark:
+            store.require_mark()
         registry = Registry(rules.labels)
         metrics = ServerMetrics(registry)
         self.listener = Listener(
@@ -82,13 +89,15 @@ class InferenceService:
             gpu_memory_bytes=settings.gpu_memory_bytes,
             allowed_ops=settings.allowed_ops,
         )
+        state = settings.state or default_state_folder()
+        self.journal = LoadJournal(journal_folder(state, settings.store))
         self.model_health = ModelHealth(self.server.health)
         counts = HotLoadCounts()
         view = StoreView(store, counts)
         self.hot_loader = HotLoader(
             view,
             registry,
-            Loader(store, engines),
+            Loader(store, engines, self.journal),
             rules,
             self.model_health,
             counts,
@@ -124,7 +133,7 @@ class InferenceService:
         self.services = add_protocols(
             self.server.services,
             self.core,
-            shared_memory=settings.serving.listening.address.is_loopback,
+            shared_memory=settings.shared_memory and settings.serving.listening.address.is_loopback,
         )
         self.server.load_descriptors = load_descriptors
         page = metrics.page(self.core, counts)
@@ -139,6 +148,9 @@ class InferenceService:
         """Answers what was accepted, then frees everything."""
         serving = self._settings.serving
         end_at_last(serving.lame_duck_seconds + serving.grace_seconds + _LAST_SECONDS)
+        # Whatever happens from here on, it is not the fault of what is being loaded.
+        self.journal.close()
+        self.hot_loader.stop_loading()
         await self.server.drain(
             lame_duck_seconds=serving.lame_duck_seconds, grace_seconds=serving.grace_seconds
         )
@@ -157,6 +169,7 @@ async def serve(settings: InferenceSettings) -> None:
     told = stop_signal()
     tracing = tracing_by(os.environ, "pbserve")
     service = InferenceService(settings, tracing)
+    service.journal.open()
     # First: who reads that the service listens must not see it end for another port.
     await service.http.start()
     await service.listener.start("pbserve", service.services)
@@ -174,6 +187,7 @@ async def serve(settings: InferenceSettings) -> None:
         tracing.close()
     for one in others:
         one.cancel()
+    await end_despite(service.hot_loader.loads_have_ended)
     if not stopping.done():
         # The watch ended by itself, which only a defect can bring about.
         stopping.cancel()

@@ -16,9 +16,13 @@ class InferenceSettings:
 
     serving: Serving
     store: str
+    # Whether to start on a folder only that has the mark of a store.
+    require_store_mark: bool = False
     # Where graphs of an object store are kept (None: the user's cache), and how many bytes.
     store_cache: Path | None = None
     store_cache_bytes: int = 10 * 2**30
+    # What has to survive a crash of the process; None: the user's folder for such things.
+    state: Path | None = None
     # For models of which the models file says nothing.
     models: ModelDefaults = field(default_factory=ModelDefaults)
     models_file: Path | None = None
@@ -38,5 +42,7 @@ class InferenceSettings:
     max_request_images: int = 16384
     # Requests in flight in one stream before reading from it pauses.
     stream_window: int = 64
+    # Whether clients of this machine may register shared memory; beyond loopback they never may.
+    shared_memory: bool = True
     # Whether the metrics' address has a page for people, too.
     status_page: bool = True

@@ -224,6 +224,10 @@ class EngineFailed(PbserveError):
     """The engine could not load or run the graph; the message has the engine's words."""
 
 
+class Quarantined(PbserveError):
+    """Servers have died while they loaded the artifact; it is loaded when somebody asks for it."""
+
+
 class GraphRefused(PbserveError):
     """A graph has ops that this server does not run for artifacts."""
 

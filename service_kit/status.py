@@ -23,6 +23,8 @@ _SERVED_BY = {
 }
 # As gRPC says it of the last address that it tried.
 _REFUSED = re.compile(r"ipv[46]:(\S+:\d+): .*[Cc]onnection refused")
+# gRPC's words for a message beyond a limit of whoever sends or receives it.
+_TOO_LARGE = "larger than max"
 
 # An error takes the status of the nearest class above it that is listed.
 STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
@@ -60,6 +62,7 @@ STATUS_OF: dict[type[errors.PbserveError], grpc.StatusCode] = {
     errors.LoadsFailed: grpc.StatusCode.UNKNOWN,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
+    errors.Quarantined: grpc.StatusCode.FAILED_PRECONDITION,
     errors.GraphRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.InternalError: grpc.StatusCode.INTERNAL,
@@ -125,24 +128,30 @@ def from_rpc_error(error: grpc.RpcError, service: str = "") -> errors.PbserveErr
     except ValueError:
         # Trailers of something between us and the server.
         status = None
-    if status is None:
-        details = call.details() or "the server gave no reason"
-        if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return errors.ServerStopping(_unreachable(details, service))
-        if call.code() is grpc.StatusCode.UNIMPLEMENTED and service in _SERVED_BY:
-            program, address = _SERVED_BY[service]
-            return errors.Unsupported(
-                f"give the address of `{program}` (by default {address}): what listens here does "
-                f"not answer {service}, or is of an older release ({details})"
-            )
-        if call.code() is grpc.StatusCode.CANCELLED:
-            # Callers who cancel hear of it otherwise. A server that stops ends so what comes in
-            # between its last announcement and the end of the connection.
-            return errors.ServerStopping(f"the other side ended the call: {details}")
-        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
-        return errors.RemoteError(f"{call.code().name}: {details}")
-    return from_proto(status)
+    return _without_status(call, service) if status is None else from_proto(status)
+
+
+def _without_status(call: grpc.Call, service: str) -> errors.PbserveError:
+    """Returns the error of a call that no service of ours has ended."""
+    code, details = call.code(), call.details() or "the server gave no reason"
+    made: errors.PbserveError = errors.RemoteError(f"{code.name}: {details}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        made = errors.ServerStopping(_unreachable(details, service))
+    elif code is grpc.StatusCode.UNIMPLEMENTED and service in _SERVED_BY:
+        program, address = _SERVED_BY[service]
+        made = errors.Unsupported(
+            f"give the address of `{program}` (by default {address}): what listens here does "
+            f"not answer {service}, or is of an older release ({details})"
+        )
+    elif code is grpc.StatusCode.CANCELLED:
+        # Callers who cancel hear of it otherwise. A server that stops ends so what comes in
+        # between its last announcement and the end of the connection.
+        made = errors.ServerStopping(f"the other side ended the call: {details}")
+    elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        made = errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        made = _too_large(details)
+    return made
 
 
 def _unreachable(details: str, service: str) -> str:
@@ -152,6 +161,17 @@ def _unreachable(details: str, service: str) -> str:
         return f"cannot reach the server: {details}"
     program = f"`{_SERVED_BY[service][0]}`" if service in _SERVED_BY else "the server"
     return f"nothing listens on {unquote(refused[1])}: is {program} running?"
+
+
+def _too_large(details: str) -> errors.PbserveError:
+    """Returns what gRPC itself says of a message on either side."""
+    if details.startswith("CLIENT: Received"):
+        return errors.AnswerTooLarge(
+            f"ask for fewer images or outputs at a time, or have this client take more: {details}"
+        )
+    return errors.InvalidRequest(
+        "send fewer images at a time, or have the operator raise --max-message-mb: " + details
+    )
 
 
 def _sendable(message: str) -> str:

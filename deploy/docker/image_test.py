@@ -35,8 +35,9 @@ ROOT = HERE.parent.parent
 BASE = "localhost/pbserve-test-base"
 IMAGES = ("inference", "exporter")
 PROGRAMS = ("buildah", "debootstrap", "unshare")
-# Debian 12 has this Python.
-PYTHON = "3.11"
+# That of the Containerfile's base, and what Python it has of its own.
+DEBIAN = "trixie"
+PYTHON = "3.13"
 
 
 def say(text: str) -> None:
@@ -45,12 +46,12 @@ def say(text: str) -> None:
 
 
 def debian(folder: Path) -> Path:
-    """Makes a minimal Debian 12 with Python and pip below a folder, as python:slim has them."""
+    """Makes a minimal Debian 13 with Python and pip below a folder, as python:slim has them."""
     tree = folder / "base"
     debootstrap = shutil.which("debootstrap") or "debootstrap"
     with (folder / "debootstrap.log").open("w") as log:
         made = subprocess.run(
-            [debootstrap, "--variant=minbase", "--include=python3", "bookworm", str(tree)],
+            [debootstrap, "--variant=minbase", "--include=python3", DEBIAN, str(tree)],
             stdout=log,
             stderr=log,
             check=False,
@@ -192,7 +193,7 @@ def work_together(buildah: Buildah, folder: Path) -> None:
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, help="a folder with a Debian 12 to take as it is")
+    parser.add_argument("--base", type=Path, help="a folder with a Debian 13 to take as it is")
     parser.add_argument("--folder", type=Path, help="where to work; it is kept")
     chosen = parser.parse_args()
     missing = [program for program in PROGRAMS if shutil.which(program) is None]

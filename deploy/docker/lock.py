@@ -12,6 +12,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+
+from packaging.markers import Marker, default_environment
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent.parent / "pyproject.toml"
@@ -25,13 +28,39 @@ VARIANTS = ("cpu", "gpu")
 # What makes our wheel; it stays in the stage that does.
 BUILD = "hatchling"
 # Without CUDA's kernels TensorFlow is smaller by a quarter. It is the same release and the same
-# module under another name, which no requirement of anybody's can name.
-WITHOUT_TENSORFLOW = "tensorflow ; python_version < '3'\n"
+# module under another name, which no requirement of anybody's can name. It is there for x86-64
+# alone; for arm64 TensorFlow itself is without CUDA.
+_ON_X86 = "platform_machine == 'x86_64'"
+_ELSEWHERE = "platform_machine != 'x86_64'"
+WITHOUT_TENSORFLOW = f"tensorflow ; {_ELSEWHERE}\n"
 
 
 def path(image: str, variant: str) -> Path:
     """Returns where the lock of an image is."""
     return HERE / f"requirements-{image}-{variant}.txt"
+
+
+def installed(lock: str, python: str, machine: str) -> str:
+    """Returns what of a lock is for a release of Python on Linux and a machine, without markers.
+
+    pip by itself takes the machine that it runs on for the one that it fetches for.
+    """
+    where = {
+        **cast("dict[str, str]", default_environment()),
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+    }
+    kept = []
+    for entry in re.split(r"(?m)^(?! )", lock):
+        pin, marker, rest = re.fullmatch(r"(?s)(\S*)(?: ; ([^\\]*?))?( \\\n.*)?", entry).groups()  # type: ignore[union-attr]
+        if pin and (marker is None or Marker(marker).evaluate(where)):
+            kept.append(f"{pin}{rest or ''}")
+    return "".join(kept)
 
 
 def compiled(output: Path, sources: Sequence[str], stdin: str, options: Sequence[str]) -> None:
@@ -69,7 +98,10 @@ def write_locks(options: Sequence[str]) -> None:
                 chosen += ["--constraints", str(largest)]
             stdin = "tensorflow[and-cuda]"
             if variant == "cpu":
-                stdin = f"tensorflow-cpu=={pinned(largest, 'tensorflow')}"
+                release = pinned(largest, "tensorflow")
+                stdin = (
+                    f"tensorflow-cpu=={release} ; {_ON_X86}\ntensorflow=={release} ; {_ELSEWHERE}"
+                )
                 chosen += ["--overrides", str(overrides)]
             compiled(output, [str(PYPROJECT), "-"], stdin, chosen)
             print(output.relative_to(PYPROJECT.parent))

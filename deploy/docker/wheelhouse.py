@@ -9,34 +9,37 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from deploy.docker.lock import EXTRAS, HERE, VARIANTS, path
+from deploy.docker.lock import EXTRAS, HERE, VARIANTS, installed, path
 
 WHEELHOUSE = HERE / "wheelhouse"
-# The only machine that every package has a wheel for.
-MACHINE = "x86_64"
-# Of Debian 12; wheels for older ones run there, too.
+MACHINES = ("x86_64", "aarch64")
+# Of Debian 12, the oldest base; wheels for older ones run there, too.
 GLIBC = (2, 36)
 OLDEST_GLIBC = (2, 5)
 
 
-def platforms() -> list[str]:
+def platforms(machine: str) -> list[str]:
     """Returns the tags of wheels that run on Debian 12, the newest first (PEP 600)."""
     _, newest = GLIBC
     _, oldest = OLDEST_GLIBC
-    tags = [f"manylinux_2_{minor}_{MACHINE}" for minor in range(newest, oldest - 1, -1)]
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(newest, oldest - 1, -1)]
     # The names of three of them before PEP 600.
-    legacy = [f"{name}_{MACHINE}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
-    return [*tags, *legacy, f"linux_{MACHINE}"]
+    legacy = [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
+    return [*tags, *legacy, f"linux_{machine}"]
 
 
-def download(lock: Path, python: str, into: Path) -> None:
-    """Downloads the wheels of a lock for a release of Python, `3.12`."""
+def download(lock: Path, python: str, into: Path, machine: str) -> None:
+    """Downloads the wheels of a lock for a release of Python, `3.12`, and a machine."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
-    command += [f"--platform={tag}" for tag in platforms()]
-    subprocess.run([*command, "--dest", str(into), "--requirement", str(lock)], check=True)
+    command += [f"--platform={tag}" for tag in platforms(machine)]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(installed(lock.read_text(), python, machine))
+        file.flush()
+        subprocess.run([*command, "--dest", str(into), "--requirement", file.name], check=True)
 
 
 def main() -> None:
@@ -44,13 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=VARIANTS, default="cpu")
     parser.add_argument("--python", default="3.12", help="of the base image")
+    parser.add_argument("--machine", choices=MACHINES, default=MACHINES[0])
     parser.add_argument("--into", type=Path, default=WHEELHOUSE)
     chosen = parser.parse_args()
     for lock in (
         HERE / "requirements-build.txt",
         *(path(image, chosen.variant) for image in EXTRAS),
     ):
-        download(lock, chosen.python, chosen.into)
+        download(lock, chosen.python, chosen.into, chosen.machine)
     print(f"{len(list(chosen.into.glob('*.whl')))} wheels in {chosen.into}")
 
 

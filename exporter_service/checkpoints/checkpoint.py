@@ -51,7 +51,7 @@ class Checkpoint:
     def origin(self) -> CheckpointOrigin:
         """What a manifest says of this checkpoint."""
         return CheckpointOrigin(
-            path=str(self.location.prefix),
+            path=self.location.shown or str(self.location.prefix),
             global_step=self.location.global_step,
             format=self.location.format,
             index_sha256=sha256_of(self.location.index),

@@ -36,6 +36,8 @@ class CheckpointLocation:
     prefix: Path
     format: CheckpointFormat
     index: Path
+    # As it may be told to others: the prefix below its root; empty: the prefix itself.
+    shown: str = ""
 
     @property
     def global_step(self) -> int | None:
@@ -103,6 +105,14 @@ class CheckpointRoots:
         if not inside:
             raise self._outside(shown)
         raise errors.CheckpointNotFound(f"there is no file {shown}")
+
+    def shown(self, path: Path) -> str:
+        """Returns a path below a root as everybody may read it: relative to the root.
+
+        Where roots lie in each other, to the innermost.
+        """
+        below = [str(path.relative_to(root)) for root in self._roots if path.is_relative_to(root)]
+        return min(below, key=len, default=path.name)
 
     def _locate(self, requested: str) -> CheckpointLocation:
         below_roots = [root / requested for root in self._roots]
@@ -216,7 +226,7 @@ class CheckpointRoots:
         self._check_bytes(prefix, index, requested)
         # Refused here, before a process is started for what only has a checkpoint's name.
         check_table(index, format_)
-        return CheckpointLocation(prefix, format_, index)
+        return CheckpointLocation(prefix, format_, index, self.shown(prefix))
 
     def _check_bytes(self, prefix: Path, index: Path, requested: str) -> None:
         if self._max_checkpoint_bytes is None:

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from exporter_service.cli.artifact_options import (
+    Bindings,
     ClassLabels,
     Formats,
     Inputs,
+    KeepDropout,
     Outputs,
     ProbeFile,
+    Shapes,
     Tolerance,
     Unbatched,
     Version,
@@ -19,9 +22,17 @@ from exporter_service.cli.artifact_options import (
     print_manifest,
 )
 from exporter_service.cli.connecting import open_client
-from exporter_service.cli.options import Json, Model, Timeout, connected, probe_of
+from exporter_service.cli.options import (
+    Json,
+    Model,
+    Timeout,
+    connected,
+    probe_of,
+    shapes_of,
+)
 from service_kit.cli.connection_options import ServerChoice
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_values import settings_of
 
 
 @connected
@@ -30,6 +41,9 @@ def adopt(
     graph: Annotated[str, typer.Option(help="Frozen graph (.pb), a path below a checkpoint root.")],
     input_: Inputs = None,
     output: Outputs = None,
+    shape: Shapes = None,
+    bind: Bindings = None,
+    keep_dropout: KeepDropout = False,
     version: Version = None,
     unbatched: Unbatched = False,
     format_: Formats = None,
@@ -46,6 +60,11 @@ def adopt(
     from exporter_service.cli.label_file import read_labels
     from exporter_service.specs.conversion import TOLERANCE, AdoptionRequest
 
+    parameters = {
+        "shapes": shapes_of(shape or ()),
+        "bindings": settings_of("bind", bind or ()),
+        "keep_dropout": keep_dropout,
+    }
     with one_line_errors(), open_client(connection) as client:
         request = AdoptionRequest(
             model=model,
@@ -58,5 +77,6 @@ def adopt(
             probe=probe_of(probe),
             class_labels=read_labels(class_labels),
             unbatched=unbatched,
+            parameters={key: value for key, value in parameters.items() if value},
         )
         print_manifest(client.adopt(request, timeout=timeout), as_json=as_json)

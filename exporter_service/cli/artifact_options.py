@@ -70,6 +70,26 @@ Outputs = Annotated[
         "--output", help="Tensor to answer with; may be repeated.", rich_help_panel=META_PANEL
     ),
 ]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", help="Dimensions of an input, NAME=-1,N,...", rich_help_panel=META_PANEL
+    ),
+]
+Bindings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bind", help="Give a placeholder a value, NAME=VALUE.", rich_help_panel=META_PANEL
+    ),
+]
+KeepDropout = Annotated[
+    bool,
+    typer.Option(
+        "--keep-dropout",
+        help="Leave dropouts as they are, for answers that vary.",
+        rich_help_panel=META_PANEL,
+    ),
+]
 
 
 def formats_of(formats: Sequence[Format] | None) -> tuple[ExtraFormat, ...]:

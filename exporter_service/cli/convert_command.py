@@ -10,11 +10,14 @@ import typer
 from exporter_service.cli.artifact_options import (
     META_PANEL,
     PROOF_PANEL,
+    Bindings,
     ClassLabels,
     Formats,
     Inputs,
+    KeepDropout,
     Outputs,
     ProbeFile,
+    Shapes,
     Tolerance,
     Unbatched,
     Version,
@@ -140,14 +143,9 @@ def convert(
     ] = False,
     input_: Inputs = None,
     output: Outputs = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(help="Dimensions of an input, NAME=-1,N,...", rich_help_panel=META_PANEL),
-    ] = None,
-    bind: Annotated[
-        list[str] | None,
-        typer.Option(help="Give a placeholder a value, NAME=VALUE.", rich_help_panel=META_PANEL),
-    ] = None,
+    shape: Shapes = None,
+    bind: Bindings = None,
+    keep_dropout: KeepDropout = False,
     keep_batch_statistics: Annotated[
         bool,
         typer.Option(
@@ -236,6 +234,7 @@ def convert(
         "outputs": output,
         "shapes": shapes_of(shape or ()) or None,
         "bindings": settings_of("bind", bind or ()) or None,
+        "keep_dropout": keep_dropout or None,
         "keep_batch_statistics": keep_batch_statistics or None,
         "initial_state": initial_state or None,
         "keep_stored": keep_stored,

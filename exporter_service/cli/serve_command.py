@@ -35,6 +35,15 @@ def serve(
     store: Annotated[
         str, typer.Option(envvar="PBEXPORT_STORE", help="Artifact store: a path or fsspec URL.")
     ] = "./models",
+    require_store_mark: Annotated[
+        bool,
+        typer.Option(
+            "--require-store-mark",
+            envvar="PBEXPORT_REQUIRE_STORE_MARK",
+            help="Do not start on a folder without .pbserve-store, which may be an empty mount "
+            "point.",
+        ),
+    ] = False,
     checkpoint_root: Annotated[
         list[Path],
         typer.Option(
@@ -108,6 +117,7 @@ def serve(
             ExporterSettings(
                 serving=serving,
                 store=store,
+                require_store_mark=require_store_mark,
                 checkpoint_roots=tuple(checkpoint_root),
                 workers=workers,
                 spare_workers=spare_workers,

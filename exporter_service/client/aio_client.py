@@ -77,8 +77,21 @@ class AsyncExporterClient(AsyncClient):
     async def artifacts(
         self, model: str = "", *, timeout: float | None = None
     ) -> tuple[list[Manifest], Sequence[str]]:
-        """Returns the manifests of a model, or of all, and a line for each unreadable one."""
-        return await self._run(calls.artifacts(model), timeout)
+        """Returns the manifests of a model, or of all, and a line for each unreadable one.
+
+        Args:
+            model: whose; empty: all models'.
+            timeout: seconds for each page of a hundred; None: the client's.
+        """
+        manifests: list[Manifest] = []
+        lines: list[str] = []
+        token = ""
+        while True:
+            page, unreadable, token = await self._run(calls.artifacts(model, token), timeout)
+            manifests += page
+            lines += unreadable
+            if not token:
+                return manifests, lines
 
     async def artifact(
         self, model: str, version: int = 0, *, timeout: float | None = None

@@ -16,7 +16,10 @@ from service_kit.artifacts.manifest import Manifest, ParityReport
 from service_kit.client.call import Call, nothing
 from service_kit.client.channel import sendable
 
-Artifacts = tuple[list[Manifest], Sequence[str]]
+# Manifests, a line for each that cannot be read, and the token of the next page.
+Artifacts = tuple[list[Manifest], Sequence[str], str]
+# Artifacts in one answer: of a thousand classes each, they stay below a megabyte or two.
+_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ def verify(model: str, version: int) -> Call[ParityReport]:
     return Call("VerifyArtifact", request, _report)
 
 
-def artifacts(model: str) -> Call[Artifacts]:
-    """Asks for the manifests of a model, or of all."""
+def artifacts(model: str, token: str) -> Call[Artifacts]:
+    """Asks for a page of the manifests of a model, or of all."""
     with sendable():
-        request = pb.ListArtifactsRequest(model=model)
+        request = pb.ListArtifactsRequest(model=model, page_size=_PAGE, page_token=token)
     return Call("ListArtifacts", request, _artifacts)
 
 
@@ -103,7 +106,7 @@ def _report(response: pb.VerifyArtifactResponse) -> ParityReport:
 
 def _artifacts(response: pb.ListArtifactsResponse) -> Artifacts:
     found = [manifest_codec.from_proto(message) for message in response.artifacts]
-    return found, list(response.unreadable)
+    return found, list(response.unreadable), response.next_page_token
 
 
 def _artifact(response: pb.GetArtifactResponse) -> Manifest:

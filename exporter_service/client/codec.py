@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from google.protobuf import struct_pb2
+
 from exporter_service.architectures.description import ArchitectureDescription
 from exporter_service.checkpoints.contents import CheckpointContents, StoredTensor
 from exporter_service.checkpoints.graph_contents import (
@@ -87,6 +89,8 @@ def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
         InvalidRequest: a number is 0, which stands for the default on the wire.
     """
     _refuse_zeros(version=request.version, tolerance=request.tolerance)
+    parameters = struct_pb2.Struct()
+    parameters.update(dict(request.parameters))
     return pb.AdoptGraphRequest(
         model=request.model,
         version=request.version or 0,
@@ -98,6 +102,7 @@ def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
         probe=_probe(request.probe),
         class_labels=request.class_labels,
         unbatched=request.unbatched,
+        parameters=parameters if request.parameters else None,
     )
 
 

@@ -94,8 +94,21 @@ class ExporterClient(Client):
     def artifacts(
         self, model: str = "", *, timeout: float | None = None
     ) -> tuple[list[Manifest], Sequence[str]]:
-        """Returns the manifests of a model, or of all, and a line for each unreadable one."""
-        return self._run(calls.artifacts(model), timeout)
+        """Returns the manifests of a model, or of all, and a line for each unreadable one.
+
+        Args:
+            model: whose; empty: all models'.
+            timeout: seconds for each page of a hundred; None: the client's.
+        """
+        manifests: list[Manifest] = []
+        lines: list[str] = []
+        token = ""
+        while True:
+            page, unreadable, token = self._run(calls.artifacts(model, token), timeout)
+            manifests += page
+            lines += unreadable
+            if not token:
+                return manifests, lines
 
     def artifact(self, model: str, version: int = 0, *, timeout: float | None = None) -> Manifest:
         """Returns one manifest; version 0 means the highest."""

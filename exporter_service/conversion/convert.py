@@ -26,10 +26,11 @@ from exporter_service.graphs.graph_file import (
     write_formats,
     write_graph,
 )
-from exporter_service.graphs.session import reason, session_config
+from exporter_service.graphs.session import reason, restore, session_config
 from exporter_service.graphs.tower_graph import TowerGraph
 from exporter_service.graphs.towers import check_labels, check_servable
 from exporter_service.meta_graph.towers.build import meta_graph_towers
+from exporter_service.parity.any_batch import answers_any_batch
 from exporter_service.parity.comparison import answers
 from exporter_service.parity.proof_file import Proof, write_proof
 from exporter_service.specs.conversion import ConversionSpec, FreezingRoute
@@ -61,10 +62,21 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     checkpoint = Checkpoint(conversion_spec.checkpoint)
     key_of = rewritten(checkpoint.tensors, conversion_spec.key_map)
     tensors = {name: checkpoint.tensors[key] for name, key in key_of.items()}
-    build = (
-        meta_graph_towers if conversion_spec.architecture.name == META_GRAPH else architecture_graph
+
+    def takes_any_batch(towers: TowerGraph) -> bool:
+        return answers_any_batch(
+            towers.graph,
+            towers.towers[0],
+            _values(towers, checkpoint, key_of),
+            pixels=towers.pixels,
+            open_size=towers.image_size,
+        )
+
+    built = (
+        meta_graph_towers(conversion_spec, tensors, report, takes_any_batch)
+        if conversion_spec.architecture.name == META_GRAPH
+        else architecture_graph(conversion_spec, tensors, report)
     )
-    built = build(conversion_spec, tensors, report)
     outputs = [spec.tensor_name for tower in built.towers for spec in tower.outputs]
 
     check_servable(built.towers, unbatched=conversion_spec.unbatched)
@@ -72,13 +84,14 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     report(Progress(Step.RESTORE, _restored(built)))
     values = _values(built, checkpoint, key_of)
     check_size(built.graph, values)
+    built = built.probed_as(conversion_spec.probe)
     probes = _probes(built, conversion_spec.probe)
     keep = conversion_spec.towers.keeps_pins
     name = MULTI_CHECKPOINT if conversion_spec.towers.cards > 1 else SINGLE_CHECKPOINT
     files: list[ArtifactFile] = []
     config = session_config(as_written=built.graph)
     with tf.Session(graph=built.graph, config=config) as session:
-        _restore(session, values)
+        restore(session, values)
         wanted = {probe: _answer(session, built, batch, probe) for probe, batch in probes.items()}
         report(Progress(Step.FREEZE))
         through_meta_graph = conversion_spec.freezing_route is FreezingRoute.META_GRAPH
@@ -93,7 +106,11 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
     evaluation_copy = _evaluation_copy_answers(built, checkpoint, key_of, probes)
     proof = write_proof(Proof(probes, wanted, evaluation_copy, built.behind), folder)
     files += _describe([proof], ArtifactFileKind.PROOF)
-    file_name = graph_name(conversion_spec.towers.cards, unbatched=conversion_spec.unbatched)
+    file_name = graph_name(
+        conversion_spec.towers.cards,
+        unbatched=conversion_spec.unbatched,
+        max_batch=built.max_batch,
+    )
     graph = write_graph(frozen, folder / file_name)
     files += write_formats(conversion_spec.formats, frozen, built.towers, folder, report)
     return Conversion(
@@ -110,6 +127,7 @@ def convert(conversion_spec: ConversionSpec, folder: Path, report: Report) -> Co
         meta_graph=built.meta_graph,
         class_labels=conversion_spec.class_labels,
         unbatched=conversion_spec.unbatched,
+        max_batch=built.max_batch,
     )
 
 
@@ -157,27 +175,18 @@ def _values(built: TowerGraph, checkpoint: Checkpoint, key_of: Mapping[str, str]
     return values
 
 
-def _restore(session: Any, values: Mapping[str, Any]) -> None:
-    """Gives every variable its value, without adding an op to the graph."""
-    with session.graph.as_default():
-        variables = tf.global_variables()
-    # An initializer assigns its second input; feeding that assigns the value instead.
-    session.run(
-        [variable.initializer for variable in variables],
-        {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables},
-    )
-
-
 def _probes(built: TowerGraph, callers: Probe) -> dict[str, Probe]:
     inputs = built.towers[0].inputs
-    probes = standard_probes(inputs, pixels=built.pixels, open_size=built.image_size)
+    probes = standard_probes(
+        inputs, pixels=built.pixels, open_size=built.image_size, max_batch=built.max_batch
+    )
     if built.behind:
         # What is fed behind the augmentation has been cast already.
         probes = {
             name: {one: batch.astype(np.float32) for one, batch in probe.items()}
             for name, probe in probes.items()
         }
-    return {**probes, CALLER: check_probe(callers, inputs)} if callers else probes
+    return {**probes, CALLER: check_probe(callers, inputs, built.max_batch)} if callers else probes
 
 
 def _answer(session: Any, built: TowerGraph, probe: Probe, name: str) -> Any:
@@ -200,7 +209,7 @@ def _evaluation_copy_answers(
         return {}
     config = session_config(as_written=evaluation_copy.graph)
     with tf.Session(graph=evaluation_copy.graph, config=config) as session:
-        _restore(session, _values(evaluation_copy, checkpoint, key_of))
+        restore(session, _values(evaluation_copy, checkpoint, key_of))
         return {
             name: _answer(session, evaluation_copy, probe, name)[0]
             for name, probe in probes.items()

@@ -17,12 +17,13 @@ from service_kit.artifacts.manifest import ArtifactFile, ArtifactFileKind, Graph
 SINGLE_NAME = "frozen_model.pb"
 MULTI_NAME = "multi_frozen_model.pb"
 # Not the recipe's: what looks for its names must not serve such a graph in batches.
-_UNBATCHED = "unbatched_"
+_UNBATCHED, _ONE_BY_ONE = "unbatched_", "one_by_one_"
 
 
-def graph_name(cards: int, *, unbatched: bool) -> str:
+def graph_name(cards: int, *, unbatched: bool, max_batch: int = 0) -> str:
     """Returns the name of a frozen graph's file."""
     name = MULTI_NAME if cards > 1 else SINGLE_NAME
+    name = f"{_ONE_BY_ONE}{name}" if max_batch else name
     return f"{_UNBATCHED}{name}" if unbatched else name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -63,3 +64,14 @@ def session_config(*, as_written: Any = None) -> Any:
     # TensorFlow leaves very small graphs alone otherwise.
     rewriting.min_graph_nodes = -1
     return config
+
+
+def restore(session: Any, values: Mapping[str, Any]) -> None:
+    """Gives every variable its value, without adding an op to the graph."""
+    with session.graph.as_default():
+        variables = tf.global_variables()
+    # An initializer assigns its second input; feeding that assigns the value instead.
+    session.run(
+        [variable.initializer for variable in variables],
+        {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables},
+    )

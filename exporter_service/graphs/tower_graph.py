@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter_service.checkpoints.moving_average import RestorePlan
+from exporter_service.specs.probes import Probe, shaped_as
 from service_kit.artifacts.manifest import ArchitectureSpec, MetaGraphReport, Preprocessing, Tower
 
 
@@ -32,7 +33,7 @@ class TowerGraph:
         behind: tower index -> the tensor behind the augmentation, for graphs that have one.
         meta_graph: what was done to a training graph; None for an architecture.
         evaluation_copy: the evaluation copy of the same net, if there is one to compare with.
-        batch_matters: answers depend on the other images of a batch, as asked for.
+        max_batch: most images that a tower takes in one run; 0: any number.
         warnings: sentences for the user.
     """
 
@@ -48,5 +49,10 @@ class TowerGraph:
     behind: Mapping[int, str] = field(default_factory=dict)
     meta_graph: MetaGraphReport | None = None
     evaluation_copy: TowerGraph | None = None
-    batch_matters: bool = False
+    max_batch: int = 0
     warnings: tuple[str, ...] = ()
+
+    def probed_as(self, probe: Probe) -> TowerGraph:
+        """Returns the same towers, with the sizes of a caller's probe where they leave any open."""
+        towers = tuple(replace(one, inputs=shaped_as(probe, one.inputs)) for one in self.towers)
+        return replace(self, towers=towers)

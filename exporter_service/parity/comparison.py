@@ -18,6 +18,11 @@ Answers = list[dict[str, Array]]
 _RELATIVE_FLOOR = 1e-6
 
 
+def label_of(tower: Tower) -> str:
+    """Returns what a tower is called in comparisons."""
+    return tower.scope or "frozen graph"
+
+
 def answers(
     session: Any,
     towers: Sequence[Tower],
@@ -41,36 +46,6 @@ def answers(
     return [
         {spec.name: value for spec, value in zip(tower.outputs, values, strict=True)}
         for tower, values in zip(towers, session.run(fetches, feed), strict=True)
-    ]
-
-
-def one_by_one(
-    session: Any,
-    towers: Sequence[Tower],
-    probe: Probe,
-    behind: Mapping[int, str] | None = None,
-) -> Answers:
-    """Returns every output of every tower when each element of the batch comes alone.
-
-    Raises:
-        ValueError: an output has not one row for it; that totals agree would prove nothing.
-    """
-    count = len(next(iter(probe.values())))
-    # All towers again: another set of tensors would be optimized and compiled anew.
-    singles = [
-        answers(session, towers, {name: batch[i : i + 1] for name, batch in probe.items()}, behind)
-        for i in range(count)
-    ]
-    for tower in singles:
-        for name, value in (item for outputs in tower for item in outputs.items()):
-            if value.shape[:1] != (1,):
-                raise ValueError(f"output {name} has shape {list(value.shape)} for one image")
-    return [
-        {
-            spec.name: np.concatenate([single[position][spec.name] for single in singles])
-            for spec in tower.outputs
-        }
-        for position, tower in enumerate(towers)
     ]
 
 

@@ -11,9 +11,10 @@ import tensorflow.compat.v1 as tf
 
 from exporter_service.formats.extra_format import ExtraFormat
 from exporter_service.graphs.session import reason, session_config
-from exporter_service.parity.comparison import answers, compared, one_by_one
+from exporter_service.parity.company import compare_alone
+from exporter_service.parity.comparison import answers, compared, label_of
 from exporter_service.parity.proof_file import PROOF_NAME, Proof, check_proof, read_proof
-from exporter_service.parity.served_proof import prove_served
+from exporter_service.parity.served_proof import load_as_served, prove_served
 from exporter_service.specs.progress import Progress, Report, Step
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
@@ -23,7 +24,6 @@ from service_kit.artifacts.manifest import (
     Conversion,
     ParityComparison,
     ParityReport,
-    Tower,
 )
 
 _FORMATS = {
@@ -57,18 +57,14 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
     check_proof(proof, conversion.towers)
     probes = () if proof.behind else tuple(proof.probes.values())
     definition = _parse(path)
-    served = prove_served(conversion, definition, probes)
+    served = load_as_served(conversion, definition)
     share = conversion.parity.tolerance
     comparisons: list[ParityComparison] = []
-    graph = tf.Graph()
-    with graph.as_default():
-        try:
-            tf.import_graph_def(definition, name="")
-        except (ValueError, TypeError, KeyError) as error:
-            raise errors.Unconvertible(
-                f"TensorFlow does not take the frozen graph: {error}"
-            ) from error
-    with tf.Session(graph=graph, config=session_config(as_written=graph)) as session:
+    config = session_config(as_written=served.graph)
+    with tf.Session(graph=served.graph, config=config) as session:
+        rows = prove_served(session, served, probes, conversion)
+    # Random numbers begin anew, as they did in the session that is compared with.
+    with tf.Session(graph=served.graph, config=config) as session:
         for name in proof.probes:
             comparisons.extend(_compare(session, conversion, proof, name, share))
     for file in conversion.files:
@@ -78,8 +74,8 @@ def prove(conversion: Conversion, folder: Path, report: Report) -> ParityReport:
         tuple(comparisons),
         share,
         tuple(_left_out(conversion, proof)),
-        served.by_inference,
-        served.by_runs,
+        rows.by_inference,
+        rows.by_runs,
     )
     if not checked.passed:
         raise errors.ParityFailed(_failure(checked))
@@ -100,21 +96,18 @@ def _compare(
     towers, probe = conversion.towers, proof.probes[name]
     found = _run(answers, session, towers, probe, proof.behind, name=name)
     for tower, outputs, wanted in zip(towers, found, proof.answers[name], strict=True):
-        label = _label(tower)
+        label = label_of(tower)
         yield compared(f"{label} with {_reference(conversion)}", name, outputs, wanted, share)
         if tower.index:
-            yield compared(f"{label} with {_label(towers[0])}", name, outputs, found[0], share)
-    if len(next(iter(probe.values()))) > 1:
+            yield compared(f"{label} with {label_of(towers[0])}", name, outputs, found[0], share)
+    if len(next(iter(probe.values()))) > 1 and not conversion.varies:
         again = _run(answers, session, towers, probe, proof.behind, name=name)
         for tower, outputs, repeated in zip(towers, found, again, strict=True):
-            yield compared(f"{_label(tower)} with itself", name, repeated, outputs, share)
+            yield compared(f"{label_of(tower)} with itself", name, repeated, outputs, share)
         if not (conversion.batch_matters or conversion.unbatched):
-            singles = _run(one_by_one, session, towers, probe, proof.behind, name=name)
-            for tower, outputs, alone in zip(towers, found, singles, strict=True):
-                subject = f"{_label(tower)} in a batch with alone"
-                yield compared(subject, name, outputs, alone, share)
+            yield from _run(compare_alone, session, conversion, proof, name, found, name=name)
     if name in proof.evaluation_copy:
-        subject = f"{_label(towers[0])} with the evaluation copy"
+        subject = f"{label_of(towers[0])} with the evaluation copy"
         yield compared(subject, name, found[0], proof.evaluation_copy[name], share)
 
 
@@ -147,7 +140,7 @@ def _format(
                 f"{kind.file_name} cannot be loaded: {reason(error)}"
             ) from error
         for index, outputs in enumerate(found):
-            label = f"{kind.value} of {_label(conversion.towers[index])}"
+            label = f"{kind.value} of {label_of(conversion.towers[index])}"
             subject = f"{label} with {_reference(conversion)}"
             yield compared(subject, name, outputs, proof.answers[name][index], share)
 
@@ -168,7 +161,12 @@ def _left_out(conversion: Conversion, proof: Proof) -> Iterator[str]:
         )
         if any(file.kind in _FORMATS for file in conversion.files):
             yield "the other formats, which cannot be fed behind the augmentation"
-    if conversion.batch_matters:
+    if conversion.varies:
+        yield (
+            "answers with themselves: dropouts were kept as asked, and answers vary; with equal "
+            "random numbers everything else was compared"
+        )
+    elif conversion.batch_matters:
         yield "a batch with its elements: batch statistics were kept as asked"
     if conversion.unbatched:
         yield "a batch with its elements: outputs are answered whole, as asked"
@@ -180,17 +178,19 @@ def _reference(conversion: Conversion) -> str:
     return "a first run" if adopted else "session"
 
 
-def _label(tower: Tower) -> str:
-    return tower.scope or "frozen graph"
-
-
 def _failure(report: ParityReport) -> str:
     failed: Sequence[ParityComparison] = [one for one in report.comparisons if not one.passed]
     if not failed:
         return "nothing could be compared"
-    worst = max(failed, key=lambda one: np.nan_to_num(one.max_absolute_difference, nan=np.inf))
+    # The reason, and not what follows from it.
+    told = [one for word in ("itself", "company") for one in failed if one.subject.endswith(word)]
+    worst = max(
+        told[:1] or failed,
+        key=lambda one: np.nan_to_num(one.max_absolute_difference, nan=np.inf),
+    )
     reasons: Mapping[str, str] = {
-        "alone": "answers depend on the other elements of a batch, as with batch statistics",
+        "alone": "answers depend on the size of the batch",
+        "company": "answers depend on the other elements of a batch, as with batch statistics",
         "itself": "answers are random",
         "copy": "the switched net differs from the evaluation copy in the training graph; set "
         "compare_twin to false if the two are meant to differ",

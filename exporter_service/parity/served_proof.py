@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from exporter_service.graphs.session import reason, session_config
+from exporter_service.graphs.session import reason
 from exporter_service.specs.probes import Probe
 from service_kit import errors
 from service_kit.artifacts.manifest import Conversion, Tower
@@ -21,8 +21,8 @@ from service_kit.frozen_graph.rows import OutputRows, Rows, infer_rows
 from service_kit.frozen_graph.served_graph import import_towers
 from service_kit.frozen_graph.tower_graph import PinnedTower, Ports, TowerGraph
 
-# As a service with one card has it. The device says nothing about what can be loaded.
-_DEVICE = "/device:CPU:0"
+# The device says nothing about what can be loaded, and takes time.
+_ANYWHERE = ""
 # Images in the batches that are run: alone, and with company of an even and an odd number.
 _BATCHES = (1, 2, 3)
 _MAX_NAMED = 3
@@ -36,32 +36,65 @@ class ServedProof:
     by_runs: tuple[str, ...] = ()
 
 
-def prove_served(conversion: Conversion, graph: Any, probes: Sequence[Probe]) -> ServedProof:
-    """Loads a graph, and runs the blank image and others in batches of 1, 2 and 3.
+@dataclass(frozen=True, slots=True)
+class ServedGraph:
+    """A graph as the inference service has it, of which it runs one tower for all equal ones.
+
+    Attributes:
+        graph: the `tf.Graph`, with every tower under its own names.
+        leaders: one of each set of equal towers, with the names of its tensors.
+        rows: what is known of the outputs' rows; empty: they need not be those of the images.
+    """
+
+    graph: Any
+    leaders: Sequence[tuple[Tower, Ports]]
+    rows: Sequence[OutputRows]
+
+
+def load_as_served(conversion: Conversion, definition: Any) -> ServedGraph:
+    """Loads a graph as the inference service does, and infers the rows of its outputs.
 
     Args:
         conversion: what the graph is.
-        graph: the `GraphDef` in its file.
-        probes: batches by input, to run where shape inference does not know an output's rows.
+        definition: the `GraphDef` in its file.
 
     Raises:
         Unconvertible: the inference service could not load it, or would hand out its rows wrongly.
     """
-    towers = TowerGraph(graph)
+    towers = TowerGraph(definition)
     try:
         leaders = _different(conversion.towers, towers)
-        imported, ports = import_towers(towers, [PinnedTower(one, _DEVICE) for one in leaders])
+        imported, ports = import_towers(
+            towers, [PinnedTower(one, _ANYWHERE) for one in conversion.towers]
+        )
     except (errors.EngineFailed, errors.GraphRefused) as error:
         raise errors.Unconvertible(f"the inference service could not load it: {error}") from error
-    rows = () if conversion.unbatched else _infer_rows(graph, leaders[0])
+    rows = () if conversion.unbatched else _infer_rows(definition, leaders[0], conversion)
     _refuse_others(rows)
-    unknown = [one.name for one in rows if one.rows is Rows.NOT_KNOWN]
-    with tf.Session(graph=imported, config=session_config(as_written=imported)) as session:
-        for tower, port in zip(leaders, ports, strict=True):
-            _run_blank(session, tower, port, whole=conversion.unbatched)
-            if unknown:
-                _run_probes(session, tower, port, probes)
-    known = [one.name for one in rows if one.rows is Rows.ONE_AN_IMAGE]
+    return ServedGraph(imported, [(one, ports[one.index]) for one in leaders], rows)
+
+
+def prove_served(
+    session: Any, served: ServedGraph, probes: Sequence[Probe], conversion: Conversion
+) -> ServedProof:
+    """Runs the blank image and others in batches of 1, 2 and 3, as far as the graph takes them.
+
+    Args:
+        session: has the graph.
+        served: what `load_as_served` returned.
+        probes: batches by input, to run where shape inference does not know an output's rows.
+        conversion: what the graph is.
+
+    Raises:
+        Unconvertible: the inference service could not run it, or would hand out its rows wrongly.
+    """
+    unknown = [one.name for one in served.rows if one.rows is Rows.NOT_KNOWN]
+    batches = [one for one in _BATCHES if one <= (conversion.max_batch or one)]
+    for tower, port in served.leaders:
+        _run_blank(session, tower, port, batches, whole=conversion.unbatched)
+        if unknown:
+            _run_probes(session, tower, port, batches, probes)
+    known = [one.name for one in served.rows if one.rows is Rows.ONE_AN_IMAGE]
     return ServedProof(tuple(known), tuple(unknown))
 
 
@@ -74,9 +107,9 @@ def _different(towers: Sequence[Tower], graph: TowerGraph) -> list[Tower]:
     return found
 
 
-def _infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+def _infer_rows(graph: Any, tower: Tower, conversion: Conversion) -> tuple[OutputRows, ...]:
     try:
-        return infer_rows(graph, tower)
+        return infer_rows(graph, tower, conversion.max_batch)
     except errors.EngineFailed as error:
         raise errors.Unconvertible(
             "choose outputs before the node that is named; a graph that is made for one size of "
@@ -94,15 +127,19 @@ def _refuse_others(rows: Sequence[OutputRows]) -> None:
         )
 
 
-def _run_blank(session: Any, tower: Tower, ports: Ports, *, whole: bool) -> None:
-    for images in _BATCHES:
+def _run_blank(
+    session: Any, tower: Tower, ports: Ports, batches: Sequence[int], *, whole: bool
+) -> None:
+    for images in batches:
         inputs = blank(tower, images)
         _check(session, tower, ports, inputs, images, whole=whole, what="blank")
 
 
-def _run_probes(session: Any, tower: Tower, ports: Ports, probes: Sequence[Probe]) -> None:
+def _run_probes(
+    session: Any, tower: Tower, ports: Ports, batches: Sequence[int], probes: Sequence[Probe]
+) -> None:
     for probe in probes:
-        for images in _BATCHES:
+        for images in batches:
             # A probe of one image, or of two, is repeated.
             inputs = {
                 name: np.resize(batch, (images, *batch.shape[1:])) for name, batch in probe.items()

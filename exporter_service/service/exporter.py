@@ -15,7 +15,12 @@ from exporter_service.architectures.entry_points import plugin_names
 from exporter_service.architectures.registry import check_spec, class_count, own_architectures
 from exporter_service.checkpoints.contents import CheckpointContents
 from exporter_service.checkpoints.roots import CheckpointRoots
-from exporter_service.meta_graph.reading.parameters import MetaGraphParameters, parse_parameters
+from exporter_service.meta_graph.reading.parameters import (
+    MetaGraphParameters,
+    parse_frozen_parameters,
+    parse_parameters,
+)
+from exporter_service.service.artifact_pages import ArtifactPage, read_page
 from exporter_service.service.shared_runs import SharedRuns, used_for_another
 from exporter_service.specs.conversion import (
     AdoptionRequest,
@@ -126,12 +131,13 @@ class Exporter:
             PbserveError: see `ExporterService.AdoptGraph` in the contract.
         """
         with self._watch.over("adopt", request.model, lambda _: None) as watched:
+            parse_frozen_parameters(request.parameters)
             for one in request.formats:
                 one.check_installed()
             graph = await asyncio.to_thread(self._roots.locate_file, request.graph)
             if request.version:
                 await asyncio.to_thread(self._store.check_free, request.model, request.version)
-            spec = AdoptionSpec(graph, request)
+            spec = AdoptionSpec(graph, request, self._roots.shown(graph))
             return await self._prove_and_publish(
                 lambda folder: Task("exporter_service.conversion.adopt:adopt", (spec, folder)),
                 _Publication(request.model, request.version),
@@ -226,24 +232,9 @@ class Exporter:
             found += await self._inspections.run(task, lambda _: None)
         return sorted(found, key=lambda one: one.name)
 
-    async def artifacts(self, model: str) -> tuple[list[Manifest], list[str]]:
-        """Returns the manifests of a model, or of all, and what could not be read."""
-        return await asyncio.to_thread(self._artifacts, model)
-
-    def _artifacts(self, model: str) -> tuple[list[Manifest], list[str]]:
-        manifests, unreadable = [], []
-        for name, versions in sorted(self._store.published().items()):
-            if model and name != model:
-                continue
-            for version in sorted(versions):
-                try:
-                    manifests.append(self._store.manifest(name, version))
-                except errors.ArtifactCorrupt as error:
-                    unreadable.append(f"{name}/{version}: {error}")
-                except errors.ArtifactNotFound:
-                    # Deleted since it was listed.
-                    continue
-        return manifests, unreadable
+    async def artifacts(self, model: str = "", token: str = "", size: int = 0) -> ArtifactPage:
+        """Returns manifests; see `read_page`, whose errors it raises."""
+        return await asyncio.to_thread(read_page, self._store, model, token, size)
 
     async def artifact(self, model: str, version: int) -> Manifest:
         """Returns one manifest; version 0 means the highest.

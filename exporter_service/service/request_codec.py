@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 
 from exporter_service.checkpoints.key_rewrites import MAX_REWRITES, KeyRewrite
 from exporter_service.formats.extra_format import ExtraFormat
@@ -35,7 +35,7 @@ from service_kit.artifacts.manifest import (
     MovingAverageMode,
     Preprocessing,
 )
-from service_kit.artifacts.message_codec import from_message
+from service_kit.artifacts.message_codec import from_message, struct_to_dict
 from service_kit.artifacts.model_name import checked_model_name
 
 _Value = TypeVar("_Value")
@@ -128,7 +128,15 @@ def adoption_request(message: pb.AdoptGraphRequest) -> AdoptionRequest:
         probe=probe_arrays(message.probe),
         class_labels=_labels(message.class_labels),
         unbatched=message.unbatched,
+        parameters=_parameters(message.parameters),
     )
+
+
+def _parameters(message: struct_pb2.Struct) -> dict[str, Any]:
+    try:
+        return struct_to_dict(message)
+    except (json_format.Error, ValueError) as error:
+        raise errors.InvalidRequest(f"parameters: {error}") from error
 
 
 def _version(value: int) -> int | None:

@@ -83,11 +83,12 @@ class ExporterServicer(exporter_pb2_grpc.ExporterServiceServicer):
     async def ListArtifacts(
         self, request: pb.ListArtifactsRequest, context: _Context
     ) -> pb.ListArtifactsResponse:
-        """Lists manifests."""
-        manifests, unreadable = await self._exporter.artifacts(request.model)
+        """Lists manifests, page by page."""
+        page = await self._exporter.artifacts(request.model, request.page_token, request.page_size)
         return pb.ListArtifactsResponse(
-            artifacts=[manifest_codec.to_proto(manifest) for manifest in manifests],
-            unreadable=unreadable,
+            artifacts=[manifest_codec.to_proto(manifest) for manifest in page.manifests],
+            unreadable=page.unreadable,
+            next_page_token=page.next_token,
         )
 
     async def GetArtifact(

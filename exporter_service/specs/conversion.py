@@ -148,6 +148,8 @@ class AdoptionRequest:
     probe: Probe = field(default_factory=dict)
     class_labels: tuple[str, ...] = ()
     unbatched: bool = False
+    # `shapes` and `bindings`, as `FrozenGraphParameters` describes them.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ class AdoptionSpec:
 
     graph: Path
     request: AdoptionRequest
+    # As it may be told to others; empty: its name.
+    shown: str = ""
 
 
 def spec_of(request: ConversionRequest, checkpoint: CheckpointLocation) -> ConversionSpec:

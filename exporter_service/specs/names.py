@@ -4,3 +4,4 @@ from __future__ import annotations
 
 # In place of an architecture's name.
 META_GRAPH = "META_GRAPH"
+FROZEN_GRAPH = "FROZEN_GRAPH"

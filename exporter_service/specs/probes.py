@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ _OPEN_SIZE = 8
 
 
 def standard_probes(
-    inputs: Sequence[TensorSpec], *, pixels: bool, open_size: tuple[int, int] | None = None
+    inputs: Sequence[TensorSpec],
+    *,
+    pixels: bool,
+    open_size: tuple[int, int] | None = None,
+    max_batch: int = 0,
 ) -> dict[str, Probe]:
     """Returns probes by name: one batch of ones, and fixed noise in the inputs' range.
 
@@ -34,20 +39,26 @@ def standard_probes(
         pixels: the inputs are images of 0..255. Otherwise the range is not known, and there is
             a batch of noise in 0..1 as well.
         open_size: height and width to use for images of any size.
+        max_batch: most images that a tower takes in one run; 0: any number.
     """
     shapes = {spec.name: _shape(spec, open_size) for spec in inputs}
+    images = min(_NOISE_IMAGES, max_batch or _NOISE_IMAGES)
+
+    def noise(highest: float) -> Probe:
+        return {spec.name: _noise(spec, (images, *shapes[spec.name]), highest) for spec in inputs}
+
     probes: dict[str, Probe] = {
         "ones": {
             spec.name: np.ones((1, *shapes[spec.name]), np.dtype(spec.dtype)) for spec in inputs
         },
-        "noise": {spec.name: _noise(spec, shapes[spec.name], _PIXEL_MAXIMUM) for spec in inputs},
+        "noise": noise(_PIXEL_MAXIMUM),
     }
     if not pixels and any(np.dtype(spec.dtype).kind == "f" for spec in inputs):
-        probes["small noise"] = {spec.name: _noise(spec, shapes[spec.name], 1.0) for spec in inputs}
+        probes["small noise"] = noise(1.0)
     return probes
 
 
-def check_probe(probe: Probe, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+def check_probe(probe: Probe, inputs: Sequence[TensorSpec], max_batch: int = 0) -> dict[str, Array]:
     """Returns the caller's probe by the inputs' names.
 
     Raises:
@@ -73,12 +84,33 @@ def check_probe(probe: Probe, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
             )
     if len({value.shape[0] for value in named.values()}) > 1:
         raise errors.InvalidRequest("the probe's inputs have batches of different sizes")
+    images = len(next(iter(named.values())))
+    if max_batch and images > max_batch:
+        raise errors.InvalidRequest(
+            f"give a probe of {max_batch}: the graph takes no more in one run, and this one has "
+            f"{images}"
+        )
     return named
+
+
+def shaped_as(probe: Probe, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Returns the inputs with the sizes of a caller's probe where they leave any open.
+
+    Open sizes may hang together, as those of an image and of one twice its size do: then no other
+    sizes can be tried. What does not fit is left to `check_probe`.
+    """
+    named = {inputs[0].name: probe[""]} if len(inputs) == 1 and "" in probe else probe
+    return tuple(
+        replace(spec, probe_shape=named[spec.name].shape[1:])
+        if -1 in spec.shape[1:] and spec.name in named and named[spec.name].ndim == len(spec.shape)
+        else spec
+        for spec in inputs
+    )
 
 
 def _shape(spec: TensorSpec, open_size: tuple[int, int] | None) -> tuple[int, ...]:
     size = _OPEN_SIDE.get(len(spec.shape), _OPEN_SIZE)
-    sides = list(spec.shape[1:])
+    sides = list(spec.probe_shape or spec.shape[1:])
     if open_size and len(spec.shape) == 4:
         sides[:2] = [
             given if side < 0 else side for side, given in zip(sides[:2], open_size, strict=True)
@@ -86,10 +118,9 @@ def _shape(spec: TensorSpec, open_size: tuple[int, int] | None) -> tuple[int, ..
     return tuple(size if side < 0 else side for side in sides)
 
 
-def _noise(spec: TensorSpec, shape: tuple[int, ...], highest: float) -> Array:
+def _noise(spec: TensorSpec, whole: tuple[int, ...], highest: float) -> Array:
     random = np.random.default_rng(_NOISE_SEED)
     dtype = np.dtype(spec.dtype)
-    whole = (_NOISE_IMAGES, *shape)
     if dtype.kind == "f":
         return random.uniform(0, highest, whole).astype(dtype)
     # Other integers count, or name an entry of a table: 0 and 1 are in range of all.

@@ -36,6 +36,15 @@ _STEP_SECONDS = MetricName(
     ("step",),
     "Seconds that steps took, however they ended.",
 )
+# Counted from the start on, even if 0: what rules and panels ask for.
+_KINDS = ("convert", "adopt")
+_RESULTS = (
+    "OK",
+    "CONVERSION_CRASHED",
+    "CONVERSION_TIMED_OUT",
+    "CONVERSION_TOO_LARGE",
+    "INTERNAL_ERROR",
+)
 _RUNNING = MetricName(
     "pbexport_conversions_running", "gauge", (), "Conversions that run or wait for a process."
 )
@@ -49,7 +58,9 @@ class ConversionMetrics:
 
     def __init__(self) -> None:
         """Begins with nothing."""
-        self._conversions: Counter[tuple[str, str]] = Counter()
+        self._conversions: Counter[tuple[str, str]] = Counter(
+            {(kind, result): 0 for kind in _KINDS for result in _RESULTS}
+        )
         self._seconds: dict[str, Histogram] = {}
         self._steps: Counter[tuple[str, str]] = Counter()
         self._step_seconds = {step: Histogram(LONG_SECONDS) for step in Step}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Gains below this share are within the scatter of such a measurement.
 _WORTHWHILE = 1.05
@@ -14,10 +14,11 @@ _PATIENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class BatchTiming:
-    """Images in a batch, and the seconds that it took."""
+    """Images in a batch, the seconds that it took, and the bytes while it ran; 0: not known."""
 
     batch_size: int
     seconds: float
+    peak_bytes: int = field(default=0, compare=False)
 
     @property
     def images_per_second(self) -> float:

@@ -196,7 +196,8 @@ class Card:
             raise self._engine.out_of_order()
 
     def _describe(self, request: QueuedRequest) -> None:
-        request.kind = kind(request.inputs) if self.spec.packs else object()
+        packs = self.spec.packs and self.limits.can_share(request.inputs)
+        request.kind = kind(request.inputs) if packs else object()
         request.weight = self._forecast.weight(request.inputs)
 
     def _put(self, request: QueuedRequest) -> None:

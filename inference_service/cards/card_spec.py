@@ -21,6 +21,7 @@ class CardLimits:
         queue_bytes: bytes of inputs outstanding; the same holds.
         max_queue_delay: seconds that a request may wait for company.
         padded_sizes: sizes that batches are padded to; empty: they are not.
+        elements: of the inputs of a request, and of a batch; 0: any number.
     """
 
     batch: int
@@ -28,6 +29,15 @@ class CardLimits:
     queue_bytes: int = 256 * 2**20
     max_queue_delay: float = 0.0
     padded_sizes: tuple[int, ...] = ()
+    elements: int = 0
+
+    def can_share(self, inputs: Tensors) -> bool:
+        """Whether a full batch of such images has no more elements than it may."""
+        if not self.elements:
+            return True
+        images = max(1, max((len(array) for array in inputs.values()), default=1))
+        elements = sum(array.size for array in inputs.values())
+        return elements * self.batch <= self.elements * images
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +51,10 @@ class CardSpec:
             card's own thread calls it.
         blank: inputs of the smallest batch, which probe the card.
         timings: what warming measured, smallest batch first.
-        fixed_batch: the only batch size that the graph takes; 0: it takes any.
+        max_batch: most images that the graph takes in one run; 0: any number.
         packs: whether requests may share a batch.
         whole: requests run in one piece, and get the outputs whatever rows they have.
+        max_elements: of a batch's inputs, by what warming measured; 0: not bounded by it.
     """
 
     tower: Tower
@@ -51,6 +62,7 @@ class CardSpec:
     run: Callable[[Tensors], Tensors]
     blank: Tensors
     timings: tuple[BatchTiming, ...]
-    fixed_batch: int = 0
+    max_batch: int = 0
     packs: bool = True
     whole: bool = False
+    max_elements: int = 0

@@ -57,7 +57,7 @@ class CardEngine:
         self._running: Batch = ()
         self._image_seconds = seconds_an_image(spec.timings)
         # Bytes of one image as warming ran it.
-        self._image_bytes = max(1, size_in_bytes(spec.blank)) / max(1, spec.fixed_batch)
+        self._image_bytes = max(1, size_in_bytes(spec.blank))
 
     @property
     def counts(self) -> RunCounts:

@@ -39,6 +39,15 @@ def serve(
     store: Annotated[
         str, typer.Option(envvar="PBSERVE_STORE", help="Artifact store: a path or fsspec URL.")
     ] = "./models",
+    require_store_mark: Annotated[
+        bool,
+        typer.Option(
+            "--require-store-mark",
+            envvar="PBSERVE_REQUIRE_STORE_MARK",
+            help="Do not start on a folder without .pbserve-store, which may be an empty mount "
+            "point.",
+        ),
+    ] = False,
     store_cache: Annotated[
         Path | None,
         typer.Option(
@@ -55,6 +64,14 @@ def serve(
             help="MiB that the cache may have; what was used longest ago goes first.",
         ),
     ] = 10240,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PBSERVE_STATE",
+            help="Folder for what has to survive a crash: which artifacts were being loaded.",
+            show_default="~/.local/state/pbserve",
+        ),
+    ] = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -159,6 +176,15 @@ def serve(
         int,
         typer.Option(envvar="PBSERVE_QUEUE_MB", min=1, help="MiB of inputs outstanding on a card."),
     ] = 256,
+    max_elements: Annotated[
+        int | None,
+        typer.Option(
+            envvar="PBSERVE_MAX_ELEMENTS",
+            min=1,
+            help="Numbers in the inputs of one request, and of one batch, of any model.",
+            show_default="by memory, for models of images of any size",
+        ),
+    ] = None,
     unload_first: Annotated[
         bool,
         typer.Option(
@@ -178,6 +204,14 @@ def serve(
             envvar="PBSERVE_STREAM_WINDOW", min=1, help="Requests in flight in one stream."
         ),
     ] = 64,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory/--no-shared-memory",
+            envvar="PBSERVE_SHARED_MEMORY",
+            help="Let clients register shared memory, if only this machine reaches the port.",
+        ),
+    ] = True,
     status_page: Annotated[
         bool,
         typer.Option(
@@ -202,13 +236,16 @@ def serve(
             InferenceSettings(
                 serving=serving,
                 store=store,
+                require_store_mark=require_store_mark,
                 store_cache=store_cache,
                 store_cache_bytes=store_cache_mb * _MEBIBYTE,
+                state=state,
                 models=ModelDefaults(
                     max_batch_size=max_batch_size,
                     max_queue_delay=max_queue_delay,
                     queue_images=queue_images,
                     queue_bytes=queue_mb * _MEBIBYTE,
+                    max_elements=max_elements or 0,
                     replicate=replicate,
                     unload_first=unload_first,
                 ),
@@ -223,6 +260,7 @@ def serve(
                 strict_readiness=strict_readiness,
                 max_request_images=max_request_images,
                 stream_window=stream_window,
+                shared_memory=shared_memory,
                 status_page=status_page,
             )
         )

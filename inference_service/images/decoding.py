@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,9 @@ class ImageDecoding:
             0 unless there is a fit.
     """
 
-    def __init__(self, encoded: Sequence[bytes], spec: TensorSpec, fit: Fit) -> None:
+    def __init__(
+        self, encoded: Sequence[bytes], spec: TensorSpec, fit: Fit, max_elements: int = 0
+    ) -> None:
         """Makes room for all images; decodes none yet.
 
         Args:
@@ -60,6 +63,7 @@ class ImageDecoding:
             spec: the input, of shape [images, height, width, channels]; -1 is any size.
             fit: what happens to images of another size. Where the model takes any size, EXACT asks
                 for one size in all images.
+            max_elements: numbers in all that comes out; 0: no bound but that of pixels.
 
         Raises:
             InvalidTensor: the input takes no images, or these have too many pixels (256 million in
@@ -68,9 +72,10 @@ class ImageDecoding:
         """
         self._encoded, self._spec, self._fit = encoded, spec, fit
         self._wanted = _wanted_size(spec, fit)
+        self._max_elements = max_elements
         self._channels = spec.shape[3] if spec.shape[3] >= 0 else 3
         height, width = (max(size, 0) for size in self._wanted)
-        self.pixels = _room(len(encoded), height, width, self._channels, spec)
+        self.pixels = self._room(height, width)
         self._next = 0
 
     @property
@@ -99,8 +104,31 @@ class ImageDecoding:
         size = (image.height, image.width)
         _check_size(size, self._wanted, where, "the model takes", _FIT_ADVICE)
         if self._next == 0:
-            self.pixels = _room(len(self._encoded), *size, self._channels, self._spec)
+            self.pixels = self._room(*size)
         _check_size(size, self.pixels.shape[1:3], where, "image 0 has", _ONE_SIZE_ADVICE)
+
+    def _room(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Returns an array for all images, whose contents are yet to come."""
+        images = len(self._encoded)
+        if images * height * width > _MAX_PIXELS_TOGETHER:
+            raise errors.InvalidTensor(
+                f"input {self._spec.name!r} has {images} images of {size_text((height, width))}, "
+                f"and {_MAX_PIXELS_TOGETHER} pixels are possible in one request: send them in "
+                "several"
+            )
+        shape = [images, height, width, self._channels]
+        if 0 < self._max_elements < math.prod(shape):
+            raise too_many_elements(math.prod(shape), self._max_elements)
+        return np.empty(shape, np.uint8)
+
+
+def too_many_elements(elements: int, most: int) -> errors.InvalidTensor:
+    """Returns the error of a request with more numbers than a model takes at once."""
+    return errors.InvalidTensor(
+        f"send smaller images, or fewer at a time: the request has {elements} numbers, and the "
+        f"model takes {most} at once, by the memory that there is; max_elements of the models file "
+        "sets it"
+    )
 
 
 def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:
@@ -121,18 +149,6 @@ def _wanted_size(spec: TensorSpec, fit: Fit) -> tuple[int, int]:
             "nothing to fit them to: resize them before sending, and ask for no fit"
         )
     return height, width
-
-
-def _room(
-    images: int, height: int, width: int, channels: int, spec: TensorSpec
-) -> npt.NDArray[np.uint8]:
-    """Returns an array for all images, whose contents are yet to come."""
-    if images * height * width > _MAX_PIXELS_TOGETHER:
-        raise errors.InvalidTensor(
-            f"input {spec.name!r} has {images} images of {size_text((height, width))}, and "
-            f"{_MAX_PIXELS_TOGETHER} pixels are possible in one request: send them in several"
-        )
-    return np.empty([images, height, width, channels], np.uint8)
 
 
 def _check_size(

@@ -13,6 +13,7 @@ import structlog
 from inference_service.engine import Engine
 from inference_service.loading.background_work import BackgroundWork, TimeIsUp
 from inference_service.loading.counts import HotLoadCounts
+from inference_service.loading.load_attempt import LoadAttempt
 from inference_service.loading.loader import Loader
 from inference_service.loading.malloc_trim import give_back
 from inference_service.loading.policy import Load, Unload, plan
@@ -25,6 +26,12 @@ from inference_service.models.servable import LoadedModel, Servable
 from service_kit import errors
 
 _log = structlog.get_logger(__name__)
+# After these another model's load begins beside one that is not done.
+_PATIENCE_SECONDS = 10.0
+# Threads of loads that nobody waits for any more, and that cannot be ended.
+_MAX_UNFINISHED = 16
+# What loads that are given up at the end of the process may take to free what they have.
+_LAST_SECONDS = 2.0
 
 
 class HotLoader:
@@ -61,9 +68,13 @@ class HotLoader:
         self._health = health
         self._counts = counts
         self._clock = clock
-        # One load at a time: two would fight for the cores that answer requests.
+        # One load at a time: two would fight for the cores that answer requests. Only behind one
+        # that may hang nobody waits for its end.
         self._loading: BackgroundWork[LoadedModel] = BackgroundWork(
-            "load", seconds=load_seconds, discard=lambda late: _close(late.engine)
+            "load",
+            seconds=load_seconds,
+            patience=_PATIENCE_SECONDS,
+            discard=lambda late: _close(late.engine),
         )
         self._load_seconds = load_seconds
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -82,7 +93,8 @@ class HotLoader:
             self._tasks.keys(),
             {model: self._rules.rule(model) for model in {*published, *served}},
         )
-        for action in actions:
+        # What a server died of may take this one with it: the others are served by then.
+        for action in sorted(actions, key=self._is_dangerous):
             if isinstance(action, Load):
                 # From now on, so that who asks while it waits for its turn is told to come back.
                 loads.begin(action.publication)
@@ -117,15 +129,26 @@ class HotLoader:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Frees every version; no request may be in flight any more.
-
-        Waits for a load that runs, and skips those that have not begun.
-        """
-        self._closing_down = True
+        """Frees every version; no request may be in flight any more."""
+        self.stop_loading()
         await self.settled()
         for model, versions in self._registry.fingerprints().items():
             for version in versions:
                 await self._unload(Unload(model, version))
+
+    async def try_again(self, model: str) -> None:
+        """Lets a model be loaded that failed, whatever it failed of: it is asked for."""
+        self._registry.loads.allow_retry(model)
+        await asyncio.to_thread(self._loader.journal.try_again, model)
+
+    def stop_loading(self) -> None:
+        """Gives up the loads that run, and begins no others."""
+        self._closing_down = True
+        self._loading.give_up()
+
+    async def loads_have_ended(self) -> bool:
+        """Waits a little for the threads of loads that were given up; False: some still run."""
+        return await asyncio.to_thread(self._loading.join, _LAST_SECONDS)
 
     def _start(self, model: str, work: Coroutine[Any, Any, None]) -> None:
         previous = self._tasks.get(model)
@@ -164,12 +187,17 @@ class HotLoader:
                 await self._free(displaced)
 
     async def _servable(self, publication: Publication) -> Servable:
+        attempt = LoadAttempt(f"{publication.model}/{publication.version}")
         try:
-            loaded_model = await self._loading.run(partial(self._load_now, publication))
+            loaded_model = await self._loading.run(
+                partial(self._load_now, publication, attempt), alone=self._is_suspect(publication)
+            )
         except TimeIsUp:
+            attempt.give_up()
+            self._check_open()
             raise errors.LoadTimedOut(
-                f"loading took longer than {self._load_seconds:g} s, and goes on in vain: does the "
-                "graph end? --load-timeout allows more"
+                f"let it have more time with --load-timeout, if its graph ends at all: loading "
+                f"took longer than {self._load_seconds:g} s, and was given up"
             ) from None
         try:
             # On this thread, so that the cards' threads have its priority.
@@ -179,11 +207,24 @@ class HotLoader:
             await asyncio.to_thread(_close, loaded_model.engine)
             raise
 
-    def _load_now(self, publication: Publication) -> LoadedModel:
+    def _load_now(self, publication: Publication, attempt: LoadAttempt) -> LoadedModel:
+        self._check_open()
+        options = self._rules.load_options(publication.model)
+        return self._loader.load(publication.model, publication.version, options, attempt)
+
+    def _is_dangerous(self, action: Load | Unload) -> bool:
+        return isinstance(action, Load) and self._is_suspect(action.publication)
+
+    def _is_suspect(self, publication: Publication) -> bool:
+        return self._loader.journal.is_suspect(publication.model, publication.version)
+
+    def _check_open(self) -> None:
         if self._closing_down:
             raise errors.ServerStopping("the server is going away")
-        options = self._rules.load_options(publication.model)
-        return self._loader.load(publication.model, publication.version, options)
+        if self._loading.unfinished > _MAX_UNFINISHED:
+            raise errors.LoadTimedOut(
+                f"start the server anew: {_MAX_UNFINISHED} loads that took too long still run"
+            )
 
     def _fail(self, publication: Publication, error: errors.PbserveError) -> None:
         self._counts.failed(publication.model, error)

@@ -30,6 +30,7 @@ class ModelSettings:
         max_queue_delay: seconds that a request may wait for company.
         queue_images: images outstanding on a card.
         queue_bytes: bytes of inputs outstanding on a card.
+        max_elements: of the inputs of one request, and of one batch.
         pad_batches: whether batches are padded to the sizes of warming.
         replicate: whether devices without a tower run copies of tower 0.
         unload_first: whether the old version is freed before the new one is loaded.
@@ -42,6 +43,7 @@ class ModelSettings:
     max_queue_delay: float | None = None
     queue_images: int | None = None
     queue_bytes: int | None = None
+    max_elements: int | None = None
     pad_batches: bool | None = None
     replicate: bool | None = None
     unload_first: bool | None = None
@@ -108,6 +110,7 @@ class _Model(BaseModel):
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
     queue_images: _Images | None = None
     queue_mb: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    max_elements: Annotated[int, Field(ge=1, le=2**62)] | None = None
     pad_batches: bool | None = None
     replicate: bool | None = None
     unload_first: bool | None = None
@@ -144,6 +147,7 @@ def _settings(model: _Model) -> ModelSettings:
         max_queue_delay=None if delay is None else delay / 1e3,
         queue_images=model.queue_images,
         queue_bytes=None if model.queue_mb is None else model.queue_mb * _MEBIBYTE,
+        max_elements=model.max_elements,
         pad_batches=model.pad_batches,
         replicate=model.replicate,
         unload_first=model.unload_first,

@@ -61,7 +61,7 @@ class Operations:
             raise errors.VersionNotFound(
                 f"the store has no version {version} of model {model}; it has {numbers}"
             )
-        self._registry.loads.allow_retry(model)
+        await self._hot_loader.try_again(model)
         self._rules.ask_for(model, version)
         wanted = self._rules.rule(model).wanted(published.keys())
         if not wanted:

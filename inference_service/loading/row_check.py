@@ -28,7 +28,7 @@ def has_row_an_image(manifest: Manifest, graph: bytes) -> bool:
     if manifest.rows_proven:
         return True
     try:
-        found = infer_rows(parse_graph(graph), manifest.towers[0])
+        found = infer_rows(parse_graph(graph), manifest.towers[0], manifest.max_batch)
     except errors.EngineFailed as error:
         reasons = [str(error)]
     else:

@@ -35,6 +35,7 @@ class ModelDefaults:
     max_queue_delay: float = 0.0
     queue_images: int = 1024
     queue_bytes: int = 256 * 2**20
+    max_elements: int = 0
     replicate: bool = True
     unload_first: bool = False
 
@@ -122,13 +123,15 @@ class ModelRules:
             measured = min(batch_limit(spec.timings), most)
             # Where answers depend on the batch, it must not depend on a measurement.
             chosen = measured if spec.packs else most
-            batch = spec.fixed_batch or settings.batch_limit or chosen
+            batch = settings.batch_limit or chosen
+            batch = min(batch, spec.max_batch or batch)
             return CardLimits(
                 batch=batch,
                 queue_images=settings.queue_images or defaults.queue_images,
                 queue_bytes=settings.queue_bytes or defaults.queue_bytes,
                 max_queue_delay=_chosen(settings.max_queue_delay, defaults.max_queue_delay),
                 padded_sizes=_padded_sizes(spec, batch, asked=settings.pad_batches),
+                elements=settings.max_elements or defaults.max_elements or spec.max_elements,
             )
 
         return limits
@@ -180,8 +183,6 @@ def _padded_sizes(spec: CardSpec, batch: int, *, asked: bool | None) -> tuple[in
 
     A GPU prepares itself anew for each size that it has not seen; the sizes of warming it has.
     """
-    if spec.fixed_batch:
-        return (spec.fixed_batch,)
     if not spec.packs or not _chosen(asked, _on_gpu(spec.placement.device)):
         return ()
     return tuple(timing.batch_size for timing in spec.timings if timing.batch_size <= batch)

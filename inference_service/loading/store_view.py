@@ -12,6 +12,7 @@ from inference_service.loading.counts import HotLoadCounts
 from inference_service.models.publication import Fingerprints, Publication
 from service_kit import errors
 from service_kit.store.artifact_store import ArtifactStore
+from service_kit.store.local_mark import MARK
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +41,8 @@ class StoreView:
         self._published: dict[str, Mapping[int, str]] = {}
         # Why the last look failed; empty: it did not.
         self.problem = ""
+        # Why what was seen may not be the store; empty: it is.
+        self.mark_problem = ""
 
     @property
     def url(self) -> str:
@@ -81,6 +84,7 @@ class StoreView:
         if self.problem:
             _log.info("store_available")
         self.problem = ""
+        self._note_mark()
         if number < self._newest_look:
             # A look that began later has ended before: it knows better.
             return True
@@ -92,3 +96,14 @@ class StoreView:
         else:
             self._published.pop(model, None)
         return True
+
+    def _note_mark(self) -> None:
+        problem = ""
+        if self._store.is_unmarked:
+            problem = (
+                f"mount its volume, if it has one: {self.url} has no {MARK}, which pbexport puts "
+                "into a store, and may be an empty mount point; --require-store-mark refuses it"
+            )
+        if problem and not self.mark_problem:
+            _log.warning("store_unmarked", message=problem)
+        self.mark_problem = problem

@@ -23,10 +23,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What keeps the server from being up to date; empty: nothing."""
+    """What keeps the server from being up to date; empty: nothing.
+
+    `store_mark` says that the store's folder has no mark: it may be an empty mount point.
+    """
 
     models_file: str
     store: str
+    store_mark: str = ""
 
 
 class StoreWatch:
@@ -68,13 +72,15 @@ class StoreWatch:
         self._pace = pace or StorePace(random.random)
         self._clock = clock
         self._seconds = 1.0
-        self._listed = False
+        self._listed = registry.store_is_read = False
         self._ready = False
+        # Under way while not everything that was seen first is served, or has failed.
+        self._settling: asyncio.Task[None] | None = None
 
     def problems(self) -> Problems:
         """Returns what is wrong now."""
         models_file = self._models_file.trouble if self._models_file else ""
-        return Problems(models_file, self._view.problem)
+        return Problems(models_file, self._view.problem, self._view.mark_problem)
 
     async def watch(self, seconds: float, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Looks every so many seconds, for ever; calls `when_ready` once.
@@ -85,16 +91,27 @@ class StoreWatch:
         own reasons.
         """
         self._seconds = seconds
-        while True:
-            try:
-                await self.look()
-                if not self._ready and await self._became_ready():
-                    self._ready = True
-                    await when_ready()
-            except Exception:
-                # Whatever it is, what is served goes on being served.
-                _log.exception("sync_failed")
-            await asyncio.sleep(self._pace.pause(seconds))
+        try:
+            while True:
+                await self._round(when_ready)
+                await asyncio.sleep(self._pace.pause(seconds))
+        finally:
+            if self._settling:
+                self._settling.cancel()
+
+    async def _round(self, when_ready: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self.look()
+            if not self._ready and await self._became_ready():
+                self._ready = True
+                await when_ready()
+        except Exception:
+            # Whatever it is, what is served goes on being served.
+            _log.exception("sync_failed")
+
+    async def _settle(self) -> None:
+        await self._hot_loader.settled()
+        await self._hot_loader.settle()
 
     async def look(self) -> None:
         """Looks once."""
@@ -114,11 +131,17 @@ class StoreWatch:
         ok = await self._view.look()
         self._pace.looked(ok=ok, seconds=self._seconds, now=self._clock())
         self._listed |= ok
+        self._registry.store_is_read |= ok
 
     async def _became_ready(self) -> bool:
+        """Looks whether everything is decided; waits until the next look at most."""
         if not self._listed:
             return False
-        await self._hot_loader.settled()
-        await self._hot_loader.settle()
+        settling = self._settling = self._settling or asyncio.create_task(self._settle())
+        await asyncio.wait([settling], timeout=self._seconds)
+        if not settling.done():
+            return False
+        self._settling = None
+        settling.result()
         failures = map(self._registry.loads.failure, self._view.publications())
         return not (self._strict and any(failures))

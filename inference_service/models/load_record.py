@@ -46,8 +46,9 @@ class LoadRecord:
         """Remembers that a publication did not load, why, and when it is to be tried again.
 
         A store that cannot be read is asked again after 1 s, then later and later up to every
-        60 s; a graph that the engine refuses after 30 s up to every 900 s. Anything else, a damaged
-        artifact for example, is not tried again until it changes.
+        60 s; a graph that the engine refuses after 30 s up to every 900 s; one in quarantine when
+        that ends. Anything else, a damaged artifact for example, is not tried again until it
+        changes.
         """
         failures = self._load(publication).failures + 1
         retry_at = self._clock() + _pause(error, failures)
@@ -114,6 +115,8 @@ def _pause(error: errors.PbserveError, failures: int) -> float:
     elif isinstance(error, errors.EngineFailed):
         # To find out costs seconds of computing each time, but memory may come back.
         first, last = 30, 900
+    elif isinstance(error, errors.Quarantined) and error.retry_after is not None:
+        return error.retry_after
     else:
         return _NEVER
     # 2 ** 16 is beyond both; without a bound it grows past what a float holds.

@@ -73,6 +73,8 @@ class Registry:
             clock: paces the retries of failed loads, in seconds.
         """
         self.loads = LoadRecord(clock)
+        # Whether the store has been read: until then nobody knows that there is no such model.
+        self.store_is_read = True
         self._labels = labels
         self._served: dict[str, dict[int, Loaded]] = {}
         self._leaving: list[Loaded] = []
@@ -103,6 +105,12 @@ class Registry:
     def _find(self, model: str, version: int, label: str) -> Loaded:
         served = self._served.get(model, {})
         known = self.loads.statuses(model)
+        if not (served or known or self.store_is_read):
+            raise errors.ModelUnavailable(
+                f"ask for model {model} again: this server has just started, and not read its "
+                "store yet",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
         if not served and not known:
             raise self._no_model(model)
         number = self._labelled(model, label) if label else version or self._default(model)

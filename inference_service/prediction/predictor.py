@@ -12,7 +12,7 @@ from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.card import Card
 from inference_service.cards.queued_request import CardAnswer, is_expired
 from inference_service.images.decoders import Decoders
-from inference_service.images.decoding import ImageDecoding
+from inference_service.images.decoding import ImageDecoding, too_many_elements
 from inference_service.models.registry import Registry
 from inference_service.models.reservation import Reservation
 from inference_service.models.servable import Servable
@@ -112,9 +112,12 @@ class Predictor:
             tower = card.spec.tower
             names = wanted_outputs(request, tower.outputs)
             ranked = scored_output(tower.outputs) if request.top else ""
-            decodings = _decodings(request, tower.inputs) if request.encoded else {}
+            most = card.limits.elements
+            decodings = _decodings(request, tower.inputs, most) if request.encoded else {}
             images = check_inputs(_inputs(request, decodings), tower.inputs)
             self._check_number(images)
+            if most:
+                _check_elements(_inputs(request, decodings), most)
             if card.spec.whole:
                 _check_whole(servable, card, request, images)
             if images:
@@ -215,12 +218,20 @@ class Predictor:
         return self._crossing
 
 
-def _decodings(request: InferenceRequest, specs: Sequence[TensorSpec]) -> dict[str, ImageDecoding]:
+def _decodings(
+    request: InferenceRequest, specs: Sequence[TensorSpec], most: int
+) -> dict[str, ImageDecoding]:
     return {
-        spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit)
+        spec.name: ImageDecoding(request.encoded[spec.name], spec, request.fit, most)
         for spec in specs
         if spec.name in request.encoded
     }
+
+
+def _check_elements(inputs: Tensors, most: int) -> None:
+    elements = sum(array.size for array in inputs.values())
+    if elements > most:
+        raise too_many_elements(elements, most)
 
 
 def _check_whole(servable: Servable, card: Card, request: InferenceRequest, images: int) -> None:

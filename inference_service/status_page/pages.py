@@ -23,6 +23,7 @@ from inference_service.status_page.places import Places
 from inference_service.status_page.rates import LOOK_SECONDS, Rates
 from inference_service.status_page.rendering import Asked, Renderer, Shown, as_json, assets
 from inference_service.status_page.report import ServerFacts, StatusReport, status_report
+from inference_service.status_page.slow_senders import SlowSenders
 from service_kit.http.http_status import http_status, retry_headers
 from service_kit.server.health import OVERALL
 from service_kit.server.incidents import describe_error
@@ -31,9 +32,10 @@ _log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
-# What is drawn, and images that are being sent or answered, at the same time. The page is drawn in
+# What is drawn, and images that are being sent, or answered, at the same time. The page is drawn in
 # milliseconds; each image may take a message's memory.
 _MAX_READERS = 16
+_MAX_SENDERS = 8
 _MAX_IMAGES = 4
 
 
@@ -68,6 +70,7 @@ class StatusPage:
         self._rates = Rates()
         self._forms = ImageForms(core, max_bytes=max_bytes)
         self._readers = Places(_MAX_READERS, "readers")
+        self._senders = SlowSenders(_MAX_SENDERS)
         self._images = Places(_MAX_IMAGES, "images")
         self._takes_images = takes_images
         self._renderer = Renderer(max_bytes=max_bytes, takes_images=takes_images)
@@ -103,9 +106,9 @@ class StatusPage:
         """Answers a form with the whole page: it works without a script, too."""
         asked = Asked()
         try:
+            form = await self._senders.read(self._forms.read(request))
+            asked = form.asked
             with self._images.one():
-                form = await self._forms.read(request)
-                asked = form.asked
                 shown, status = await self._forms.answer(form), 200
         except Exception as error:
             described = describe_error(error, request.path)

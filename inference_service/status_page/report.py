@@ -171,6 +171,8 @@ def _version(
 def _server_problems(problems: Problems) -> Iterator[Problem]:
     if problems.store:
         yield Problem("store", problems.store, grave=False)
+    if problems.store_mark:
+        yield Problem("store", problems.store_mark, grave=False)
     if problems.models_file:
         yield Problem("models file", problems.models_file, grave=False)
 

@@ -25,6 +25,16 @@ _PROTOCOLS: Mapping[str, str] = {
 _PAGE = ("status_page", "predict")
 # Of a request that several cards answered.
 _SEVERAL = "several"
+# What every version has a count of from its load on, even if 0: how a call of our own may end that
+# rules and panels ask for. A series that begins with its first error hides that one from `rate`.
+_ALWAYS = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+)
+_OURS = "/pbserve.inference.v1.InferenceService/Predict"
 
 _VERSION = ("model", "version")
 _REQUESTS = MetricName(
@@ -76,7 +86,9 @@ class _VersionCounts:
 
     def __init__(self) -> None:
         # By (full method, card, code).
-        self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.requests: Counter[tuple[str, str, str]] = Counter(
+            {(_OURS, "", code.name): 0 for code in _ALWAYS}
+        )
         self.images = 0
         self.times = {name: Histogram(SECONDS) for name in _TIMES}
 
@@ -122,6 +134,9 @@ class RequestMetrics:
     def collect(self) -> Iterator[Metric]:
         """See `Measured`."""
         self._forget_gone()
+        for key in self._versions():
+            # One that nobody has asked for yet has its zeros, and a scaler its answer.
+            self._counts.setdefault(key, _VersionCounts())
         found = [
             ((model, str(version)), counts) for (model, version), counts in self._counts.items()
         ]

@@ -15,8 +15,10 @@ from datetime import datetime
 from typing import Any
 
 MANIFEST_NAME = "manifest.json"
+# Beside the files that it names; see `manifest_digest`.
+DIGEST_NAME = f"{MANIFEST_NAME}.sha256"
 # Of this release, as a reader of manifests: see `Manifest.min_reader` in the contract.
-READER = 2
+READER = 3
 
 
 class CheckpointFormat(enum.Enum):
@@ -143,13 +145,15 @@ class MetaGraphReport:
 class TensorSpec:
     """A tensor at a tower's border: semantic name, name in the graph, NumPy dtype, shape.
 
-    In `shape` -1 stands for any size; the first dimension is the batch.
+    In `shape` -1 stands for any size; the first dimension is the batch. `probe_shape` has the
+    sizes of one image that an input was proven with, where not any will do.
     """
 
     name: str
     tensor_name: str
     dtype: str
     shape: tuple[int, ...]
+    probe_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,8 @@ class Conversion:
     class_labels: tuple[str, ...] = ()
     # Outputs need not have one row an image: each request runs alone and gets them whole.
     unbatched: bool = False
+    # Most images that the graph takes in one run; 0: any number.
+    max_batch: int = 0
     # Of the request that asked for it; a retry is recognised by the two.
     request_id: str = ""
     request_sha256: str = ""
@@ -245,8 +251,13 @@ class Conversion:
 
     @property
     def batch_matters(self) -> bool:
-        """Whether answers depend on the other images of a batch, as the user asked for."""
-        return bool(self.architecture.parameters.get("keep_batch_statistics"))
+        """Whether requests must not share a batch, for what the user asked to keep."""
+        return self.varies or bool(self.architecture.parameters.get("keep_batch_statistics"))
+
+    @property
+    def varies(self) -> bool:
+        """Whether equal requests get different answers: dropouts were kept as the user asked."""
+        return bool(self.architecture.parameters.get("keep_dropout"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

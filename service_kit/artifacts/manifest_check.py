@@ -50,9 +50,11 @@ def check_usable(document: manifest.Manifest, origin: str) -> None:
     ):
         problem = "a tower has two tensors of one name"
     else:
-        problem = problem_of_towers(
-            document.towers, unbatched=document.unbatched
-        ) or problem_of_labels(document.class_labels, document.towers)
+        problem = (
+            (f"it takes {document.max_batch} images at most" if document.max_batch < 0 else None)
+            or problem_of_towers(document.towers, unbatched=document.unbatched)
+            or problem_of_labels(document.class_labels, document.towers)
+        )
     if problem:
         raise errors.ArtifactCorrupt(f"{origin} cannot be used: {problem}")
 
@@ -71,7 +73,7 @@ def _is_file_name(name: str) -> bool:
     return (
         0 < len(name) <= _LONGEST_FILE_NAME
         and all(c not in "/\\" and c.isprintable() for c in name)
-        and name not in {".", "..", manifest.MANIFEST_NAME}
+        and name not in {".", "..", manifest.MANIFEST_NAME, manifest.DIGEST_NAME}
     )
 
 
@@ -80,7 +82,10 @@ def _problem_of(spec: manifest.TensorSpec, *, whole: bool = False) -> str | None
         return f"tensor {spec.tensor_name!r} has dtype {spec.dtype!r}"
     if not whole and spec.shape[:1] != (-1,):
         return f"tensor {spec.tensor_name!r} of shape {list(spec.shape)} does not take any batch"
+    if not _fits(spec):
+        return f"tensor {spec.tensor_name!r} cannot be probed with {list(spec.probe_shape)}"
     sizes = [1 if size == -1 else size for size in spec.shape]
+    sizes[1:] = spec.probe_shape or sizes[1:]
     if (
         min(sizes, default=1) < 1
         or len(sizes) > _MAX_DIMENSIONS
@@ -88,3 +93,14 @@ def _problem_of(spec: manifest.TensorSpec, *, whole: bool = False) -> str | None
     ):
         return f"tensor {spec.tensor_name!r} has shape {list(spec.shape)[:_MAX_DIMENSIONS]}"
     return None
+
+
+def _fits(spec: manifest.TensorSpec) -> bool:
+    """Whether the sizes to probe with are such as the tensor has."""
+    return not spec.probe_shape or (
+        len(spec.probe_shape) == len(spec.shape) - 1
+        and all(
+            want in (-1, size) and size > 0
+            for size, want in zip(spec.probe_shape, spec.shape[1:], strict=True)
+        )
+    )

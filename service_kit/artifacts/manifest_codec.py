@@ -16,8 +16,8 @@ from service_kit.artifacts import manifest
 from service_kit.artifacts.manifest_check import check_usable
 from service_kit.artifacts.message_codec import from_message, from_number, to_message
 
-# The first that knows `unbatched`, and finds the graph of such an artifact.
-_GUARDED_READER = 2
+# The first readers that know `unbatched`, and `max_batch` or kept dropouts, and find such a graph.
+_UNBATCHED_READER, _LIMITED_READER = 2, 3
 
 
 def to_json(document: manifest.Manifest) -> bytes:
@@ -57,10 +57,14 @@ def _check_reader(message: pb.Manifest, origin: str) -> None:
 def to_proto(document: manifest.Manifest) -> pb.Manifest:
     """Returns the manifest's message."""
     message = to_message(pb.Manifest, document)
-    if document.unbatched:
+    message.min_reader = (
+        _LIMITED_READER
+        if document.max_batch or document.varies
+        else _UNBATCHED_READER * document.unbatched
+    )
+    if message.min_reader:
         message.guarded_graph.CopyFrom(message.graph)
         message.ClearField("graph")
-        message.min_reader = _GUARDED_READER
     return message
 
 

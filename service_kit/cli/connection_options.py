@@ -35,6 +35,11 @@ class ServerChoice:
     tls_server_name: str = ""
     token_file: Path | None = None
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted: any option of TLS asks for it."""
+        return any((self.tls, self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name))
+
     def client_options(self, *, retries: bool = True) -> ConnectionOptions:
         """Returns what a client is told besides the address.
 
@@ -46,7 +51,7 @@ class ServerChoice:
         from service_kit.client.tls import Tls
 
         options: ConnectionOptions = {}
-        if any((self.tls, self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name)):
+        if self.uses_tls:
             options["tls"] = Tls(self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name)
         if self.token_file:
             options["token"] = _read_token(self.token_file)

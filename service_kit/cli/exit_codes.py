@@ -13,8 +13,8 @@ class ExitCode(enum.IntEnum):
     OK: done. FAILED: refused, or failed in a way that will repeat itself. USAGE: the options are
     wrong; nothing was sent. UNAVAILABLE: no server, or one that is stopping, busy, or has the
     model not yet. NOT_FOUND: no such model, version, label, card or checkpoint. PARTLY: some
-    images or requests failed, the others were answered. INTERRUPTED: Ctrl-C, as shells have it
-    (128 + SIGINT).
+    images, requests or servers failed, the others were answered. INTERRUPTED: Ctrl-C, as shells
+    have it (128 + SIGINT).
     """
 
     OK = 0

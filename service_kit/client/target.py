@@ -6,7 +6,7 @@ from service_kit import errors
 from service_kit.address import parse_address
 
 # https://github.com/grpc/grpc/blob/master/doc/naming.md
-_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
+SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 _SAME_MACHINE = ("unix", "unix-abstract")
 _URLS = ("http://", "https://", "grpc://", "grpcs://")
 
@@ -28,7 +28,7 @@ def check_target(text: str) -> str:
             f"{text!r} is a URL: write host:port, and ask for TLS with `tls`"
         )
     scheme, separator, rest = text.partition(":")
-    if separator and scheme in _SCHEMES and rest:
+    if separator and scheme in SCHEMES and rest:
         return text
     return str(parse_address(text))
 
@@ -38,7 +38,7 @@ def is_loopback(target: str) -> bool:
     scheme, _, rest = target.partition(":")
     if scheme in _SAME_MACHINE:
         return True
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         return _is_loopback_address(target)
     # What is behind the last slash of dns://resolver/name:port.
     return all(_is_loopback_address(one) for one in rest.rpartition("/")[2].split(","))

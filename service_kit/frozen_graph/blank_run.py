@@ -16,11 +16,6 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 _ANY_SIDE = 224
 
 
-def fixed_batch(tower: Tower) -> int:
-    """Returns the only batch size that the graph takes; 0: it takes any."""
-    return max(0, *(spec.shape[0] for spec in tower.inputs)) if tower.inputs else 0
-
-
 def blank(tower: Tower, images: int) -> Tensors:
     """Returns inputs of zeros by semantic name, each `[images, ...]` in the tower's dtype."""
     return {spec.name: _zeros(spec, images) for spec in tower.inputs}
@@ -56,5 +51,5 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
 
 
 def _zeros(spec: TensorSpec, images: int) -> npt.NDArray[Any]:
-    sizes = [_ANY_SIDE if size < 0 else size for size in spec.shape[1:]]
+    sizes = spec.probe_shape or [_ANY_SIDE if size < 0 else size for size in spec.shape[1:]]
     return np.zeros([images, *sizes], spec.dtype)

@@ -59,11 +59,13 @@ def data_behind_rows(output: Any, fed: Sequence[Any]) -> str:
         fed: the tensors that requests bring.
     """
     fed_names = {tensor.name for tensor in fed}
+    varying = _varying(output.graph, fed)
     waiting: list[tuple[Task, str]] = [((output, 0), "")]
     seen: set[tuple[str, int | str | None]] = set()
     while waiting:
         (tensor, part), through = waiting.pop()
-        if (tensor.name, part) in seen:
+        # What is always the same has always the same size.
+        if (tensor.name, part) in seen or tensor.op.name not in varying:
             continue
         seen.add((tensor.name, part))
         if part == VALUE:
@@ -84,6 +86,19 @@ def data_behind_rows(output: Any, fed: Sequence[Any]) -> str:
             through = _named(tensor.op)
         waiting.extend((step, through) for step in steps)
     return ""
+
+
+def _varying(graph: Any, fed: Sequence[Any]) -> set[str]:
+    """Returns the names of the ops whose values depend on what is fed, or are random."""
+    found: set[str] = set()
+    waiting = [tensor.op for tensor in fed]
+    waiting += [op for op in graph.get_operations() if op.op_def.is_stateful]
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found.add(op.name)
+            waiting += [user for tensor in op.outputs for user in tensor.consumers()]
+    return found
 
 
 def _named(op: Any) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from service_kit import errors
 from service_kit.artifacts.manifest import Tower
 from service_kit.frozen_graph.row_origin import data_behind_rows
+from service_kit.frozen_graph.tower_graph import TowerGraph
 
 # One size could be met by accident: by the number of classes, for example.
 BATCHES = (2, 3)
@@ -42,28 +43,33 @@ class OutputRows:
     reason: str = ""
 
 
-def infer_rows(graph: Any, tower: Tower) -> tuple[OutputRows, ...]:
+def infer_rows(graph: Any, tower: Tower, max_batch: int = 0) -> tuple[OutputRows, ...]:
     """Returns what shape inference knows of the rows of a tower's outputs, in their order.
 
     Args:
         graph: a frozen `GraphDef`, whose ops have been checked.
         tower: its tensors.
+        max_batch: most images that it takes in one run; 0: any number.
 
     Raises:
         EngineFailed: TensorFlow does not take the graph, or it lacks a tensor.
     """
-    found = [_outputs_for(graph, tower, batch) for batch in BATCHES]
+    shapes_alone = _without_weights(graph, TowerGraph(graph).nodes_of(tower))
+    batches = (max_batch,) if max_batch else BATCHES
+    found = [_outputs_for(shapes_alone, tower, batch) for batch in batches]
     return tuple(
-        _judge(spec.name, [outputs[position] for outputs, _ in found], found[0][1])
+        _judge(spec.name, batches, [outputs[position] for outputs, _ in found], found[0][1])
         for position, spec in enumerate(tower.outputs)
     )
 
 
-def _judge(name: str, outputs: Sequence[Any], fed: Sequence[Any]) -> OutputRows:
+def _judge(
+    name: str, batches: Sequence[int], outputs: Sequence[Any], fed: Sequence[Any]
+) -> OutputRows:
     sizes = [_rows(output) for output in outputs]
-    if all(size == batch for size, batch in zip(sizes, BATCHES, strict=True)):
+    if all(size == batch for size, batch in zip(sizes, batches, strict=True)):
         return OutputRows(name, Rows.ONE_AN_IMAGE)
-    for size, batch in zip(sizes, BATCHES, strict=True):
+    for size, batch in zip(sizes, batches, strict=True):
         if size is not None and size != batch:
             rows = "no rows" if size < 0 else f"{size} rows"
             return OutputRows(name, Rows.OTHERS, f"it has {rows} for {batch} images")
@@ -81,7 +87,7 @@ def _rows(output: Any) -> int | None:
     return size
 
 
-def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[Any]]:
+def _outputs_for(shapes_alone: Any, tower: Tower, batch: int) -> tuple[list[Any], list[Any]]:
     """Returns the outputs and inputs of the tower in a graph for one size of batch."""
     import tensorflow.compat.v1 as tf
 
@@ -95,8 +101,6 @@ def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[
             for spec in tower.inputs
         ]
         inputs = {spec.tensor_name: tensor for spec, tensor in zip(tower.inputs, fed, strict=True)}
-        shapes_alone = tf.GraphDef()
-        shapes_alone.CopyFrom(_without_weights(graph))
         try:
             outputs = tf.import_graph_def(
                 shapes_alone,
@@ -112,10 +116,10 @@ def _outputs_for(graph: Any, tower: Tower, batch: int) -> tuple[list[Any], list[
     return list(outputs), fed
 
 
-def _without_weights(graph: Any) -> Any:
-    """Returns the graph with placeholders in the place of large constants."""
+def _without_weights(graph: Any, nodes: Sequence[Any]) -> Any:
+    """Returns a graph of some nodes, with placeholders in the place of large constants."""
     made = type(graph)(versions=graph.versions, library=graph.library)
-    for node in graph.node:
+    for node in nodes:
         copy = made.node.add()
         tensor = node.attr["value"].tensor if node.op == "Const" else None
         if tensor is None or _elements(tensor.tensor_shape) < _WEIGHT_ELEMENTS:
@@ -125,6 +129,8 @@ def _without_weights(graph: Any) -> Any:
             copy.input.extend(node.input)
             copy.attr["dtype"].type = tensor.dtype
             copy.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+        # Says nothing about shapes, and Python spends most of an import on devices.
+        copy.device = ""
         copy.attr.pop("_class", None)
         copy.attr.pop("_output_shapes", None)
     return made

@@ -141,6 +141,14 @@ class TowerGraph:
                 device = _device(self._nodes[name], wanted)
                 yield name, devices.get(device, f"{prefix}/{name}")
 
+    def nodes_of(self, tower: Tower) -> list[Node]:
+        """Returns the nodes between a tower's inputs and outputs, both included.
+
+        Raises:
+            EngineFailed: a tensor is not in the graph.
+        """
+        return [self._nodes[name] for name in self._needed(tower)]
+
     def _needed(self, tower: Tower) -> list[str]:
         """Returns the names of the nodes between a tower's inputs and outputs, both included."""
         return self._with_ancestors(

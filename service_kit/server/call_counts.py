@@ -29,7 +29,10 @@ class CallCounts:
             methods: `/package.Service/Method`.
         """
         self._methods = frozenset(methods)
-        self._ended: Counter[tuple[str, str]] = Counter()
+        # Each method has its series from the start on: a panel shows 0, not nothing.
+        self._ended: Counter[tuple[str, str]] = Counter(
+            {(method, grpc.StatusCode.OK.name): 0 for method in sorted(self._methods)}
+        )
         self._seconds: dict[str, Histogram] = {}
         self._calls = MetricName(
             f"{prefix}_calls_total",

@@ -15,6 +15,7 @@ from service_kit import errors
 from service_kit.auth.access import Access
 from service_kit.server.call_spans import CallSpans
 from service_kit.server.in_flight import InFlightCalls
+from service_kit.server.one_message import reading_one_message
 from service_kit.server.served_call import CallRules, FinishedCall, ServedCall, authorizations
 
 # Handlers of other services (health, reflection) pass through here too, and their types are
@@ -104,9 +105,7 @@ class GuardedServices(grpc.GenericRpcHandler):
         # gRPC would read the whole message of another kind of rpc first.
         refusal = self._rules.in_flight.refusal(method)
         if refusal or (
-            self._rules.access.has_rules
-            and not handler.request_streaming
-            and self._is_refused_early(handler_call_details)
+            self._rules.access.has_rules and self._is_refused_early(handler_call_details)
         ):
             return grpc.stream_stream_rpc_method_handler(_refuse_with(self._begin(method), refusal))
         return handler
@@ -121,9 +120,11 @@ class GuardedServices(grpc.GenericRpcHandler):
         guard = _guard_generator if inspect.isasyncgenfunction(behaviour) else _guard_coroutine
         # Messages are parsed inside the guard: one that cannot be is the caller's error.
         parse = _parse_each if handler.request_streaming else _parse_one
-        return _MAKE[handler.request_streaming, handler.response_streaming](
-            guard(behaviour, parse(handler.request_deserializer), self._begin(method)),
-            response_serializer=handler.response_serializer,
+        return reading_one_message(
+            _MAKE[handler.request_streaming, handler.response_streaming](
+                guard(behaviour, parse(handler.request_deserializer), self._begin(method)),
+                response_serializer=handler.response_serializer,
+            )
         )
 
     def _begin(self, method: str) -> _Begin:
@@ -155,8 +156,12 @@ def _refuse_with(begin: _Begin, refusal: errors.PbserveError | None) -> _Handler
     return refuse
 
 
-def _parse_one(deserialize: _Deserialize) -> Callable[[bytes], Any]:
-    def parse(message: bytes) -> Any:
+def _parse_one(deserialize: _Deserialize) -> Callable[[bytes | None], Any]:
+    def parse(message: bytes | None) -> Any:
+        if message is None:
+            raise errors.InvalidRequest(
+                "send one message: the call has none, or one larger than --max-message-mb allows"
+            )
         try:
             return deserialize(message) if deserialize else message
         except DecodeError as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 
 _log = structlog.get_logger(__name__)
+# Of threads that read or write, when the program has nothing left to do.
+_LAST_SECONDS = 2.0
 
 
 def stop_signal() -> asyncio.Event:
@@ -50,6 +53,28 @@ def end_at_last(seconds: float) -> None:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+
+
+async def end_despite(all_ended: Callable[[], Awaitable[bool]]) -> None:
+    """Ends the process at once, as in order, if threads still run that would hold up its end.
+
+    Python waits for threads of the loop, which may hang in a store, and may crash when others run
+    on in foreign code while it takes itself down. To be called when nothing else is left to do.
+
+    Args:
+        all_ended: waits a little for other threads; False: some still run.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if await all_ended():
+            await asyncio.wait_for(loop.shutdown_default_executor(), _LAST_SECONDS)
+            return
+    except (asyncio.TimeoutError, TimeoutError):
+        pass
+    _log.warning("threads_left", message="threads were still running")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def end_when_lost(server: Any, stopped: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service_kit import errors
 from service_kit.artifacts.digest import sha256_of
-from service_kit.artifacts.manifest import ArtifactFile, GraphFile, Manifest
+from service_kit.artifacts.manifest import ArtifactFile, Conversion, GraphFile, Manifest
 from service_kit.store.cache import StoreCache
 from service_kit.store.connection import StoreConnection
 
@@ -82,13 +82,36 @@ class ArtifactFiles:
 
     def _read(self, document: Manifest, file: GraphFile | ArtifactFile) -> bytes:
         place = _place(document, file)
+        path = f"{self._connection.root}/{place}"
         with self._connection.reaching("read"):
             try:
-                content: bytes = self._connection.fs.cat_file(f"{self._connection.root}/{place}")
+                self._check_kind(path, place)
+                content: bytes = self._connection.fs.cat_file(path)
             except (FileNotFoundError, IsADirectoryError):
                 raise _missing(place) from None
         _check(place, file, len(content), hashlib.sha256(content).hexdigest())
         return content
+
+    def _check_kind(self, path: str, place: str) -> None:
+        """Refuses pipes and devices, whose readers might never come back."""
+        if not self._connection.is_object_store and self._connection.fs.info(path)["type"] not in (
+            "file",
+            "directory",
+        ):
+            raise errors.ArtifactCorrupt(f"publish it again: {place} is no file")
+
+
+def check_unchanged(folder: Path, conversion: Conversion) -> None:
+    """Compares files that are to be published with their description.
+
+    Raises:
+        ArtifactCorrupt: one is another.
+    """
+    for file in conversion.all_files:
+        if sha256_of(folder / file.file_name) != file.sha256:
+            raise errors.ArtifactCorrupt(
+                f"{file.file_name} changed between conversion and publication; convert again"
+            )
 
 
 def _place(document: Manifest, file: GraphFile | ArtifactFile) -> str:

@@ -14,17 +14,16 @@ from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 
 from service_kit import errors
-from service_kit.artifacts import manifest_codec
-from service_kit.artifacts.digest import sha256_of
-from service_kit.artifacts.manifest import MANIFEST_NAME, Conversion, Manifest, published_as
+from service_kit.artifacts.manifest import Conversion, Manifest, published_as
 from service_kit.artifacts.manifest_check import check_usable
 from service_kit.artifacts.model_name import checked_model_name
-from service_kit.store.artifact_files import ArtifactFiles
+from service_kit.store.artifact_files import ArtifactFiles, check_unchanged
 from service_kit.store.cache import StoreCache
 from service_kit.store.connection import StoreConnection
 from service_kit.store.local_listing import HIGHEST_VERSION, StoreListing
 from service_kit.store.local_mark import StoreMark
 from service_kit.store.local_publisher import Claimed, LocalPublisher, Publisher
+from service_kit.store.manifest_file import read_manifest
 from service_kit.store.object_listing import ObjectListing
 from service_kit.store.object_publisher import ObjectPublisher
 
@@ -87,6 +86,21 @@ class ArtifactStore:
                 self._mark.put()
             self._publisher.sweep()
 
+    def require_mark(self) -> None:
+        """Checks that a store on a file system has the mark of its maker.
+
+        Raises:
+            StoreUnavailable: it has not: most likely its volume is not mounted.
+        """
+        with self._connection.reaching("use"):
+            if self._mark:
+                self._mark.require()
+
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether the folder had no mark when it was last listed: it may be a mount point."""
+        return self._mark is not None and not self._mark.was_seen
+
     def publish(
         self, model: str, conversion: Conversion, graph: Path, version: int | None = None
     ) -> Manifest:
@@ -107,8 +121,11 @@ class ArtifactStore:
         checked_model_name(model)
         if version is not None and not 1 <= version <= HIGHEST_VERSION:
             raise errors.InvalidRequest(f"version {version} is not allowed: versions begin at 1")
-        _check_files(graph.parent, conversion)
+        check_unchanged(graph.parent, conversion)
         with self._connection.reaching(f"publish model {model} in"):
+            if self._mark:
+                # An empty mount point would take it, and count versions from 1 again.
+                self._mark.check()
             while True:
                 self._connection.fs.invalidate_cache()
                 number = version or max(self._taken(model), default=0) + 1
@@ -117,10 +134,25 @@ class ArtifactStore:
                 document = published_as(conversion, model, number, self._clock())
                 check_usable(document, f"version {number} of model {model}")
                 try:
-                    return self._publisher.publish(document, graph.parent)
+                    published = self._publisher.publish(document, graph.parent)
                 except Claimed:
                     if version is not None:
                         raise _version_taken(model, version) from None
+                else:
+                    self._check_arrived(published)
+                    return published
+
+    def _check_arrived(self, document: Manifest) -> None:
+        """Takes back what went into an empty mount point while its mount was being lost."""
+        if not self._mark:
+            return
+        try:
+            self._mark.check()
+        except FileNotFoundError:
+            with contextlib.suppress(Exception):
+                if self.manifest(document.model, document.version) == document:
+                    self._publisher.remove(document.model, document.version)
+            raise
 
     def check_free(self, model: str, version: int) -> None:
         """Checks, before any work is done, that a version could be published now.
@@ -141,7 +173,7 @@ class ArtifactStore:
             found = self._listing.published()
             if self._mark:
                 # Afterwards: a mount that is lost while it is listed has lost its mark by now.
-                self._mark.check()
+                self._mark.check(may_be_another=bool(found))
             return found
 
     def versions(self, model: str) -> list[int]:
@@ -156,21 +188,15 @@ class ArtifactStore:
 
         Raises:
             ArtifactNotFound: there is none; the message names what exists.
-            ArtifactCorrupt: it cannot be read, or describes another artifact.
+            ArtifactCorrupt: it cannot be read, is not the one that was published, or describes
+                another artifact.
         """
         checked_model_name(model)
-        place = f"{model}/{version}/{MANIFEST_NAME}"
         with self._connection.reaching("read"):
             try:
-                text: bytes = self._connection.fs.cat_file(f"{self._connection.root}/{place}")
+                return read_manifest(self._connection, model, version)
             except (FileNotFoundError, NotADirectoryError):
                 raise self._not_found(model, version) from None
-        document = manifest_codec.from_json(text, place)
-        if (document.model, document.version) != (model, version):
-            raise errors.ArtifactCorrupt(
-                f"{place} describes version {document.version} of model {document.model}"
-            )
-        return document
 
     def graph(self, document: Manifest) -> bytes:
         """Reads the graph of an artifact and verifies its size and SHA-256.
@@ -229,11 +255,3 @@ def _version_taken(model: str, version: int) -> errors.VersionTaken:
         f"version {version} of model {model} exists already: choose another one, or leave it "
         "out to get the next"
     )
-
-
-def _check_files(folder: Path, conversion: Conversion) -> None:
-    for file in conversion.all_files:
-        if sha256_of(folder / file.file_name) != file.sha256:
-            raise errors.ArtifactCorrupt(
-                f"{file.file_name} changed between conversion and publication; convert again"
-            )

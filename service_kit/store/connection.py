@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -95,8 +96,18 @@ class StoreConnection:
         except Exception as error:
             self._refused |= self.is_object_store and is_refusal(error)
             raise errors.StoreUnavailable(
-                f"cannot {action} the store {self.url}: {told(error)}", retry_after=1.0
+                f"{self._cure(error)}cannot {action} the store {self.url}: {told(error)}",
+                retry_after=1.0,
             ) from error
+
+    def _cure(self, error: Exception) -> str:
+        """Returns what to do about an error, if that is known.
+
+        What a file server exports belongs to root there, whatever a cluster says of groups.
+        """
+        if self.is_object_store or not isinstance(error, PermissionError):
+            return ""
+        return f"let user {os.geteuid()}, group {os.getegid()}, use the folder: "
 
 
 def _scheme(url: str) -> str:

@@ -6,18 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 import uuid
 from pathlib import Path
 from typing import Protocol
 
 from service_kit.artifacts import manifest_codec
-from service_kit.artifacts.manifest import MANIFEST_NAME, Manifest
-
-# Hidden: no model name begins with a dot.
-_TORN = (".publishing-", ".deleting-")
-# A publication copies one file; one that is this old belongs to a process that is gone.
-_TORN_AFTER_SECONDS = 3600.0
+from service_kit.artifacts.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest
+from service_kit.artifacts.manifest_digest import digest_file
+from service_kit.store.local_folders import TORN, new_folder, sweep_folders
 
 
 class Claimed(Exception):
@@ -53,46 +49,46 @@ class LocalPublisher:
 
     def publish(self, document: Manifest, folder: Path) -> Manifest:
         """See `Publisher.publish`."""
-        hidden = self._root / f"{_TORN[0]}{uuid.uuid4().hex}"
         model = self._root / document.model
-        hidden.mkdir()
-        try:
-            for name in document.file_names:
-                shutil.copyfile(folder / name, hidden / name)
-            (hidden / MANIFEST_NAME).write_bytes(manifest_codec.to_json(document))
-            for path in (*hidden.iterdir(), hidden):
-                _sync(path)
-            _rename_into(hidden, model, str(document.version))
-            with contextlib.suppress(FileNotFoundError):
-                # Deleted again already.
-                _sync(model)
-        except BaseException:
-            shutil.rmtree(hidden, ignore_errors=True)
-            _remove_if_empty(model)
-            raise
+        with new_folder(self._root, TORN[0]) as hidden:
+            try:
+                for name in document.file_names:
+                    shutil.copyfile(folder / name, hidden / name)
+                text = manifest_codec.to_json(document)
+                (hidden / DIGEST_NAME).write_bytes(digest_file(text))
+                (hidden / MANIFEST_NAME).write_bytes(text)
+                for path in (*hidden.iterdir(), hidden):
+                    _sync(path)
+                _rename_into(hidden, model, str(document.version))
+                with contextlib.suppress(FileNotFoundError):
+                    # Deleted again already.
+                    _sync(model)
+                _sync(self._root)
+            except BaseException:
+                shutil.rmtree(hidden, ignore_errors=True)
+                _remove_if_empty(model)
+                raise
         return document
 
     def remove(self, model: str, version: int) -> None:
         """See `Publisher.remove`."""
-        hidden = self._root / f"{_TORN[1]}{uuid.uuid4().hex}"
+        hidden = self._root / f"{TORN[1]}{uuid.uuid4().hex}"
         (self._root / model / str(version)).rename(hidden)
-        shutil.rmtree(hidden)
+        # Somebody who starts may be sweeping it away at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(hidden)
         _remove_if_empty(self._root / model)
 
     def sweep(self) -> None:
         """See `Publisher.sweep`."""
-        for path in self._root.iterdir():
-            if path.name.startswith(_TORN):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _TORN_AFTER_SECONDS:
-                        shutil.rmtree(path, ignore_errors=True)
+        sweep_folders(self._root)
 
 
 def _rename_into(hidden: Path, folder: Path, name: str) -> None:
     """Renames `hidden` to `folder`/`name`, making `folder` as often as somebody removes it."""
     while True:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             hidden.rename(folder / name)
         except (FileNotFoundError, FileExistsError):
             if os.path.lexists(folder / name):

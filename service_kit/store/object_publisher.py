@@ -12,7 +12,8 @@ from pathlib import Path
 
 from service_kit import errors
 from service_kit.artifacts import manifest_codec
-from service_kit.artifacts.manifest import MANIFEST_NAME, Manifest
+from service_kit.artifacts.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest
+from service_kit.artifacts.manifest_digest import digest_file
 from service_kit.store.connection import PART_BYTES, StoreConnection
 from service_kit.store.local_publisher import Claimed
 from service_kit.store.object_listing import PUBLICATION, ObjectListing, StoredObject
@@ -46,14 +47,18 @@ class ObjectPublisher:
         if self._connection.fs.exists(f"{place}/{MANIFEST_NAME}"):
             raise Claimed
         named = replace(document, folder=uuid.uuid4().hex)
+        text = manifest_codec.to_json(named)
+        digest = f"{place}/{named.folder}/{DIGEST_NAME}"
         files = [f"{place}/{named.folder}/{name}" for name in named.file_names]
         try:
             self._upload(folder, files)
+            files.append(digest)
+            self._connection.fs.pipe_file(digest, digest_file(text))
         except BaseException:
             self._discard(files)
             raise
         try:
-            self._claim(f"{place}/{MANIFEST_NAME}", manifest_codec.to_json(named))
+            self._claim(f"{place}/{MANIFEST_NAME}", text)
         except Exception as error:
             # Where nobody knows whether the manifest is there, its files have to stay.
             if isinstance(error, Claimed) or is_final(error):
@@ -118,7 +123,7 @@ class ObjectPublisher:
         except errors.ArtifactCorrupt:
             return []
         below = f"{place}/{document.folder}" if document.folder else place
-        return [f"{below}/{name}" for name in document.file_names]
+        return [f"{below}/{name}" for name in (*document.file_names, DIGEST_NAME)]
 
     def sweep(self) -> None:
         """See `Publisher.sweep`."""

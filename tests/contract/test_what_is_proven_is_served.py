@@ -14,11 +14,11 @@ import tensorflow.compat.v1 as tf
 from exporter_service.conversion.adopt import adopt
 from exporter_service.parity.proof import prove
 from exporter_service.specs.conversion import AdoptionRequest, AdoptionSpec
-from inference_service.cards.card_spec import CardLimits
 from inference_service.engine.devices import parse_devices
 from inference_service.engine.tensorflow import TensorFlowEngines
 from inference_service.loading.loader import Loader
-from inference_service.loading.rules import LoadOptions
+from inference_service.loading.models_file import ModelSettings, ModelsFile
+from inference_service.loading.rules import LoadOptions, ModelDefaults, ModelRules
 from inference_service.models.servable import Servable
 from service_kit import errors
 from service_kit.artifacts.manifest import Conversion
@@ -80,7 +80,8 @@ def served(store: ArtifactStore) -> Servable:
     """Returns version 1 of `m`, with two cards and batches of up to 8."""
     engines = TensorFlowEngines(parse_devices("cpu:2"), cores=2)
     loaded = Loader(store, engines).load("m", 1, LoadOptions(8, replicate=True))
-    return Servable(loaded, lambda _: CardLimits(8))
+    settings = ModelSettings(batch_limit=8)
+    return Servable(loaded, ModelRules(ModelDefaults(), ModelsFile({"m": settings})).limits("m"))
 
 
 def asked(servable: Servable, batch: Any, card: int = 0) -> Any:
@@ -179,4 +180,66 @@ def test_an_artifact_without_a_proof_of_its_rows_is_looked_at_when_it_is_loaded(
     servable = served(store)
     assert servable.cards[0].spec.packs is packs
     np.testing.assert_allclose(asked(servable, INPUTS), answers_of(path, INPUTS), rtol=0, atol=1e-6)
+    servable.close()
+
+
+def one_image(path: Path) -> Path:
+    """Writes a graph that has no batch inside: it can be fed one image alone."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [1, 6], name="x")
+        tf.reshape(tf.squeeze(x, [0]) * 2, [1, 6], name="y")
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return path
+
+
+def test_a_graph_for_one_image_gets_the_images_of_a_request_one_by_one(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    done = adopted(one_image(tmp_path / "graph.pb"), tmp_path / "out")
+    assert done.max_batch == 1
+    store.publish("m", done, tmp_path / "out" / done.graph.file_name)
+    servable = served(store)
+    assert servable.cards[0].spec.max_batch == 1
+    np.testing.assert_array_equal(asked(servable, INPUTS), INPUTS * 2)
+    servable.close()
+
+
+def test_kept_dropouts_are_served_and_never_packed(store: ArtifactStore, tmp_path: Path) -> None:
+    path = frozen(lambda x: tf.nn.dropout(x, rate=0.5), tmp_path / "graph.pb")
+    done = adopted(path, tmp_path / "out", parameters={"keep_dropout": True})
+    store.publish("m", done, tmp_path / "out" / done.graph.file_name)
+    servable = served(store)
+    assert not servable.cards[0].spec.packs
+    first, second = (asked(servable, INPUTS) for _ in range(2))
+    assert (first != second).any()
+    assert ((first == 0) | np.isclose(first, INPUTS * 2)).all()
+    servable.close()
+
+
+def twice_as_large(path: Path) -> Path:
+    """Writes a graph that adds an image and one of twice its size."""
+    with tf.Graph().as_default() as graph:
+        small = tf.placeholder(tf.float32, [None, None, None, 1], name="small")
+        large = tf.placeholder(tf.float32, [None, None, None, 1], name="large")
+        joined = tf.nn.max_pool2d(large, 2, 2, "VALID") + small
+        tf.reduce_mean(joined, [1, 2, 3], name="y")
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return path
+
+
+def test_sizes_that_hang_together_are_those_of_the_probe_for_the_service_too(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    path = twice_as_large(tmp_path / "graph.pb")
+    probe = {
+        "small": np.ones((2, 4, 6, 1), np.float32),
+        "large": np.ones((2, 8, 12, 1), np.float32),
+    }
+    with pytest.raises(errors.Unconvertible):
+        adopted(path, tmp_path / "without")
+    done = adopted(path, tmp_path / "out", probe=probe)
+    store.publish("m", done, tmp_path / "out" / done.graph.file_name)
+    servable = served(store)
+    shapes = {name: zeros.shape for name, zeros in servable.cards[0].spec.blank.items()}
+    assert shapes == {"small": (1, 4, 6, 1), "large": (1, 8, 12, 1)}
     servable.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -170,8 +171,8 @@ def pods(store: Path, tmp_path: Path) -> Iterator[tuple[Pod, Pod]]:
     with contextlib.ExitStack() as stack:
         started = []
         for name in ("ending", "staying"):
-            (tmp_path / name).mkdir()
-            started.append(stack.enter_context(running_pod(container, tmp_path / name, store)))
+            own = shutil.copytree(store, tmp_path / name / "stored")
+            started.append(stack.enter_context(running_pod(container, tmp_path / name, own)))
         for pod in started:
             with InferenceClient(pod.address("grpc")) as client:
                 client.wait_until_ready("digits")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.docker.image_checks import file_faults, snapshot, writable
-from deploy.docker.wheelhouse import platforms
+from deploy.docker.wheelhouse import MACHINES, platforms
 
 
 def a_root(folder: Path) -> Path:
@@ -80,8 +80,9 @@ def test_what_a_program_wrote_is_found(tmp_path: Path) -> None:
     }
 
 
-def test_wheels_are_those_for_debian_12_the_newest_first() -> None:
-    tags = platforms()
-    assert tags[0] == "manylinux_2_36_x86_64"
-    assert tags.index("manylinux_2_28_x86_64") < tags.index("manylinux_2_17_x86_64")
-    assert {"manylinux2014_x86_64", "linux_x86_64"} <= set(tags)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_wheels_are_those_for_debian_12_the_newest_first(machine: str) -> None:
+    tags = platforms(machine)
+    assert tags[0] == f"manylinux_2_36_{machine}"
+    assert tags.index(f"manylinux_2_28_{machine}") < tags.index(f"manylinux_2_17_{machine}")
+    assert {f"manylinux2014_{machine}", f"linux_{machine}"} <= set(tags)

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.docker.image_checks import OUR_PACKAGES
-from deploy.docker.lock import BUILD, EXTRAS, HERE, VARIANTS, path
+from deploy.docker.lock import BUILD, EXTRAS, HERE, VARIANTS, installed, path
+from deploy.docker.wheelhouse import MACHINES
 from tests.support.overlays import ROOT
 
 LOCKS = sorted(HERE.glob("requirements-*.txt"))
@@ -45,9 +46,13 @@ def entries(lock: Path) -> list[tuple[Requirement, list[str]]]:
 
 
 @cache
-def versions(lock: Path, python: str) -> dict[str, str]:
+def versions(lock: Path, python: str, machine: str = "x86_64") -> dict[str, str]:
     """Returns what a lock installs on Linux with a release of Python."""
-    environment = {"python_version": python, "python_full_version": f"{python}.5"}
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.5",
+        "platform_machine": machine,
+    }
     platform = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
     where = {**cast("dict[str, str]", default_environment()), **platform, **environment}
     found: dict[str, str] = {}
@@ -86,6 +91,7 @@ def test_a_lock_has_what_the_project_asks_for(image: str, variant: str, python: 
     for extra in ("", *EXTRAS[image]):
         for text in pyproject()[extra]:
             requirement = Requirement(text)
+            assert requirement.marker is None or "platform_machine" in str(requirement.marker)
             name = canonicalize_name(requirement.name)
             if variant == "cpu":
                 name = canonicalize_name(STANDS_FOR.get(name, name))
@@ -166,3 +172,44 @@ def test_no_lock_has_what_builds_our_wheel() -> None:
         for variant in VARIANTS:
             assert not {BUILD, "pip", "uv"} & set(versions(path(image, variant), "3.12"))
     assert BUILD in versions(HERE / "requirements-build.txt", "3.12")
+
+
+@images
+@pytest.mark.parametrize("python", PYTHONS)
+def test_arm64_has_the_same_but_for_what_has_no_wheels_there(image: str, python: str) -> None:
+    x86, arm = (dict(versions(path(image, "cpu"), python, machine)) for machine in MACHINES)
+    assert arm.pop("tensorflow") == x86["tensorflow-cpu"]
+    assert x86.keys() - arm.keys() == {"tensorflow-cpu"}
+    assert arm.items() <= x86.items()
+
+
+LOCK = """\
+all==1 \\
+    --hash=sha256:00
+here==2 ; platform_machine == 'x86_64' \\
+    --hash=sha256:01
+there==3 ; platform_machine != 'x86_64' and python_version < '3.13' \\
+    --hash=sha256:02 \\
+    --hash=sha256:03
+elsewhere==4 ; sys_platform == 'win32' \\
+    --hash=sha256:04
+"""
+
+
+def test_a_lock_is_installed_for_the_machine_and_the_release_that_it_is_for() -> None:
+    assert installed(LOCK, "3.12", "x86_64") == (
+        "all==1 \\\n    --hash=sha256:00\nhere==2 \\\n    --hash=sha256:01\n"
+    )
+    arm = installed(LOCK, "3.12", "aarch64")
+    assert re.findall(r"(?m)^(\w+)==", arm) == ["all", "there"]
+    assert arm.endswith("    --hash=sha256:02 \\\n    --hash=sha256:03\n")
+    assert re.findall(r"(?m)^(\w+)==", installed(LOCK, "3.13", "aarch64")) == ["all"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@locks
+def test_what_is_installed_is_what_the_lock_pins(lock: Path, machine: str) -> None:
+    text = installed(lock.read_text(), "3.12", machine)
+    names = {canonicalize_name(name) for name in re.findall(r"(?m)^([a-z0-9-]+)==", text)}
+    assert names == versions(lock, "3.12", machine).keys()
+    assert " ; " not in text

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service_kit.server.health import LIVE, OVERALL
-from tests.support.overlays import Built, Container, Manifest, containers, kserve, overlay
+from tests.support.overlays import (
+    KSERVE,
+    Built,
+    Container,
+    Manifest,
+    combined,
+    containers,
+    kserve,
+    kserve_gpu,
+    overlay,
+)
 
 USER = 10001
 # Seconds that the program may still take when its calls are over: cards, engines, interpreter.
@@ -36,8 +47,8 @@ def test_containers_are_confined(built: Built) -> None:
         assert context.get("fsGroup", USER) == USER
 
 
-def test_the_namespace_takes_confined_pods_only(deployed: Built) -> None:
-    labels = deployed.one("Namespace", "pbserve")["metadata"]["labels"]
+def test_the_namespace_takes_confined_pods_only() -> None:
+    labels = overlay("dev").one("Namespace", "pbserve")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -85,6 +96,18 @@ def test_a_conversion_fits_the_containers_memory(deployed: Built) -> None:
             most = mebibytes(container.container["resources"]["limits"]["memory"])
             # The server, and a process that waits with TensorFlow loaded.
             assert workers * int(megabytes) + 1024 <= most
+
+
+def test_clients_of_what_is_scaled_connect_anew(deployed: Built) -> None:
+    """Else those that are connected stay where they are, and a new pod gets nothing to do."""
+    scaled = any(
+        True for kind in ("ScaledObject", "HorizontalPodAutoscaler") for _ in deployed.of(kind)
+    )
+    for container in containers(deployed):
+        if container.program == "pbserve":
+            seconds = container.setting("max_connection_age")
+            assert (seconds is not None) is scaled
+            assert seconds is None or 300 <= float(seconds) <= 600
 
 
 # --- start
@@ -152,13 +175,15 @@ def test_replicas_are_spread_and_drained_one_by_one(deployed: Built) -> None:
         assert found["spec"]["maxUnavailable"] == 1
 
 
-def test_answers_go_before_conversions(deployed: Built) -> None:
-    value = {found["metadata"]["name"]: found for found in deployed.of("PriorityClass")}
-    assert value["pbserve-inference"]["value"] > value["pbserve-exporter"]["value"]
-    assert value["pbserve-exporter"]["preemptionPolicy"] == "Never"
-    # Above 10^9 is the system's own; a default would be everybody's.
-    assert value["pbserve-inference"]["value"] < 10**9
-    assert not any(found.get("globalDefault") for found in value.values())
+def test_what_can_be_lost_keeps_no_node_from_being_scaled_down(deployed: Built) -> None:
+    """Without the annotation the cluster autoscaler leaves a node with an emptyDir alone."""
+    for found in deployed.of("Deployment"):
+        template = found["spec"]["template"]
+        told = template["metadata"]["annotations"][
+            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+        ]
+        local = {v["name"] for v in template["spec"]["volumes"] if "emptyDir" in v}
+        assert set(told.split(",")) == local
 
 
 # --- GPUs
@@ -177,9 +202,30 @@ def test_a_pod_with_a_gpu_asks_for_it_and_goes_where_there_is_one() -> None:
     assert "nvidia.com/gpu" not in container["resources"]["requests"]
     (toleration,) = pod["tolerations"]
     assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    ((expression,),) = [term["matchExpressions"] for term in required["nodeSelectorTerms"]]
+    # A cluster without GPU feature discovery has no node with the label.
+    affinity = pod["affinity"]["nodeAffinity"]
+    assert list(affinity) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+    ((expression,),) = [
+        term["preference"]["matchExpressions"] for term in affinity[next(iter(affinity))]
+    ]
     assert expression == {"key": "nvidia.com/gpu.present", "operator": "In", "values": ["true"]}
+
+
+@pytest.mark.parametrize(
+    ("component", "resource"),
+    [("gpu-mig", "nvidia.com/mig-1g.10gb"), ("gpu-shared", "nvidia.com/gpu.shared")],
+)
+def test_a_part_of_a_gpu_takes_the_place_of_a_whole_one(
+    component: str, resource: str, tmp_path: Path
+) -> None:
+    (container,) = inference_pod(combined(("gpu", component), tmp_path))["template"]["spec"][
+        "containers"
+    ]
+    extended = {name for name in container["resources"]["limits"] if "/" in name}
+    assert extended == {resource}
+    # Nothing else divides the memory of a GPU that several pods use in turns.
+    names = {entry["name"] for entry in container["env"]}
+    assert ("PBSERVE_GPU_MEMORY_MB" in names) is (component == "gpu-shared")
 
 
 def test_a_rollout_on_gpus_needs_none_to_spare() -> None:
@@ -196,7 +242,8 @@ def test_a_rollout_on_gpus_needs_none_to_spare() -> None:
 
 def test_only_the_gpu_overlay_needs_gpus(deployed: Built) -> None:
     limits = inference_pod(deployed)["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert ("nvidia.com/gpu" in limits) is ("gpu" in deployed.name.split("+"))
+    named = [name for name in limits if name.startswith("nvidia.com/")]
+    assert len(named) == ("gpu" in deployed.name.split("+"))
 
 
 def test_cpu_pods_have_their_cores_for_themselves() -> None:
@@ -214,6 +261,47 @@ def test_kserve_goes_down_to_nothing_and_moves_traffic_by_the_percentage() -> No
     assert found["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
     assert predictor["minReplicas"] == 0
     assert 0 < predictor["canaryTrafficPercent"] < 100
+
+
+def enforced(built: Built) -> str:
+    (namespace,) = built.of("Namespace")
+    return str(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"])
+
+
+def test_a_revision_is_where_the_container_that_fetches_it_may_run() -> None:
+    """KServe's has no security context, which only the level `restricted` asks for."""
+    built = kserve("revisions")
+    (found,) = built.of("InferenceService")
+    assert found["spec"]["predictor"]["storageUris"]
+    assert enforced(built) == "baseline"
+    (namespace,) = built.of("Namespace")
+    assert found["metadata"]["namespace"] == namespace["metadata"]["name"] != "pbserve"
+    # Who fetches is somebody that can be given a role.
+    account = built.one("ServiceAccount", found["spec"]["predictor"]["serviceAccountName"])
+    assert account["metadata"]["namespace"] == namespace["metadata"]["name"]
+
+
+def test_kserve_is_told_which_autoscaler_it_has() -> None:
+    for name, key, value in (
+        ("revisions", "autoscaling.knative.dev/class", "kpa.autoscaling.knative.dev"),
+        ("polling", "serving.kserve.io/autoscalerClass", "hpa"),
+    ):
+        (found,) = kserve(name).of("InferenceService")
+        assert found["metadata"]["annotations"][key] == value
+
+
+@pytest.mark.parametrize("name", KSERVE)
+def test_kserve_has_a_runtime_with_a_gpu(name: str, tmp_path: Path) -> None:
+    built = kserve_gpu(name, tmp_path)
+    runtime = built.one("ServingRuntime", "pbserve")["spec"]
+    (container,) = runtime["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["image"].endswith("-gpu")
+    assert runtime["tolerations"][0]["key"] == "nvidia.com/gpu"
+    (found,) = built.of("InferenceService")
+    # The CPU says little there.
+    assert found["metadata"]["annotations"].get("serving.kserve.io/autoscalerClass") != "hpa"
+    assert found["spec"]["predictor"].get("scaleMetric") != "cpu"
 
 
 def test_a_revision_of_kserve_has_one_version_where_the_program_looks_for_it() -> None:

@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 import exporter_service.cli.app
 import inference_service.cli.app
 from service_kit.server.health import LIVE
+from tests.support import confinement
 from tests.support.overlays import (
     COMBINATIONS,
     KSERVE,
@@ -46,7 +47,11 @@ APPS: dict[str, typer.Typer] = {
 }
 # Of libraries: botocore's, for the object store, and OpenTelemetry's.
 OTHERS = {
+    # A key of the ConfigMap that has the variables, too.
+    "store",
     "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL_S3",
+    "GOOGLE_APPLICATION_CREDENTIALS",
     "AWS_SHARED_CREDENTIALS_FILE",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -109,6 +114,33 @@ def test_all_components_at_once_start_too(parts: tuple[str, ...], tmp_path: Path
             pod.process.kill()
 
 
+@pytest.mark.skipif(not confinement.possible(), reason="needs root and mount namespaces")
+def test_programs_here_are_confined_as_in_a_pod(tmp_path: Path) -> None:
+    """What the other tests show holds for the user, and the root, that the manifests ask for."""
+    container = of("autoscale-exporter")
+    assert container.pod["securityContext"]["runAsUser"] == confinement.USER
+    with running_pod(container, tmp_path) as pod:
+        status = Path(f"/proc/{pod.process.pid}/status").read_text()
+        mounts = Path(f"/proc/{pod.process.pid}/mountinfo").read_text().splitlines()
+    assert f"Uid:\t{confinement.USER}\t{confinement.USER}" in status
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
+    (options,) = (line.split()[5] for line in mounts if line.split()[4] == "/")
+    assert "ro" in options.split(",")
+
+
+@pytest.mark.skipif(not confinement.possible(), reason="needs root and mount namespaces")
+def test_a_volume_that_belongs_to_root_says_whom_it_should_let_in(tmp_path: Path) -> None:
+    """As a file server's: `fsGroup` does not reach it."""
+    container = of("autoscale-exporter")
+    # In the volume, which is mounted to be written.
+    closed = tmp_path / "store" / "of-root"
+    closed.mkdir(parents=True)
+    words = f"let user {confinement.USER}, group {confinement.USER}, use the folder"
+    with pytest.raises(AssertionError, match=words), running_pod(container, tmp_path, closed / "m"):
+        pass
+
+
 def test_a_plain_port_is_open_to_others_only_because_the_manifests_say_so(tmp_path: Path) -> None:
     container = of("dev-inference")
     entries = [e for e in container.container["env"] if e["name"] != "PBSERVE_INSECURE"]
@@ -163,11 +195,14 @@ def over_http(pod: Pod, path: str) -> tuple[int, str]:
 def test_the_scaler_asks_for_a_metric_that_the_program_has(tmp_path: Path) -> None:
     (scaler,) = overlay("autoscale").of("ScaledObject")
     query = scaler["spec"]["triggers"][0]["metadata"]["query"]
-    (histogram,) = re.findall(r"(pbserve_[a-z_]+)_sum\{", query)
+    names = re.findall(r"\b(pbserve_[a-z_]+)\{", query)
     with running_pod(of("autoscale-inference"), tmp_path) as pod:
         status, text = over_http(pod, "/metrics")
     assert status == 200
-    assert f"# TYPE {histogram} histogram" in text
+    histogram, ready = names
+    assert f"# TYPE {histogram.removesuffix('_sum')} histogram" in text
+    # Without a model there is no queue; what the query falls back to is there all the same.
+    assert re.search(rf"^{ready} [01]", text, re.MULTILINE)
 
 
 def test_the_page_that_asks_for_no_token_is_there_on_ones_own_machine_only(tmp_path: Path) -> None:

@@ -14,7 +14,15 @@ import pytest
 import yaml
 from kubernetes_validate.utils import latest_version
 
-from tests.support.overlays import ROOT, Built, Manifest, containers, kserve, overlay
+from tests.support.overlays import (
+    KSERVE,
+    ROOT,
+    Built,
+    Manifest,
+    containers,
+    kserve,
+    overlay,
+)
 
 SCHEMAS = Path(__file__).parent / "schemas"
 VERSIONS = ("1.29", "1.32", latest_version())
@@ -66,6 +74,37 @@ def test_what_kserve_makes_is_a_valid_pod(name: str, version: str) -> None:
     check(pod, version)
 
 
+def test_groups_of_rules_have_a_name_each() -> None:
+    """The list is a map by the name: of two groups of one name, the server takes none."""
+    (found,) = overlay("monitoring").of("PrometheusRule")
+    names = [group["name"] for group in found["spec"]["groups"]]
+    assert len(set(names)) == len(names) > 1
+
+
+def test_listeners_of_a_gateway_have_a_name_and_a_port_each() -> None:
+    for found in overlay("gateway").of("Gateway"):
+        listeners = found["spec"]["listeners"]
+        assert len({one["name"] for one in listeners}) == len(listeners)
+        assert len({(one["port"], one.get("hostname")) for one in listeners}) == len(listeners)
+
+
+def test_kserve_takes_the_annotations_and_what_goes_with_them() -> None:
+    """Its webhook's words, after pkg/constants/constants.go of KServe 0.16."""
+    for name in KSERVE:
+        for found in kserve(name).of("InferenceService"):
+            told = found["metadata"]["annotations"]
+            mode = told["serving.kserve.io/deploymentMode"]
+            assert mode in {"Knative", "Standard"}
+            metric = found["spec"]["predictor"]["scaleMetric"]
+            if mode == "Knative":
+                assert metric in {"concurrency", "rps"}
+                assert "serving.kserve.io/autoscalerClass" not in told
+            else:
+                scalers = {"hpa", "keda", "external", "none"}
+                assert told["serving.kserve.io/autoscalerClass"] in scalers
+                assert metric in {"cpu", "memory"}
+
+
 def test_the_pod_monitors_are_valid_and_find_our_pods_and_ports() -> None:
     pods = {
         (name, port)
@@ -111,6 +150,36 @@ def broken(found: Manifest, *path: str | int, **changes: Any) -> Manifest:
         ("GRPCRoute", "pbserve", ("spec", "rules", 0), {"retry": {"attempts": 2}}),
         ("BackendTLSPolicy", "pbserve-inference", ("spec", "validation"), {"hostname": 5}),
         ("BackendTrafficPolicy", "pbserve", ("spec", "retry"), {"numRetries": -1}),
+        (
+            "Gateway",
+            "pbserve",
+            ("spec", "listeners", 0, "allowedRoutes", "namespaces"),
+            {"from": "None"},
+        ),
+        ("Gateway", "pbserve", ("spec", "listeners", 0), {"protocol": "TCP"}),
+        ("Gateway", "pbserve", ("spec", "listeners", 0), {"tls": {"mode": "Passthrough"}}),
+        ("Gateway", "pbserve", ("spec", "listeners", 0, "tls"), {"certificateRefs": []}),
+        ("ClientTrafficPolicy", "pbserve", ("spec", "connection"), {"bufferLimit": "0.5Mi"}),
+        ("ClientTrafficPolicy", "pbserve", ("spec", "http2"), {"initialStreamWindowSize": 0}),
+        ("ClientTrafficPolicy", "pbserve", ("spec", "targetRefs", 0), {"kind": "GRPCRoute"}),
+        ("BackendTLSPolicy", "pbserve-inference", ("spec", "validation"), {"hostname": "*.a"}),
+        (
+            "BackendTLSPolicy",
+            "pbserve-inference",
+            ("spec", "validation"),
+            {"wellKnownCACertificates": "System"},
+        ),
+        ("Certificate", "pbserve-client", ("spec", "privateKey"), {"size": 2048}),
+        ("Certificate", "pbserve-authority", ("spec", "privateKey"), {"rotationPolicy": "never"}),
+        ("PodMonitor", "pbserve", ("spec", "podMetricsEndpoints", 0), {"interval": "15 s"}),
+        (
+            "PodMonitor",
+            "pbserve",
+            ("spec", "podMetricsEndpoints", 0, "relabelings", 0),
+            {"action": "set"},
+        ),
+        ("PrometheusRule", "pbserve", ("spec", "groups", 0, "rules", 0), {"for": "5m"}),
+        ("PrometheusRule", "pbserve", ("spec", "groups", 1, "rules", 0), {"for": "5 minutes"}),
         ("GRPCRoute", "pbserve", (), {"status": {}}),
         ("GRPCRoute", "pbserve", ("metadata",), {"label": {}}),
         ("GRPCRoute", "pbserve", (), {"kind": "GrpcRoute"}),
@@ -123,7 +192,7 @@ def test_the_check_sees_mistakes(
 ) -> None:
     found = next(
         found
-        for folder in ("mtls", "autoscale", "gateway")
+        for folder in ("mtls", "autoscale", "gateway", "monitoring")
         for found in overlay(folder).of(kind)
         if found["metadata"]["name"] == name
     )

@@ -177,7 +177,7 @@ def test_eight_publishers_get_different_versions_each_with_its_own_graph(
     for graph, answers in got.items():
         for version in answers:
             assert store.graph(store.manifest("m", version)) == graph
-    assert len(keys(store)) == 2 * len(versions)
+    assert len(keys(store)) == 3 * len(versions)
 
 
 def test_a_publisher_that_is_killed_leaves_nothing_to_see_and_no_number_used(
@@ -207,13 +207,18 @@ def test_what_is_torn_is_invisible_and_swept_when_it_is_a_day_old(
     before = store.published()
     assert before.keys() == {"m"}
     store.create()
-    assert len(keys(store)) == 4
+    assert len(keys(store)) == 5
 
     def tomorrow() -> float:
         return (datetime.now(timezone.utc) + timedelta(days=1, minutes=1)).timestamp()
 
     ObjectPublisher(StoreConnection(store.url), clock=tomorrow).sweep()
-    assert keys(store) == [f"m/1/{document.folder}/frozen_model.pb", "m/1/manifest.json"]
+    own = f"m/1/{document.folder}"
+    assert keys(store) == [
+        f"{own}/frozen_model.pb",
+        f"{own}/manifest.json.sha256",
+        "m/1/manifest.json",
+    ]
     assert store.published() == before
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -17,6 +19,7 @@ from tests.support.http_calls import call
 from tests.support.inference_server import InferenceServer
 
 LOOPBACK = Address("127.0.0.1", 0)
+_OBSERVABILITY = Path(__file__).resolve().parents[2] / "deploy" / "observability"
 
 
 class Scrape:
@@ -43,6 +46,25 @@ class Scrape:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         }
+
+
+def queried(prefix: str) -> set[str]:
+    """Returns the series, named `prefix` and on, that rules, alerts and panels ask for."""
+    found: set[str] = set()
+    for name in ("rules.yml", "alerts.yml", "dashboard.json"):
+        # What rules record is named `level:metric:operation`.
+        text = re.sub(r"\w+:pbserve_\w+:\w+", "", (_OBSERVABILITY / name).read_text())
+        found |= set(re.findall(rf"\b{prefix}_\w+", text))
+    return found
+
+
+def matchers(prefix: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yields (series, label, values) for each choice of several values that a rule makes."""
+    for name in ("rules.yml", "alerts.yml"):
+        text = (_OBSERVABILITY / name).read_text()
+        for series, labels in re.findall(rf"({prefix}_\w+)\{{(.*?)\}}", text):
+            for label, values in re.findall(r'(\w+)=~"([^"]+)"', labels):
+                yield series, label, values.split("|")
 
 
 def scrape(url: str) -> Scrape:

@@ -18,12 +18,15 @@ K8S = ROOT / "deploy" / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 OVERLAYS = tuple(sorted(folder.name for folder in (K8S / "overlays").iterdir()))
 KSERVE = ("revisions", "polling")
+COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
 # What somebody might put together: no two of them exclude each other.
 COMBINATIONS = (
-    ("local-pvc", "gpu", "mtls", "autoscale", "gateway"),
-    ("s3", "cpu", "mtls", "autoscale-cpu", "traces"),
-    ("s3", "gpu", "autoscale"),
+    ("local-pvc", "gpu", "mtls", "autoscale", "gateway", "monitoring"),
+    ("s3", "cpu", "mtls", "autoscale-cpu", "traces", "pull-secret", "priority"),
+    ("s3", "workload-identity", "gpu", "gpu-mig", "autoscale"),
+    ("gcs", "workload-identity", "gpu", "gpu-shared"),
 )
+STORES = ("local-pvc", "s3", "gcs")
 # Written by people or by controllers, and named in docs/kubernetes.md.
 BROUGHT = {
     "Secret": {
@@ -31,9 +34,34 @@ BROUGHT = {
         "pbserve-exporter-tls": {"tls.crt", "tls.key", "ca.crt"},
         "pbserve-s3-inference": {"credentials"},
         "pbserve-s3-exporter": {"credentials"},
+        "pbserve-gcs-inference": {"credentials.json"},
+        "pbserve-gcs-exporter": {"credentials.json"},
         "pbserve-gateway-tls": {"tls.crt", "tls.key"},
     },
     "ConfigMap": {"pbserve-ca": {"ca.crt"}},
+}
+# What somebody brings in a folder of theirs, by the component that needs it.
+ACCESS = """\
+certificates:
+  pbserve-client: [predict, read]
+  release.example.com: [admin]
+"""
+MODELS = "models:\n  digits:\n    labels: {stable: 3}\n"
+REGISTRY = "registry.example.com/team"
+CONFIGS = {
+    "s3": {
+        "store": "s3://amzn-s3-demo-bucket/store",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL_S3": "https://objects.example.com",
+    },
+    "gcs": {
+        "store": "gs://YOUR-BUCKET/store",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/etc/pbserve/gcs/credentials.json",
+    },
+    "traces": {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://tempo.observability.svc:4317",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+    },
 }
 
 Manifest = Mapping[str, Any]
@@ -87,18 +115,60 @@ def kserve(name: str) -> Built:
     return build(K8S / "kserve" / name)
 
 
-def combined(components: Sequence[str], folder: Path) -> Built:
-    """Returns what a folder of somebody's own builds: the base and some components."""
+def kserve_gpu(name: str, folder: Path) -> Built:
+    """Returns one of KServe's with the component for GPUs, as docs/kubernetes.md shows it."""
+    up = Path(*[".."] * (len(folder.resolve().parts) - 1)) / K8S.relative_to("/") / "kserve"
+    content = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(up / name)],
+        "components": [str(up / "gpu")],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return build(folder)
+
+
+def combined(components: Sequence[str], folder: Path, namespace: str = "pbserve") -> Built:
+    """Returns what a folder of somebody's own builds, as docs/kubernetes.md shows it.
+
+    Args:
+        components: those that the folder lists; without a store, it lists `local-pvc` first.
+        folder: a new one, gets the folder's files.
+        namespace: where everything goes.
+    """
+    store = () if set(components) & set(STORES) else ("local-pvc",)
     # Kustomize takes relative paths only.
     base = Path(*[".."] * (len(folder.resolve().parts) - 1)) / K8S.relative_to("/")
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
+        "namespace": namespace,
         "resources": [str(base / "base")],
-        "components": [str(base / "components" / name) for name in components],
+        "components": [str(base / "components" / name) for name in (*store, *components)],
+        "transformers": [str(base / "names")],
+        "images": [
+            {"name": f"pbserve.invalid/{name}", "newName": f"{REGISTRY}/{name}"}
+            for name in ("exporter", "inference")
+        ],
+        "secretGenerator": [_replaced("pbserve-access", "access.yaml")],
+        "configMapGenerator": [
+            _replaced("pbserve-models", "models.yaml"),
+            *(
+                {"name": f"pbserve-{name}", "literals": [f"{k}={v}" for k, v in config.items()]}
+                for name, config in CONFIGS.items()
+                if name in components
+            ),
+        ],
     }
+    (folder / "access.yaml").write_text(ACCESS)
+    (folder / "models.yaml").write_text(MODELS)
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
     return build(folder)
+
+
+def _replaced(name: str, file: str) -> Manifest:
+    options = {"disableNameSuffixHash": True}
+    return {"name": name, "behavior": "replace", "files": [file], "options": options}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A container of the manifests as a process of this machine: its command, arguments and variables.
 
-Ports become free ones, folders become folders below one of the test's.
+Ports become free ones, folders become folders below one of the test's. Where the machine allows it,
+the process is confined as in a pod.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import grpc
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support import confinement
 from tests.support.overlays import Container
 
 MODULES = {"pbserve": "inference_service", "pbexport": "exporter_service"}
@@ -67,18 +69,33 @@ class Pod:
 
 
 @contextlib.contextmanager
-def running_pod(container: Container, folder: Path, store: Path | None = None) -> Iterator[Pod]:
+def running_pod(
+    container: Container,
+    folder: Path,
+    store: Path | None = None,
+    injected: Mapping[str, str] | None = None,
+) -> Iterator[Pod]:
     """Runs a container's program until the block ends, and waits for its port.
 
     Args:
         container: of the manifests.
         folder: gets the volumes.
-        store: what is in the store; None: nothing.
+        store: what is in the store, in `folder`; None: nothing.
+        injected: variables that a cluster adds to those of the manifests; the store is then the one
+            that the manifests name.
     """
     # Nobody says where metrics are in a way that does not depend on what else is there.
     metrics = (container.setting("metrics_listen") or "").rpartition(":")[2]
     ports = {port: _free_port() if str(port) == metrics else 0 for port in _declared(container)}
     places = _places(container, folder, store)
+    if injected is not None:
+        places.pop(container.setting("store") or "")
+    prefix: list[str] = []
+    if confinement.possible():
+        prefix = confinement.confined(folder, _writable(container, folder, places))
+        places = {
+            path: confinement.PLACE / place.relative_to(folder) for path, place in places.items()
+        }
     # The longest ones first.
     paths = "|".join(re.escape(path) for path in sorted(places, key=len, reverse=True))
     known_path = re.compile(rf"(^|=)({paths})(?=/|$)")
@@ -88,18 +105,22 @@ def running_pod(container: Container, folder: Path, store: Path | None = None) -
         return known_path.sub(lambda found: f"{found[1]}{places[found[2]]}", text)
 
     command = [
+        *prefix,
         sys.executable,
         "-m",
         MODULES[container.program],
         *container.container["command"][1:],
     ]
     known = {name: value for name, value in os.environ.items() if not name.startswith("PB")}
+    # What asks for a home, or for a place for temporary files, gets the volume.
+    known |= {"HOME": str(places["/tmp"]), "TMPDIR": str(places["/tmp"])}  # noqa: S108 - the pod's
+    told = {name: here(value) for name, value in container.environment.items()}
+    told |= injected or {}
     log = folder / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [*command, *map(here, container.arguments)],
-            stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder,
-            env={**known, **{name: here(value) for name, value in container.environment.items()}},
+            stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder, env={**known, **told},
         )  # fmt: skip
     assert process.stdout is not None
     try:
@@ -131,7 +152,7 @@ def _places(container: Container, folder: Path, store: Path | None) -> dict[str,
     places: dict[str, Path] = {}
     for path, mount in container.mounts.items():
         place = folder / mount["name"]
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         _fill(container, mount["name"], place)
         places[path] = place
     at = container.setting("store")
@@ -146,6 +167,14 @@ def _places(container: Container, folder: Path, store: Path | None) -> dict[str,
     return places
 
 
+def _writable(container: Container, folder: Path, places: Mapping[str, Path]) -> list[str]:
+    """Returns the folders in `folder` that the manifests let the program write to."""
+    mounts = (m["name"] for m in container.mounts.values() if not m.get("readOnly", False))
+    store = places.get(container.setting("store") or "")
+    names = [*mounts, *([store.name] if store and container.program == "pbexport" else [])]
+    return [name for name in names if (folder / name).is_dir()]
+
+
 def _fill(container: Container, name: str, place: Path) -> None:
     volume = container.volumes[name]
     if config := volume.get("configMap"):
@@ -156,8 +185,9 @@ def _fill(container: Container, name: str, place: Path) -> None:
             issued.private_key_pem.write_to_path(str(place / "tls.key"))
             issued.cert_chain_pems[0].write_to_path(str(place / "tls.crt"))
             _AUTHORITY.cert_pem.write_to_path(str(place / "ca.crt"))
-        elif "s3" in secret["secretName"]:
-            (place / "credentials").write_text("[default]\n")
+        elif secret.get("optional"):
+            # Nobody has brought it.
+            return
         else:
             _write(container, "Secret", secret["secretName"], place)
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FREE_PORTS = {
     "PBSERVE_METRICS_LISTEN": "127.0.0.1:0",
     "PBEXPORT_METRICS_LISTEN": "127.0.0.1:0",
+    # Not the user's own.
+    "PBSERVE_STATE": str(Path(tempfile.gettempdir()) / "pbserve-tests-state"),
 }
 _STARTED = re.compile(r"conversion_process_started .*pid=(\d+)")
 

@@ -10,10 +10,11 @@ import numpy as np
 from exporter_service.meta_graph.detection.fused_norm import FUSED, in_training
 from exporter_service.meta_graph.reading.constants import constant_value
 from exporter_service.meta_graph.reading.node_graph import Consumers, NodeGraph, Port
-from exporter_service.meta_graph.reading.op_defs import stated_shape
+from exporter_service.meta_graph.reading.op_defs import registered, stated_shape
 
 _SQUARES = frozenset(["SquaredDifference", "Square"])
 _PASSING = frozenset(["StopGradient", "Squeeze", "Identity", "Reshape"])
+_COLLECTIVES = frozenset(["NcclAllReduce", "CollectiveReduce", "CollectiveReduceV2"])
 _SIZES = frozenset(["Shape", "ShapeN", "Size", "Rank"])
 _REDUCTIONS = frozenset(["Mean", "Sum"])
 _ELEMENTWISE = _PASSING | {
@@ -90,7 +91,8 @@ def is_batch_statistic(graph: NodeGraph, source: Port, fed: AbstractSet[str]) ->
                 return False
         elif op in _SIZES:
             continue
-        elif op in _ELEMENTWISE:
+        elif op in _ELEMENTWISE or op in _COLLECTIVES or not registered(op):
+            # Somebody's library adds up statistics of several machines: they stay statistics.
             waiting.extend(graph.inputs(port.node))
         else:
             return False

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from exporter_service.meta_graph.detection.batch_statistics import batch_statistics
+from exporter_service.meta_graph.detection.ends import before_losses, is_training
 from exporter_service.meta_graph.detection.feeds import FEEDS
 from exporter_service.meta_graph.detection.fused_norm import FUSED, in_training
-from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
-from exporter_service.meta_graph.reading.op_defs import UNIFORM, stated_shape
+from exporter_service.meta_graph.reading.node_graph import Consumers, NodeGraph, Port
+from exporter_service.meta_graph.reading.op_defs import (
+    UNIFORM,
+    stated_shape,
+)
 from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE
 
 _LOSSES = frozenset(
@@ -19,8 +24,6 @@ _RANKS = {"Softmax": 0, "Sigmoid": 1, "LogSoftmax": 2}
 _LOGITS = 3
 # Heads end in one of these; whatever else ends a graph is a metric or a loss.
 _LINEAR = frozenset(["BiasAdd", "Add", "AddV2", "MatMul", "Conv2D", "Mean", "Squeeze", "Reshape"])
-# Names that TensorFlow 1 gives by itself to what training adds. Only a ranking depends on them.
-_TRAINING_SCOPES = frozenset(["gradients", "save", "report_uninitialized_variables"])
 _PRODUCTS = frozenset(["Mul", "BatchMatMul", "BatchMatMulV2", "Einsum"])
 _WEIGHED = frozenset(["MatMul", "Conv2D", "BatchMatMul", "BatchMatMulV2", "DepthwiseConv2dNative",
                       "Conv1D", "Conv3D", "Conv2DBackpropInput", "BiasAdd"])  # fmt: skip
@@ -58,14 +61,51 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
         trainable: names of its trainable variables; empty: not known.
     """
     consumers = graph.consumers()
+    trained = _depending_on_weights(graph, trainable)
+    logits, inside = _logits(graph, consumers)
+    moments = _moments(graph)
+    found = []
+    for name in graph.of_op(*_RANKS):
+        if is_training(name) or name in inside:
+            continue
+        if not _feeds_a_layer(graph, name, consumers, trained):
+            op = graph.nodes[name].op
+            found.append(_head(graph, Port(name), op, _RANKS[op], trainable, moments))
+    for port, kind in logits.items():
+        if not is_training(port.node):
+            found.append(_head(graph, port, kind, _LOGITS, trainable, moments))
+    usable = _usable(graph, found) or _usable(
+        graph,
+        [
+            _head(graph, port, "compared with other data", _LOGITS, trainable, moments)
+            for port in before_losses(graph, consumers, trained)
+        ],
+    )
+    return sorted(usable, key=lambda head: (head.rank, head.trains, head.port))
+
+
+def _usable(graph: NodeGraph, heads: list[Head]) -> list[Head]:
+    return [
+        head
+        for head in heads
+        if head.variables
+        and _is_fed(graph, head.port)
+        # A single number is a loss or a metric.
+        and stated_shape(graph.node(head.port), head.port.number) != []
+    ]
+
+
+def _logits(graph: NodeGraph, consumers: Consumers) -> tuple[dict[Port, str], set[str]]:
+    """Returns tensors that may be logits, and what those of a loss come from.
+
+    The latter lies inside the net: a gate, an attention.
+    """
     logits: dict[Port, str] = {}
     for name in graph.of_op(*_LOSSES):
         source = graph.inputs(name)[0]
         # The loss flattens what it compares.
         source = graph.through(source, frozenset(["Reshape", "Identity"]))
         logits[source] = "logits of a loss"
-    # What the logits of a loss come from lies inside the net: a gate, an attention.
-    trained = _depending_on_weights(graph, trainable)
     inside = graph.ancestors([*logits, *_sigmoid_losses(graph)])
     for port in _sigmoid_losses(graph):
         logits.setdefault(port, "logits of a loss")
@@ -77,25 +117,7 @@ def find_heads(graph: NodeGraph, trainable: AbstractSet[str]) -> list[Head]:
             and all(user.op in {"ArgMax", "InTopK", "TopKV2"} for user in users)
         ):
             logits.setdefault(Port(name), "end of the net")
-    found = []
-    for name in graph.of_op(*_RANKS):
-        if is_training(name) or name in inside:
-            continue
-        if not _feeds_a_layer(graph, name, consumers, trained):
-            op = graph.nodes[name].op
-            found.append(_head(graph, Port(name), op, _RANKS[op], trainable))
-    for port, kind in logits.items():
-        if not is_training(port.node):
-            found.append(_head(graph, port, kind, _LOGITS, trainable))
-    usable = [
-        head
-        for head in found
-        if head.variables
-        and _is_fed(graph, head.port)
-        # A single number is a loss or a metric.
-        and stated_shape(graph.node(head.port), head.port.number) != []
-    ]
-    return sorted(usable, key=lambda head: (head.rank, head.trains, head.port))
+    return logits, inside
 
 
 def obvious_head(heads: list[Head]) -> Head | None:
@@ -109,13 +131,6 @@ def obvious_head(heads: list[Head]) -> Head | None:
     if any(head.variables != best[0].variables for head in best):
         return None
     return best[0]
-
-
-def is_training(name: str) -> bool:
-    """Whether a node lies where TensorFlow 1 puts gradients and savers; by its name."""
-    return any(
-        part.rstrip("_0123456789") in _TRAINING_SCOPES for part in name.split("/")[:-1]
-    ) or name.startswith("save/")
 
 
 def _sigmoid_losses(graph: NodeGraph) -> list[Port]:
@@ -143,7 +158,7 @@ def _depending_on_weights(graph: NodeGraph, trainable: AbstractSet[str]) -> set[
 def _feeds_a_layer(
     graph: NodeGraph,
     name: str,
-    consumers: dict[str, list[tuple[str, Port]]],
+    consumers: Consumers,
     trained: AbstractSet[str],
 ) -> bool:
     """Whether a layer with weights comes after: then it is a gate or an attention."""
@@ -165,15 +180,33 @@ def _feeds_a_layer(
     return False
 
 
-def _head(graph: NodeGraph, port: Port, kind: str, rank: int, trainable: AbstractSet[str]) -> Head:
-    nodes = [graph.nodes[name] for name in graph.ancestors([port])]
+def _moments(graph: NodeGraph) -> set[str]:
+    """Returns the nodes of batch norms that are written out and normalise by the batch."""
+    fed = graph.dependents_of_nodes(graph.of_op(*FEEDS))
+    shapes = [stated_shape(graph.nodes[name], 0) for name in graph.of_op(*FEEDS)]
+    sizes = {shape[0] for shape in shapes if shape}
+    names = {name for name in graph.nodes if not is_training(name)}
+    return set(batch_statistics(graph, names, fed, sizes | {-1}))
+
+
+def _head(
+    graph: NodeGraph,
+    port: Port,
+    kind: str,
+    rank: int,
+    trainable: AbstractSet[str],
+    moments: AbstractSet[str],
+) -> Head:
+    names = graph.ancestors([port])
+    nodes = [graph.nodes[name] for name in names]
     variables = {node.name for node in nodes if node.op in REFERENCE | RESOURCE}
     return Head(
         port=port,
         kind=kind,
         rank=rank,
         trains=any(node.op in FUSED and in_training(graph, node.name) for node in nodes)
-        or any(node.op in UNIFORM for node in nodes),
+        or any(node.op in UNIFORM for node in nodes)
+        or not names.isdisjoint(moments),
         variables=frozenset(variables & trainable if trainable else variables),
     )
 

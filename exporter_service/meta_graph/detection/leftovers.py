@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from exporter_service.checkpoints.key_list import counted
@@ -21,6 +22,8 @@ _HARMLESS = (
        "If", "While", "Case", "PartitionedCall", "StatefulPartitionedCall",
        "StackV2", "StackPushV2", "StackPopV2", "Assert"}
 )  # fmt: skip
+_LOOKUPS = ("LookupTableFind", "LookupTableFindV2")
+_MAX_TABLES = 3
 _KINDS = {
     "an iterator": ("Iterator", "Dataset", "OptionalGetValue"),
     "a queue or reader": ("Queue", "Reader", "Unstage", "Stage", "Barrier", "RecordInput"),
@@ -32,8 +35,12 @@ _KINDS = {
 }  # fmt: skip
 
 
-def refuse_leftovers(graph: NodeGraph) -> None:
+def refuse_leftovers(graph: NodeGraph, kept: AbstractSet[str] = frozenset()) -> None:
     """Checks a pruned graph whose inputs have been cut.
+
+    Args:
+        graph: the graph.
+        kept: nodes that may be random, as the user wants.
 
     Raises:
         Unconvertible: names each node that may not stay, and what it is.
@@ -45,18 +52,38 @@ def refuse_leftovers(graph: NodeGraph) -> None:
         for name, node in ((inner.name, inner) for inner in definition.node_def)
     ]
     named = [(node.name, node) for node in nodes] + bodies
-    unknown = [f"{name} ({node.op})" for name, node in named if not _known(graph, node)]
-    if unknown:
-        raise errors.Unconvertible(
-            "the outputs need ops that this TensorFlow does not have: "
-            f"{counted(unknown)}; choose outputs before them, or inputs after them"
-        )
+    _refuse_unknown(graph, named)
     left = [
-        f"{name} ({node.op}, {kind})" for name, node in named if (kind := _kind(node)) is not None
+        f"{name} ({node.op}, {kind})"
+        for name, node in named
+        if name not in kept and (kind := _kind(node)) is not None
     ]
+    tables = [_around_table(graph, name) for name in graph.of_op(*_LOOKUPS)]
+    if tables:
+        raise errors.Unconvertible(
+            f"{'; '.join(tables[:_MAX_TABLES])}: a lookup table has no place in a frozen graph"
+        )
     if left:
         raise errors.Unconvertible(
             f"what still reaches the outputs cannot be served: {counted(left)}; {_advice(left)}"
+        )
+
+
+def refuse_unknown(graph: NodeGraph, names: Iterable[str]) -> None:
+    """Checks the ops of some nodes, before what follows from one that is not understood.
+
+    Raises:
+        Unconvertible: names those that this TensorFlow does not have.
+    """
+    _refuse_unknown(graph, ((name, graph.nodes[name]) for name in sorted(names)))
+
+
+def _refuse_unknown(graph: NodeGraph, named: Iterable[tuple[str, Any]]) -> None:
+    unknown = [f"{name} ({node.op})" for name, node in named if not _known(graph, node)]
+    if unknown:
+        raise errors.Unconvertible(
+            "choose outputs before, or inputs behind, the ops that this TensorFlow does not have: "
+            f"{counted(unknown)}"
         )
 
 
@@ -112,6 +139,15 @@ def _kind(node: Any) -> str | None:
 
 def _is_harmless(op: str) -> bool:
     return op in _HARMLESS or op.startswith("TensorArray")
+
+
+def _around_table(graph: NodeGraph, name: str) -> str:
+    """Returns what to say in place of a lookup: the tensor before it, or the one behind it."""
+    table, keys = graph.inputs(name)[:2]
+    return (
+        f"take --output {keys.tensor_name}, which the table {table.node} is asked for, or --input "
+        f"{name}:0, which it answers"
+    )
 
 
 def _advice(left: list[str]) -> str:

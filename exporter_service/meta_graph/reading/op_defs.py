@@ -24,6 +24,12 @@ def is_stateful(op: str) -> bool:
     return definition is not None and bool(definition.is_stateful)
 
 
+def takes_function(op: str) -> bool:
+    """Whether the op calls a function that an attribute names."""
+    definition = op_def_registry.get(op)
+    return definition is not None and any("func" in one.type for one in definition.attr)
+
+
 def takes_reference(op: str) -> bool:
     """Whether the op takes a variable itself and not its value, as those do that change it."""
     definition = op_def_registry.get(op)

@@ -15,6 +15,7 @@ import numpy as np
 from exporter_service.meta_graph.reading.constants import constant_value
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
 from exporter_service.meta_graph.reading.op_defs import UNIFORM
+from service_kit import errors
 
 # Whether noise on the left of a comparison keeps an element by being the greater.
 _COMPARISONS = {"GreaterEqual": True, "Greater": True, "Less": False, "LessEqual": False}
@@ -29,11 +30,21 @@ _MAX_SCALE_NODES = 20
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """A dropout: its last node, where its rate comes from, and the rate that drops nothing."""
+    """A dropout.
+
+    Attributes:
+        node: its last one.
+        source: what it takes, and passes on without its mask.
+        threshold: where its rate comes from.
+        nothing: the rate that drops nothing.
+        noise: the node that makes its random numbers.
+    """
 
     node: str
+    source: Port
     threshold: Port
     nothing: float
+    noise: str
 
 
 def remove_dropouts(graph: NodeGraph, forward: set[str]) -> list[Dropout]:
@@ -43,19 +54,47 @@ def remove_dropouts(graph: NodeGraph, forward: set[str]) -> list[Dropout]:
     """
     removed: list[Dropout] = []
     for name in sorted(forward):
-        node = graph.nodes[name]
-        found = None
-        if node.op == "Mul":
-            found = _multiplied(graph, name)
-        elif node.op in _SELECTS:
-            found = _selected(graph, name)
-        elif node.op in _DIVISIONS:
-            found = _divided_after(graph, name)
+        found = _dropout(graph, name)
         if found is not None:
-            source, mask = found
-            graph.become_identity(name, source, node.attr["T"].type)
-            removed.append(Dropout(name, mask.threshold, mask.nothing))
+            graph.become_identity(name, found.source, graph.nodes[name].attr["T"].type)
+            removed.append(found)
     return removed
+
+
+def keep_dropouts(graph: NodeGraph, forward: set[str]) -> list[Dropout]:
+    """Gives, in place, every dropout among some nodes a seed, so that sessions can be compared.
+
+    Raises:
+        Unconvertible: there is none.
+    """
+    kept = [found for name in sorted(forward) if (found := _dropout(graph, name)) is not None]
+    if not kept:
+        raise errors.Unconvertible(
+            "leave out keep_dropout: the outputs depend on no dropout; if a phase has taken it "
+            "out, bind that phase to training"
+        )
+    for number, noise in enumerate(sorted({one.noise for one in kept}), 1):
+        attributes = graph.nodes[noise].attr
+        # Others have their seeds as inputs.
+        has_seeds = graph.nodes[noise].op == "RandomUniform"
+        if has_seeds and not (attributes["seed"].i or attributes["seed2"].i):
+            attributes["seed"].i = attributes["seed2"].i = number
+    return kept
+
+
+def _dropout(graph: NodeGraph, name: str) -> Dropout | None:
+    node = graph.nodes[name]
+    found = None
+    if node.op == "Mul":
+        found = _multiplied(graph, name)
+    elif node.op in _SELECTS:
+        found = _selected(graph, name)
+    elif node.op in _DIVISIONS:
+        found = _divided_after(graph, name)
+    if found is not None:
+        source, mask = found
+        return Dropout(name, source, mask.threshold, mask.nothing, mask.noise)
+    return None
 
 
 def _multiplied(graph: NodeGraph, name: str) -> tuple[Port, _Mask] | None:
@@ -94,10 +133,11 @@ def _divided_after(graph: NodeGraph, name: str) -> tuple[Port, _Mask] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Mask:
-    """What noise is compared with, and the value of it that keeps everything."""
+    """What noise is compared with, the value of it that keeps everything, and the noise's node."""
 
     threshold: Port
     nothing: float
+    noise: str
 
 
 def _mask(graph: NodeGraph, port: Port) -> _Mask | None:
@@ -108,28 +148,30 @@ def _mask(graph: NodeGraph, port: Port) -> _Mask | None:
         if graph.op(port) not in _SUMS:
             return None
         left, right = graph.inputs(port.node)
-        if _is_noise(graph, left):
-            return _Mask(right, 1.0)
-        return _Mask(left, 1.0) if _is_noise(graph, right) else None
+        if noise := _noise(graph, left):
+            return _Mask(right, 1.0, noise)
+        noise = _noise(graph, right)
+        return _Mask(left, 1.0, noise) if noise else None
     if op not in _COMPARISONS:
         return None
     left, right = graph.inputs(port.node)
     # Noise that must be the greater keeps everything above 0, one that must be less below 1.
-    if _is_noise(graph, left):
-        return _Mask(right, 0.0 if _COMPARISONS[op] else 1.0)
-    return _Mask(left, 1.0 if _COMPARISONS[op] else 0.0) if _is_noise(graph, right) else None
+    if noise := _noise(graph, left):
+        return _Mask(right, 0.0 if _COMPARISONS[op] else 1.0, noise)
+    noise = _noise(graph, right)
+    return _Mask(left, 1.0 if _COMPARISONS[op] else 0.0, noise) if noise else None
 
 
-def _is_noise(graph: NodeGraph, port: Port) -> bool:
-    """Whether a port is uniform noise, perhaps moved into another range."""
-    seen = 0
+def _noise(graph: NodeGraph, port: Port) -> str:
+    """Returns the node of uniform noise, perhaps moved into another range; empty: it is none."""
+    seen = []
     for leaf in _leaves(graph, port):
         op = graph.op(leaf)
         if op in UNIFORM:
-            seen += 1
+            seen.append(leaf.node)
         elif op != "Const":
-            return False
-    return seen == 1
+            return ""
+    return seen[0] if len(seen) == 1 else ""
 
 
 def _leaves(graph: NodeGraph, port: Port) -> Iterator[Port]:

@@ -8,11 +8,8 @@ from exporter_service.meta_graph.detection.heads import find_heads
 from exporter_service.meta_graph.reading.node_graph import NodeGraph
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
 from exporter_service.meta_graph.reading.variables import trainable_names
-from exporter_service.meta_graph.rewriting.to_inference import (
-    DefaultNames,
-    InferenceGraph,
-    convert_to_inference,
-)
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
+from exporter_service.meta_graph.rewriting.to_inference import DefaultNames, convert_to_inference
 from service_kit import errors
 
 

@@ -15,7 +15,14 @@ from exporter_service.meta_graph.reading.op_defs import output_types, stated_sha
 
 _INT32 = tf.int32.as_datatype_enum
 # Op -> position of the input that holds the dimensions of its result.
-_SIZED = {"Reshape": 1, "Fill": 0, "Conv2DBackpropInput": 0, "BroadcastTo": 1}
+_SIZED = {
+    "Reshape": 1, "Fill": 0, "Conv2DBackpropInput": 0, "Conv3DBackpropInputV2": 0,
+    "BroadcastTo": 1, "Tile": 1,
+}  # fmt: skip
+# What they give has the rows of the first input, and not of the batch alone.
+_OF_INPUT = frozenset(["Reshape", "Conv2DBackpropInput", "Conv3DBackpropInputV2"])
+# A row that stands for all rows by broadcasting does not in these.
+_NEEDS_ROWS = frozenset(["Concat", "ConcatV2", "Enter", "RefEnter"])
 # Behind these the first dimension may be another one.
 _REORDERING = frozenset(
     ["Transpose", "Pack", "Unpack", "Enter", "TensorArrayV3", "TensorArrayScatterV3",
@@ -26,49 +33,111 @@ _REORDERING = frozenset(
 def free_batch_of(graph: NodeGraph, outputs: Iterable[Port], feeds: Sequence[Feed]) -> list[str]:
     """Frees, in place, a net from the size of batch of its first input, as `free_batch` does."""
     names = graph.ancestors(outputs, stop={feed.port for feed in feeds}.__contains__)
-    # One image at a time is what any graph can be served with: nothing to be freed from.
     return [
         name
         for feed in feeds[:1]
-        if feed.shape and feed.shape[0] > 1
+        if feed.shape and feed.shape[0] > 0
         for name in free_batch(graph, names, feed.port, feed.shape[0])
     ]
 
 
 def free_batch(graph: NodeGraph, names: Iterable[str], cut: Port, batch: int) -> list[str]:
-    """Rewrites, in place, dimensions that begin with the size of batch of the training graph.
+    """Rewrites, in place, dimensions that have the size of batch of the training graph.
 
-    Reshapes to `[batch, ...]` of what still has the batch first, results of transposed
-    convolutions, and filled tensors such as the first state of a recurrent net. Returns the
-    names of the nodes.
+    Reshapes of what the input gives, results of transposed convolutions, and filled tensors such
+    as the first state of a recurrent net. With the graph's own size of batch each gives what it
+    gave before. Returns the names of the nodes.
 
     Args:
         graph: the graph.
         names: the nodes of the outputs.
         cut: an input, whose first dimension is the batch.
-        batch: the size that the graph was made for, above 1.
+        batch: the size that the graph was made for.
     """
     wanted = sorted(names)
-    reordered = _reordered(graph, cut)
-    changed = []
-    size: Port | None = None
-    for name in wanted:
-        node = graph.nodes[name]
-        dimensions = _dimensions(graph, name, batch)
-        if dimensions is None or (node.op == "Reshape" and name in reordered):
-            continue
-        size = size or _batch_of(graph, cut)
-        followed = _following(graph, name, size, dimensions)
+    rewriting = _Rewriting(graph, cut, batch)
+    return [name for name in wanted if rewriting.follows_batch(name)]
+
+
+class _Rewriting:
+    """A graph that is being freed from one size of batch."""
+
+    def __init__(self, graph: NodeGraph, cut: Port, batch: int) -> None:
+        self._graph = graph
+        self._cut = cut
+        self._batch = batch
+        self._fed = graph.dependents([cut])
+        self._reordered = _reordered(graph, self._fed)
+        self._consumers = graph.consumers()
+        self._size: Port | None = None
+
+    def follows_batch(self, name: str) -> bool:
+        """Lets a node, in place, follow the input's batch; whether anything had to be done."""
+        node = self._graph.nodes[name]
         if node.op == "Const":
-            _fill(graph, name, followed)
-        else:
-            node.input[_SIZED[node.op]] = str(followed)
-            if "Tshape" in node.attr:
-                node.attr["Tshape"].type = _INT32
-            if "index_type" in node.attr:
-                node.attr["index_type"].type = _INT32
-        changed.append(name)
-    return changed
+            rest = _of_constant(node, self._batch)
+            if rest is None or not self._matters(name):
+                return False
+            _fill(self._graph, name, self._following(name, rest))
+            return True
+        written = self._written(name)
+        if written is None:
+            return False
+        dimensions = self._dimensions(name, written)
+        if dimensions is None:
+            return False
+        node.input[_SIZED[node.op]] = str(dimensions)
+        for attribute in {"Tshape", "index_type", "Tidx", "Tmultiples"} & node.attr.keys():
+            node.attr[attribute].type = _INT32
+        return True
+
+    def _written(self, name: str) -> list[int] | None:
+        """Returns the dimensions that are written into a node, if they may have the batch."""
+        op = self._graph.nodes[name].op
+        fed = name in self._fed
+        if op not in _SIZED or (op in _OF_INPUT and not fed) or (op == "Tile" and fed):
+            return None
+        if op not in _OF_INPUT and not self._matters(name):
+            return None
+        value = constant_value(self._graph, self._graph.inputs(name)[_SIZED[op]])
+        return value.tolist() if value is not None and value.ndim == 1 and value.size else None
+
+    def _dimensions(self, name: str, written: list[int]) -> Port | None:
+        """Returns dimensions that follow the batch; None: the written ones do, or nobody knows."""
+        is_reshape = self._graph.nodes[name].op == "Reshape"
+        moved = is_reshape and name in self._reordered
+        if written[0] == self._batch and not moved:
+            return self._following(name, self._rest(name, written))
+        if not is_reshape or self._batch == 1 or min(written) < 1:
+            return None
+        # Steps of a sequence, say, that are rows for a layer: the first dimension is the rest.
+        places = [0] if written[0] % self._batch == 0 else []
+        if moved:
+            places += [place for place, size in enumerate(written) if size == self._batch]
+        if len(set(places)) != 1:
+            return None
+        written[places[0]] = -1
+        return _constant(self._graph, f"{name}/any_batch", written)
+
+    def _rest(self, name: str, written: list[int]) -> list[int]:
+        if -1 not in written[1:]:
+            return written[1:]
+        # Of `[batch, -1]` the graph may state what is left.
+        after = stated_shape(self._graph.nodes[name], 0)
+        known = after and after[0] == self._batch and min(after[1:], default=1) >= 0
+        return after[1:] if after and known else written[1:]
+
+    def _following(self, name: str, rest: list[int]) -> Port:
+        self._size = self._size or _batch_of(self._graph, self._cut)
+        return _following(self._graph, name, self._size, rest)
+
+    def _matters(self, name: str) -> bool:
+        """Whether something that does not come from the input needs its row for each image.
+
+        One row alone is one for all where it is broadcast.
+        """
+        takers = {self._graph.nodes[user].op for user, _ in self._consumers.get(name, ())}
+        return self._batch > 1 or bool(takers & _NEEDS_ROWS)
 
 
 def repeat_rows(
@@ -105,37 +174,18 @@ def repeat_rows(
     node.input.extend([str(Port(one.name)), str(Port(dimensions.name))])
 
 
-def _dimensions(graph: NodeGraph, name: str, batch: int) -> list[int] | None:
-    """Returns what follows the batch in a node's written dimensions; None: it has no batch."""
-    node = graph.nodes[name]
-    if node.op == "Const":
-        return _of_constant(node, batch)
-    if node.op not in _SIZED:
-        return None
-    written = constant_value(graph, graph.inputs(name)[_SIZED[node.op]])
-    if written is None or written.ndim != 1 or not written.size or int(written[0]) != batch:
-        return None
-    rest = [int(size) for size in written[1:]]
-    if -1 not in rest:
-        return rest
-    # Of `[batch, -1]` the graph states what is left.
-    after = stated_shape(node, 0)
-    return after[1:] if after and after[0] == batch and min(after[1:], default=1) >= 0 else None
-
-
 def _of_constant(node: Any, batch: int) -> list[int] | None:
     """Returns the dimensions of a constant that is one number everywhere, as a first state is."""
     tensor = node.attr["value"].tensor
     shape = [int(one.size) for one in tensor.tensor_shape.dim]
-    if len(shape) != 2 or shape[0] != batch:
+    if len(shape) < 2 or shape[0] != batch:
         return None
     value = tf.make_ndarray(tensor)
     return shape[1:] if value.size and (value == value.flat[0]).all() else None
 
 
-def _reordered(graph: NodeGraph, cut: Port) -> set[str]:
-    """Returns the nodes that may have something else than the batch first."""
-    fed = graph.dependents([cut])
+def _reordered(graph: NodeGraph, fed: set[str]) -> set[str]:
+    """Returns the nodes among some that may have something else than the batch first."""
     moved = [name for name in fed if graph.nodes[name].op in _REORDERING]
     return graph.dependents_of_nodes(moved) | set(moved)
 

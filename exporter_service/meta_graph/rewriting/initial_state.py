@@ -24,11 +24,6 @@ from exporter_service.meta_graph.reading.variables import (
 from exporter_service.meta_graph.rewriting.fixed_batch import repeat_rows
 from service_kit import errors
 
-# What initializers compute with, beside what predicates are made of.
-_MAKING = frozenset(
-    ["Fill", "ZerosLike", "OnesLike", "Tile", "BroadcastTo", "Range", "LinSpace", "Transpose",
-     "Sqrt", "Exp", "Log", "Pow", "Shape", "StridedSlice", "MatrixDiag", "MatrixDiagV3", "Eye"]
-)  # fmt: skip
 _SUMS = {"AssignAdd": "AddV2", "AssignAddVariableOp": "AddV2",
          "AssignSub": "Sub", "AssignSubVariableOp": "Sub"}  # fmt: skip
 _VALUES = frozenset(["Assign", "AssignVariableOp"])
@@ -71,7 +66,7 @@ def initial_value(meta: Any, name: str) -> np.ndarray[Any, Any]:
         )
     shape = graph_variable(graph, name).shape
     small = shape is None or int(np.prod(shape)) <= _MAX_ELEMENTS
-    value = constant_value(graph, port_of(tensor), also=_MAKING) if small else None
+    value = constant_value(graph, port_of(tensor)) if small else None
     if value is None or (shape is not None and value.shape != shape):
         raise errors.Unconvertible(
             f"use --keep-stored {name}, or choose outputs before it: its initializer {tensor} "

@@ -5,7 +5,8 @@ The protos alone are worked on; nothing is imported until the result is small an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from exporter_service.meta_graph.detection.batch_statistics import batch_statist
 from exporter_service.meta_graph.detection.feeds import FEEDS, Feed, find_feeds
 from exporter_service.meta_graph.detection.heads import find_heads, obvious_head
 from exporter_service.meta_graph.detection.hidden_flow import refuse_hidden_flow
-from exporter_service.meta_graph.detection.leftovers import refuse_leftovers
+from exporter_service.meta_graph.detection.leftovers import refuse_leftovers, refuse_unknown
 from exporter_service.meta_graph.detection.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.reading.inlining import inline_calls
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port
+from exporter_service.meta_graph.reading.op_defs import stated_shape
 from exporter_service.meta_graph.reading.parameters import MetaGraphParameters
 from exporter_service.meta_graph.reading.tensor_names import find_port, parse_name, semantic_names
 from exporter_service.meta_graph.reading.variables import trainable_names
@@ -28,8 +30,10 @@ from exporter_service.meta_graph.rewriting.batch_norm import (
     training_forward,
 )
 from exporter_service.meta_graph.rewriting.conditions import fold_conditions
-from exporter_service.meta_graph.rewriting.dropout import remove_dropouts
+from exporter_service.meta_graph.rewriting.constant_folding import fold_shapes
+from exporter_service.meta_graph.rewriting.dropout import keep_dropouts, remove_dropouts
 from exporter_service.meta_graph.rewriting.fixed_batch import free_batch_of
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
 from exporter_service.meta_graph.rewriting.initial_state import begin_anew, follow_batch
 from exporter_service.meta_graph.rewriting.phases import bind_defaults, bind_phases
 from exporter_service.meta_graph.rewriting.pruning import needed, pruned
@@ -37,43 +41,6 @@ from exporter_service.meta_graph.rewriting.settling import refuse_state, settle
 from service_kit import errors
 
 _MAX_ROUNDS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceGraph:
-    """One copy of a net, pruned, with consumers that still name the ports of the cut.
-
-    Attributes:
-        graph: the nodes; variables are still variables.
-        cut: the ports that become placeholders.
-        input_names: their names in requests.
-        outputs: the ports to answer with.
-        output_names: their names in requests.
-        averages_of: variable -> the variables that are moving averages of it.
-        statistics: variables that batch norms take since they were switched.
-        roles: variable -> what it is, in words, for those that training assigns.
-        initial_states: state that begins every request with its initializer's value.
-        kept_stored: state whose stored value was kept on the user's word.
-        batch_norms: number of batch norms (fused) and batch statistics (unfused) switched.
-        dropouts: number of dropouts removed.
-        bound: placeholder or flag -> value that it has for good.
-        warnings: sentences for the user.
-    """
-
-    graph: NodeGraph
-    cut: tuple[Feed, ...]
-    input_names: tuple[str, ...]
-    outputs: tuple[Port, ...]
-    output_names: tuple[str, ...]
-    averages_of: Mapping[str, Sequence[str]]
-    statistics: frozenset[str]
-    roles: Mapping[str, str]
-    initial_states: tuple[str, ...]
-    kept_stored: tuple[str, ...]
-    batch_norms: int
-    dropouts: int
-    bound: Mapping[str, str]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +52,7 @@ class DefaultNames:
 
 
 def convert_to_inference(
-    meta: Any, parameters: MetaGraphParameters, names: DefaultNames
+    meta: Any, parameters: MetaGraphParameters, names: DefaultNames, *, free: bool = True
 ) -> InferenceGraph:
     """Returns the inference graph of a training graph.
 
@@ -93,6 +60,7 @@ def convert_to_inference(
         meta: the MetaGraphDef; it is not changed.
         parameters: what the user chose.
         names: of a single input and output.
+        free: whether a net that is made for one size of batch shall take any.
 
     Raises:
         Unconvertible: there is no obvious input or output, something cannot be switched, or
@@ -105,7 +73,7 @@ def convert_to_inference(
     input_aliases, chosen = _named(graph, parameters.inputs, "input")
     cut = set(chosen)
     bound = bindings.bind(graph, parameters.bindings)
-    bound |= _resolve(graph, outputs, cut)
+    bound |= resolve(graph, outputs, cut)
 
     settled = settle(graph, meta, outputs, cut, parameters)
     forward = training_forward(graph, outputs, cut)
@@ -117,10 +85,13 @@ def convert_to_inference(
     switched = Switched()
     if not parameters.keep_batch_statistics:
         switched = switch_batch_norms(graph, forward, fed, updates)
-    dropouts = remove_dropouts(graph, graph.ancestors(outputs, stop=cut.__contains__))
+    forward = graph.ancestors(outputs, stop=cut.__contains__)
+    kept = keep_dropouts(graph, forward) if parameters.keep_dropout else []
+    dropouts = [] if kept else remove_dropouts(graph, forward)
     forward = graph.ancestors(outputs, stop=cut.__contains__)
     bound |= bindings.bind_rates(graph, forward, dropouts)
     bound |= bind_defaults(graph, forward, {port.node for port in cut})
+    refuse_unknown(graph, training_forward(graph, outputs, cut))
     refuse_state(settled, forward, switched.statistics)
 
     feeds = _inputs(graph, outputs, chosen)
@@ -129,9 +100,11 @@ def convert_to_inference(
     if not parameters.keep_batch_statistics:
         _refuse_batch_statistics(graph, forward, feeds, switched)
     follow_batch(graph, initial, settled.decisions, feeds[0])
-    freed = free_batch_of(graph, outputs, feeds)
+    freed = free_batch_of(graph, outputs, feeds) if free else []
     small = pruned(graph, outputs, cut)
-    refuse_leftovers(small)
+    refuse_leftovers(small, {one.noise for one in kept})
+    stated = tuple(_stated(graph, port, feeds) for port in outputs)
+    fold_shapes(small)
     return InferenceGraph(
         graph=small,
         cut=tuple(feeds),
@@ -139,6 +112,7 @@ def convert_to_inference(
             semantic_names(input_aliases or [""] * len(feeds), list(cut_ports(feeds)), names.input)
         ),
         outputs=tuple(outputs),
+        output_shapes=stated,
         output_names=tuple(
             semantic_names(aliases, outputs, names.output or _sole_name(graph, outputs[0]))
         ),
@@ -152,6 +126,14 @@ def convert_to_inference(
         bound=bound,
         warnings=(*_warnings(parameters, freed), *switched.ambiguous),
     )
+
+
+def _stated(graph: NodeGraph, port: Port, feeds: Sequence[Feed]) -> tuple[int, ...] | None:
+    """Returns the shape that the training graph states for an output, for any batch."""
+    shape = stated_shape(graph.node(port), port.number)
+    if not shape or port in cut_ports(feeds):
+        return None
+    return (-1, *shape[1:])
 
 
 def cut_ports(feeds: Sequence[Feed]) -> tuple[Port, ...]:
@@ -189,13 +171,19 @@ def _named(graph: NodeGraph, texts: Sequence[str], what: str) -> tuple[list[str]
     return [alias for alias, _ in parsed], ports
 
 
-def _resolve(graph: NodeGraph, outputs: Sequence[Port], cut: set[Port]) -> dict[str, str]:
-    """Binds flags, inlines calls and folds conditions until nothing changes any more."""
+def resolve(graph: NodeGraph, outputs: Sequence[Port], cut: AbstractSet[Port]) -> dict[str, str]:
+    """Binds phases, inlines calls and folds conditions, in place, until nothing changes any more.
+
+    Returns flag -> the value that it has for good, as text.
+
+    Raises:
+        MetaGraphUnusable: functions call each other in a circle.
+    """
     bound: dict[str, str] = {}
     for _ in range(_MAX_ROUNDS):
         changed = inline_calls(graph, graph.ancestors(outputs, stop=cut.__contains__))
         # With the pivots: a branch of constants depends on its condition by control alone.
-        folded = fold_conditions(graph, needed(graph, outputs, cut))
+        folded = fold_conditions(graph, needed(graph, outputs, set(cut)))
         flags = bind_phases(graph, outputs, cut)
         bound |= flags
         if not (folded or changed or flags):
@@ -252,6 +240,8 @@ def _warnings(parameters: MetaGraphParameters, freed: Sequence[str]) -> tuple[st
         said.append(
             "batch norms normalise by the batch, as asked: answers depend on what else is in it"
         )
+    if parameters.keep_dropout:
+        said.append("dropouts are kept, as asked: answers vary, and requests never share a batch")
     if freed:
         said.append(f"made for one batch size, now for any: {counted(freed)}")
     return tuple(said)

@@ -13,7 +13,7 @@ from tensorflow.python.framework import meta_graph as scoped_meta_graph
 
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, port_of
 from exporter_service.meta_graph.reading.variables import REFERENCE, RESOURCE, graph_variable
-from exporter_service.meta_graph.rewriting.to_inference import InferenceGraph
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
 from service_kit import errors
 
 # Constants above this are worth sharing between towers.

@@ -31,7 +31,7 @@ from exporter_service.meta_graph.reading.variables import (
     graph_variable,
     trainable_names,
 )
-from exporter_service.meta_graph.rewriting.to_inference import InferenceGraph
+from exporter_service.meta_graph.rewriting.inference_graph import InferenceGraph
 from exporter_service.specs.conversion import ConversionSpec
 
 _OUTPUT = ":0"

@@ -29,7 +29,7 @@ def input_shape(
     stated = feed.shape
     if named is not None:
         # Any batch may be asked for, whatever the graph was made for.
-        if stated is not None and not _agree(stated[1:], named[1:]):
+        if stated is not None and not sizes_agree(stated[1:], named[1:]):
             raise errors.Unconvertible(
                 f"input {name} is {list(stated)} in the graph, and cannot be {list(named)}"
             )
@@ -49,7 +49,7 @@ def input_shape(
     if options.free_image_size:
         shape[1:3] = [-1, -1]
     if options.image_size:
-        if not _agree(shape[1:3], options.image_size):
+        if not sizes_agree(shape[1:3], options.image_size):
             raise errors.Unconvertible(
                 f"input {name} takes images of {shape[1]}x{shape[2]}, and not of "
                 f"{options.image_size[0]}x{options.image_size[1]}"
@@ -58,7 +58,8 @@ def input_shape(
     return shape
 
 
-def _agree(stated: Sequence[int], wanted: Sequence[int]) -> bool:
+def sizes_agree(stated: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether two shapes can be the same; -1 is any size."""
     return len(stated) == len(wanted) and all(
         one < 0 or other < 0 or one == other for one, other in zip(stated, wanted, strict=True)
     )

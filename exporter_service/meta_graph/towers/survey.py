@@ -12,9 +12,10 @@ from exporter_service.checkpoints.graph_contents import (
     OutputContents,
     UnregisteredOp,
 )
+from exporter_service.meta_graph.detection.ends import is_training
 from exporter_service.meta_graph.detection.feeds import FEEDS, described
 from exporter_service.meta_graph.detection.fused_norm import FUSED, in_training
-from exporter_service.meta_graph.detection.heads import find_heads, is_training
+from exporter_service.meta_graph.detection.heads import find_heads
 from exporter_service.meta_graph.detection.leftovers import unregistered
 from exporter_service.meta_graph.detection.moving_updates import moving_updates, shadows
 from exporter_service.meta_graph.reading.node_graph import NodeGraph, Port

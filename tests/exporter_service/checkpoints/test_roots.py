@@ -247,3 +247,12 @@ def test_a_checkpoint_with_more_bytes_than_allowed_is_refused(name: str) -> None
     CheckpointRoots([GOLDEN], size).locate(name)
     with pytest.raises(errors.CheckpointTooLarge, match=f"{name} has {size} bytes"):
         CheckpointRoots([GOLDEN], size - 1).locate(name)
+
+
+def test_what_others_are_told_of_a_checkpoint_begins_below_its_root(tmp_path: Path) -> None:
+    folder = tmp_path / "secret" / "run"
+    folder.mkdir(parents=True)
+    roots = CheckpointRoots([tmp_path / "elsewhere", tmp_path / "secret"])
+    assert roots.shown(folder / "model.ckpt-3") == "run/model.ckpt-3"
+    inner = CheckpointRoots([tmp_path / "secret", folder])
+    assert inner.shown(folder / "model.ckpt-3") == "model.ckpt-3"

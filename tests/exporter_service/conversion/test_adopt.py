@@ -163,7 +163,7 @@ def without_input() -> None:
         (writing, errors.Unconvertible, "WriteFile, reaches files or processes"),
         (huge, errors.Unconvertible, "cannot be served: tensor 'x:0' has shape"),
         (complex_numbers, errors.Unconvertible, "has dtype 'complex64'"),
-        (by_batch, errors.ParityFailed, "in a batch with alone"),
+        (by_batch, errors.ParityFailed, "in a batch with other company"),
         (without_input, errors.Unconvertible, "no placeholder: name its inputs"),
     ],
 )
@@ -186,3 +186,176 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_misspelt_output_comes_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(errors.Unconvertible, match="nearest are Card_0/probs"):
         adopted(GOLDEN / "multi.pb", tmp_path, outputs=("prob",))
+
+
+FEATURES = np.random.default_rng(5).uniform(-1, 1, (4, 6)).astype(np.float32)
+
+
+def answers_of(done: Conversion, folder: Path, images: Any) -> Any:
+    """Returns what the published graph answers."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        content = (folder / done.graph.file_name).read_bytes()
+        tf.import_graph_def(tf.GraphDef.FromString(content), name="")
+        (tower,) = done.towers
+        return session.run(tower.outputs[0].tensor_name, {tower.inputs[0].tensor_name: images})
+
+
+def layer(x: Any, units: int, seed: int) -> Any:
+    weights = np.random.default_rng(seed).normal(size=(int(x.shape[-1]), units))
+    return tf.matmul(x, tf.constant(weights, tf.float32))
+
+
+def dropped(keep: Any, *, training: bool = True) -> Any:
+    x = tf.placeholder(tf.float32, [None, 6], name="x")
+    hidden = tf.nn.relu(layer(x, 16, 1))
+    if training:
+        hidden = tf.nn.dropout(hidden, keep_prob=keep())
+    return tf.nn.softmax(layer(hidden, 3, 2), name="probs")
+
+
+def scalar(shape: Any = ()) -> Any:
+    return tf.placeholder(tf.float32, shape, name="keep_prob")
+
+
+def by_phase(*, training: Any) -> Any:
+    x = tf.placeholder(tf.float32, [None, 6], name="x")
+    hidden = layer(x, 5, 1)
+    constants = tf.constant([0.1] * 5), tf.constant([2.0] * 5)
+    if training is False:
+        mean, variance = constants
+    else:
+        phase = tf.placeholder(tf.bool, training, name="is_training")
+        mean, variance = tf.cond(
+            phase, lambda: tuple(tf.nn.moments(hidden, [0])), lambda: constants
+        )
+    return tf.nn.softmax(layer(tf.nn.relu((hidden - mean) / tf.sqrt(variance)), 3, 2), name="probs")
+
+
+@pytest.mark.parametrize(
+    ("live", "inference", "options"),
+    [
+        (lambda: dropped(scalar), lambda: dropped(scalar, training=False), {}),
+        (lambda: dropped(lambda: scalar(None)), lambda: dropped(scalar, training=False), {}),
+        (lambda: dropped(lambda: 0.5), lambda: dropped(scalar, training=False), {}),
+        (
+            lambda: dropped(scalar),
+            lambda: dropped(scalar, training=False),
+            {"parameters": {"bindings": {"keep_prob": 1}}},
+        ),
+        (lambda: by_phase(training=[]), lambda: by_phase(training=False), {}),
+        (lambda: by_phase(training=None), lambda: by_phase(training=False), {}),
+        (
+            lambda: by_phase(training=[]),
+            lambda: by_phase(training=False),
+            {"inputs": ("x",), "parameters": {"bindings": {"is_training": False}}},
+        ),
+    ],
+)
+def test_what_belongs_to_training_is_switched(
+    tmp_path: Path, live: Any, inference: Any, options: dict[str, Any]
+) -> None:
+    done = adopted(written(tmp_path / "g.pb", live), tmp_path / "out", **options)
+    with tf.Graph().as_default(), tf.Session() as session:
+        wanted = session.run(inference(), {"x:0": FEATURES})
+    np.testing.assert_allclose(answers_of(done, tmp_path / "out", FEATURES), wanted, atol=1e-6)
+    assert [spec.tensor_name for spec in done.towers[0].inputs] == ["x:0"]
+    assert done.meta_graph is not None
+    assert done.meta_graph.dropouts_removed or done.meta_graph.bound
+
+
+def scaled() -> None:
+    x = tf.placeholder(tf.float32, [None, 6], name="x")
+    tf.multiply(x, tf.placeholder(tf.float32, [], name="factor"), name="y")
+
+
+def test_a_number_that_nothing_decides_is_asked_for_by_what_to_say(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", scaled)
+    with pytest.raises(
+        errors.Unconvertible, match=r"^give factor a value with --bind factor=VALUE"
+    ):
+        adopted(graph, tmp_path / "out")
+    done = adopted(graph, tmp_path / "bound", parameters={"bindings": {"factor": 2.5}})
+    np.testing.assert_allclose(answers_of(done, tmp_path / "bound", FEATURES), FEATURES * 2.5)
+    assert done.architecture.parameters == {"bindings": {"factor": 2.5}}
+
+
+def shapeless() -> None:
+    x = tf.placeholder(tf.float32, None, name="x")
+    tf.nn.relu(tf.nn.conv2d(x, tf.ones([3, 3, 1, 2]), 1, "SAME"), name="y")
+
+
+def test_a_shape_that_the_graph_lacks_is_given(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", shapeless)
+    with pytest.raises(
+        errors.Unconvertible, match=r"^give the inputs a shape with --shape .* x:0 are not"
+    ):
+        adopted(graph, tmp_path / "out")
+    done = adopted(graph, tmp_path / "given", parameters={"shapes": {"x": [-1, 8, 8, 1]}})
+    assert done.towers[0].inputs[0].shape == (-1, 8, 8, 1)
+    assert done.towers[0].outputs[0].shape == (-1, 8, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"z": [-1, 6]}, "name an input as one of the shapes, x: z is none"),
+        ({"x": [-1, 7]}, r"x:0 is \[-1, 6\] in the graph, and cannot be \[-1, 7\]"),
+        ({"x": [-1, 6, 1]}, "cannot be"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused(
+    tmp_path: Path, shapes: dict[str, Any], words: str
+) -> None:
+    graph = written(tmp_path / "g.pb", lambda: dropped(scalar, training=False))
+    with pytest.raises(errors.Unconvertible, match=words):
+        adopted(graph, tmp_path / "out", parameters={"shapes": shapes})
+
+
+def by_one_row(batch: int | None) -> Any:
+    x = tf.placeholder(tf.float32, [batch, 2, 3], name="x")
+    return tf.nn.softmax(layer(tf.reshape(x, [batch or -1, 6]), 3, 1), name="probs")
+
+
+def squeezed(batch: int | None) -> Any:
+    x = tf.placeholder(tf.float32, [batch, 2, 3], name="x")
+    return tf.nn.softmax(layer(tf.reshape(tf.squeeze(x, [0]), [1, 6]), 3, 1), name="probs")
+
+
+@pytest.mark.parametrize(
+    ("build", "batch", "max_batch"), [(by_one_row, 1, 0), (by_one_row, 7, 0), (squeezed, 1, 1)]
+)
+def test_one_size_of_batch_becomes_any_or_one_at_a_time(
+    tmp_path: Path, build: Any, batch: int, max_batch: int
+) -> None:
+    done = adopted(written(tmp_path / "g.pb", lambda: build(batch)), tmp_path / "out")
+    images = FEATURES.reshape(4, 2, 3)[: max_batch or None]
+    with tf.Graph().as_default(), tf.Session() as session:
+        wanted = session.run(build(1 if max_batch else None), {"x:0": images})
+    np.testing.assert_allclose(answers_of(done, tmp_path / "out", images), wanted, atol=1e-6)
+    assert done.max_batch == max_batch
+    assert done.graph.file_name == ("one_by_one_" if max_batch else "") + "frozen_model.pb"
+
+
+def test_a_probe_of_several_is_too_much_for_a_graph_of_one(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", lambda: squeezed(1))
+    with pytest.raises(errors.InvalidRequest, match=r"give a probe of 1: .* has 4"):
+        adopted(graph, tmp_path / "out", probe={"": FEATURES.reshape(4, 2, 3)})
+
+
+def test_dropouts_that_are_meant_stay_and_vary(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", lambda: dropped(lambda: 0.5))
+    done = adopted(graph, tmp_path / "out", parameters={"keep_dropout": True})
+    assert done.varies
+    assert done.batch_matters
+    assert "answers vary" in done.parity.not_compared[0]
+    with tf.Graph().as_default(), tf.Session() as session:
+        content = (tmp_path / "out" / done.graph.file_name).read_bytes()
+        tf.import_graph_def(tf.GraphDef.FromString(content), name="")
+        first, second = (session.run("probs:0", {"x:0": FEATURES}) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_dropouts_are_not_kept_where_there_are_none(tmp_path: Path) -> None:
+    graph = written(tmp_path / "g.pb", lambda: dropped(scalar, training=False))
+    with pytest.raises(errors.Unconvertible, match="leave out keep_dropout"):
+        adopted(graph, tmp_path / "out", parameters={"keep_dropout": True})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.parity.comparison import answers, compared, one_by_one
+from exporter_service.parity.comparison import answers, compared
 from tests.support.manifests import tower
 
 
@@ -20,11 +20,9 @@ def test_all_outputs_of_all_towers_are_fetched_by_their_semantic_names() -> None
                 tf.add(tf.reduce_mean(images, [1, 2]), float(index), name="probs")
         probe = {"input": np.ones((2, 4, 4, 3), np.float32)}
         found = answers(session, towers, probe)
-        alone = one_by_one(session, towers, probe)
         behind = answers(session, towers, probe, {0: "Card_0/doubled:0", 1: "Card_1/doubled:0"})
     np.testing.assert_array_equal(found[0]["probs"], np.ones((2, 3)))
     np.testing.assert_array_equal(found[1]["probs"], np.full((2, 3), 2))
-    np.testing.assert_array_equal(alone[1]["probs"], np.full((2, 3), 2))
     np.testing.assert_array_equal(behind[1]["probs"], np.full((2, 3), 1.5))
 
 

@@ -75,7 +75,7 @@ def test_the_manifest_on_disk_is_json_that_people_can_read(
     _, manifest = steps
     folder = exporter.store / "steps" / "1"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "manifest.json", "multi_frozen_model.pb", "parity.npz"
+        "manifest.json", "manifest.json.sha256", "multi_frozen_model.pb", "parity.npz"
     ]  # fmt: skip
     document = json.loads((folder / "manifest.json").read_text())
     assert document["towers"][2]["inputs"][0]["tensor_name"] == "Card_2/input:0"

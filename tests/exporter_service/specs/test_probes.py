@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from exporter_service.specs.probes import check_probe, standard_probes
+from exporter_service.specs.probes import check_probe, shaped_as, standard_probes
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec
 
@@ -60,3 +61,23 @@ def test_the_callers_probe_is_checked() -> None:
     both = [spec(), spec(name="z")]
     with pytest.raises(errors.InvalidRequest, match="different sizes"):
         check_probe({"x": image, "z": image[:1]}, both)
+
+
+def test_a_callers_probe_decides_the_sizes_that_an_input_leaves_open() -> None:
+    small, large = spec(shape=(-1, -1, -1, 3)), spec(shape=(-1, -1, -1, 1))
+    inputs = (replace(small, name="small"), replace(large, name="large"))
+    probe = {
+        "small": np.zeros((2, 10, 12, 3), np.float32),
+        "large": np.zeros((2, 20, 24, 1), np.float32),
+    }
+    shaped = shaped_as(probe, inputs)
+    assert [one.probe_shape for one in shaped] == [(10, 12, 3), (20, 24, 1)]
+    noise = standard_probes(shaped, pixels=True)["noise"]
+    assert (noise["small"].shape, noise["large"].shape) == ((2, 10, 12, 3), (2, 20, 24, 1))
+    fixed = (spec(shape=(-1, 4)),)
+    assert shaped_as({"": np.zeros((1, 4))}, fixed) == fixed
+
+
+def test_a_tower_for_one_image_is_probed_with_one() -> None:
+    probes = standard_probes([spec()], pixels=True, max_batch=1)
+    assert {len(batch) for probe in probes.values() for batch in probe.values()} == {1}

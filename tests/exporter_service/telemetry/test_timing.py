@@ -3,12 +3,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter_service.specs.progress import Progress, Step
 from exporter_service.telemetry.metrics import ConversionMetrics
 from exporter_service.telemetry.timing import ConversionWatch, FinishedConversion, StepTime
 from service_kit import errors
-from tests.support.metrics import Scrape
+from tests.support.metrics import Scrape, matchers, queried
+
+
+def told(metrics: ConversionMetrics) -> Scrape:
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    return Scrape(generate_latest(registry).decode())
 
 
 class Bench:
@@ -76,15 +83,11 @@ def test_what_is_refused_before_its_first_step_counts_as_well(bench: Bench) -> N
 
 
 def test_metrics_count_conversions_and_steps_by_result(bench: Bench) -> None:
-    from prometheus_client import CollectorRegistry, generate_latest
-
     bench.convert((Step.READ, 0.2), (Step.FORMAT, 3.0), (Step.FORMAT, 4.0))
     with pytest.raises(errors.ParityFailed):
         bench.convert((Step.READ, 0.2), (Step.CHECK, 1.0), ends=errors.ParityFailed("x"))
-    registry = CollectorRegistry()
-    registry.register(bench.metrics)
     with bench.watch.over("adopt", "m", lambda _: None):
-        found = Scrape(generate_latest(registry).decode())
+        found = told(bench.metrics)
     assert found.value("pbexport_conversions_total", kind="convert", result="OK") == 1
     assert found.value("pbexport_conversions_total", kind="convert", result="PARITY_FAILED") == 1
     assert found.value("pbexport_conversion_steps_total", step="READ", result="OK") == 2
@@ -93,3 +96,14 @@ def test_metrics_count_conversions_and_steps_by_result(bench: Bench) -> None:
     assert found.value("pbexport_conversion_step_seconds_sum", step="FORMAT") == 7
     assert found.value("pbexport_conversions_running") == 1
     assert found.value("pbexport_conversion_seconds_count", kind="convert") == 2
+
+
+def test_what_rules_and_panels_ask_for_is_there_before_the_first_conversion() -> None:
+    """`increase` overlooks a series' first value: it has to be there before the first crash."""
+    found = told(ConversionMetrics())
+    names = queried("pbexport")
+    assert "pbexport_conversions_total" in names
+    assert [name for name in sorted(names) if not found.samples(name)] == []
+    for name, label, values in matchers("pbexport"):
+        for value in values:
+            assert found.samples(name, **{label: value}), (name, value)

@@ -44,6 +44,23 @@ def jpeg(pixels: Pixels, **options: Any) -> bytes:
     return saved(Image.fromarray(pixels), "JPEG", **options)
 
 
+def test_an_image_with_too_many_numbers_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = png(np.zeros((20, 10, 3), np.uint8))
+    ImageDecoding([whole], ANY, Fit.EXACT, 600).decode_next()
+
+    def decode(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("inference_service.images.decoding._pixels", decode)
+    decoding = ImageDecoding([whole], ANY, Fit.EXACT, 599)
+    with pytest.raises(errors.InvalidTensor, match=r"has 600 numbers.*takes 599.*max_elements"):
+        decoding.decode_next()
+    with pytest.raises(errors.InvalidTensor, match="has 1200 numbers"):
+        ImageDecoding([whole, whole], takes(-1, 20, 10, 3), Fit.EXACT, 1199)
+
+
 def noise(*shape: int) -> Pixels:
     return RANDOM.integers(0, 256, shape, np.uint8)
 

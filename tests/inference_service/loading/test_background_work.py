@@ -73,6 +73,58 @@ async def test_nobody_is_told_who_has_gone() -> None:
     assert await work.run(lambda: 8) == 8
 
 
+async def test_behind_what_takes_long_others_wait_only_so_long() -> None:
+    work, release = BackgroundWork[int]("test", patience=0.05), threading.Event()
+    slow = asyncio.create_task(work.run(lambda: 7 if release.wait(30) else 0))
+    assert await work.run(lambda: 8) == 8
+    assert not slow.done()
+    assert work.unfinished == 1
+    release.set()
+    assert await slow == 7
+
+
+async def test_what_has_to_be_alone_waits_for_all_others_and_they_for_it() -> None:
+    work = BackgroundWork[str]("test", patience=0.01)
+    releases = [threading.Event(), threading.Event()]
+    order: list[str] = []
+
+    def named(name: str, until: threading.Event | None = None) -> str:
+        order.append(name)
+        assert until is None or until.wait(30)
+        order.append(f"{name} ends")
+        return name
+
+    first = asyncio.create_task(work.run(lambda: named("first", releases[0])))
+    alone = asyncio.create_task(work.run(lambda: named("alone", releases[1]), alone=True))
+    last = asyncio.create_task(work.run(lambda: named("last")))
+    for task, release in ((first, releases[0]), (alone, releases[1])):
+        done, _ = await asyncio.wait([alone, last], timeout=0.1)
+        assert not done
+        release.set()
+        await task
+    await last
+    assert order == ["first", "first ends", "alone", "alone ends", "last", "last ends"]
+
+
+async def test_what_runs_can_be_given_up() -> None:
+    work, begun, release = BackgroundWork[int]("test"), threading.Event(), threading.Event()
+
+    def slow() -> int:
+        begun.set()
+        assert release.wait(30)
+        return 7
+
+    running = asyncio.create_task(work.run(slow))
+    assert await asyncio.to_thread(begun.wait, 30)
+    work.give_up()
+    with pytest.raises(TimeIsUp):
+        await running
+    assert work.unfinished == 1
+    release.set()
+    while work.unfinished:
+        await asyncio.sleep(0.001)
+
+
 def test_work_that_hangs_does_not_keep_the_process() -> None:
     code = (
         "import asyncio, threading\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import pytest_asyncio
 from inference_service.engine import EngineCard
 from inference_service.engine.devices import Device
 from inference_service.loading.counts import HotLoadCounts
+from inference_service.loading.death_record import change_suspects
 from inference_service.loading.hot_load import HotLoader
+from inference_service.loading.load_journal import LoadJournal
 from inference_service.loading.loader import Loader
 from inference_service.loading.models_file import ModelSettings, ModelsFile
 from inference_service.loading.policy import KEEP_ALL
+from inference_service.loading.quarantine import Suspect
 from inference_service.loading.rules import ModelDefaults, ModelRules
 from inference_service.loading.store_view import StoreView
 from inference_service.models.health import ModelHealth
@@ -244,7 +247,7 @@ async def test_a_load_that_failed_for_the_store_is_tried_again_later_and_later(
 ) -> None:
     attempts: list[float] = []
 
-    def unreadable(model: str, version: int, options: Any) -> Any:
+    def unreadable(model: str, version: int, options: Any, attempt: Any) -> Any:
         attempts.append(world.now)
         raise errors.StoreUnavailable("timeout")
 
@@ -307,18 +310,108 @@ async def test_a_folder_that_cannot_be_read_unloads_nothing(
     assert world.states() == {1: State.AVAILABLE}
 
 
-async def test_closing_does_not_begin_what_has_not_begun(world: World) -> None:
+async def test_closing_waits_for_no_load_and_begins_no_other(world: World) -> None:
     for number in range(5):
         world.publish(model=f"m{number}")
     world.held.clear()
     await world.begin()
     assert await asyncio.to_thread(world.reached.wait, 30)
-    closing = asyncio.create_task(world.hot.close())
-    await asyncio.sleep(0)
+    await world.hot.close()
+    assert all(world.states(f"m{number}") == {1: State.FAILED} for number in range(5))
     world.held.set()
-    await closing
-    assert len(world.engines) == 1
-    assert world.engines[0].closed
+    assert await world.hot.loads_have_ended()
+    assert [engine.closed for engine in world.engines] == [True]
+
+
+async def test_loads_of_others_do_not_wait_for_one_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_service.loading.hot_load._PATIENCE_SECONDS", 0.05)
+    world.hot = world.hot_loader()
+    world.publish(model="hangs")
+    world.held.clear()
+    await world.begin()
+    assert await asyncio.to_thread(world.reached.wait, 30)
+    held, world.held = world.held, threading.Event()
+    world.held.set()
+    world.publish(model="other")
+    await world.begin()
+    await world.hot.settled("other")
+    assert world.states("other") == {1: State.AVAILABLE}
+    assert world.states("hangs") == {1: State.LOADING}
+    held.set()
+    await world.hot.settled()
+    assert world.states("hangs") == {1: State.AVAILABLE}
+
+
+async def test_a_load_that_is_given_up_has_its_engine_closed_while_it_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorFlow does it: closing the engine ends what runs in it."""
+    closed = threading.Event()
+
+    def run_until_closed(self: MeanEngine, card: int, inputs: Any) -> Any:
+        assert closed.wait(30)
+        raise errors.EngineFailed("cancelled")
+
+    monkeypatch.setattr(MeanEngine, "run", run_until_closed)
+    monkeypatch.setattr(MeanEngine, "close", lambda self: closed.set())
+    world.hot = world.hot_loader(load_seconds=0.2)
+    world.publish()
+    await world.sync()
+    status = world.registry.status("m").versions[0]
+    assert status.state is State.FAILED
+    assert isinstance(status.error, errors.LoadTimedOut)
+    assert await world.hot.loads_have_ended()
+    world.engines.clear()
+
+
+@contextlib.contextmanager
+def deaths(world: World, model: str, number: int) -> Iterator[LoadJournal]:
+    """A journal that knows of so many servers that died while they loaded version 1 of a model."""
+    folder = world.folder / "journal"
+    digest = world.store.manifest(model, 1).graph.sha256
+    folder.mkdir()
+    change_suspects(folder, lambda _: {digest: Suspect(model, 1, number, number, alone=True)})
+    journal = world.loader.journal = LoadJournal(folder)
+    journal.open()
+    yield journal
+    journal.close()
+
+
+async def test_what_a_server_died_of_is_loaded_last(world: World) -> None:
+    world.publish(b"1", model="a")
+    world.publish(b"2", model="b")
+    with deaths(world, "a", 1) as journal:
+        await world.sync()
+        assert [engine.offset for engine in world.engines] == [2, 1]
+        assert not journal.is_suspect("a", 1)
+
+
+async def test_what_servers_died_of_is_loaded_when_somebody_asks_for_it(world: World) -> None:
+    world.publish(b"1", model="a")
+    world.publish(b"2", model="b")
+    with deaths(world, "a", 2):
+        for _ in range(2):
+            await world.sync()
+        assert world.states("b") == {1: State.AVAILABLE}
+        status = world.registry.status("a").versions[0]
+        assert isinstance(status.error, errors.Quarantined)
+        assert "pbserve load a" in status.reason
+        assert await world.serving("a") == "NOT_SERVING"
+        await world.hot.try_again("a")
+        await world.sync()
+        assert world.states("a") == {1: State.AVAILABLE}
+
+
+async def test_what_servers_died_of_is_loaded_when_it_changes(world: World) -> None:
+    world.publish(b"1", model="a")
+    with deaths(world, "a", 2):
+        await world.sync()
+        assert world.states("a") == {1: State.FAILED}
+        world.publish(b"2", model="a")
+        await world.sync()
+        assert world.states("a") == {1: State.FAILED, 2: State.AVAILABLE}
 
 
 async def test_every_version_is_served_where_the_rules_say_so(world: World) -> None:

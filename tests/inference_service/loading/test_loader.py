@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from inference_service.cards.batch_limit import batch_limit
+from inference_service.cards.batch_limit import BatchTiming, batch_limit
 from inference_service.loading.loader import Loader
 from inference_service.loading.rules import LoadOptions
 from service_kit import errors
@@ -47,6 +48,26 @@ def test_what_cards_share_is_warmed_once(store: ArtifactStore, tmp_path: Path) -
     specs = Loader(store, engines, clock=one_second_a_run()).load("m", 1, OPTIONS).specs
     assert {card for card, _ in engines.made[0].batches} == {0}
     assert len({spec.timings for spec in specs}) == 1
+
+
+def test_images_of_any_size_are_bounded_by_the_memory_that_a_batch_takes(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def took(run: Any, tower: Any, *_: Any, **__: Any) -> tuple[BatchTiming, ...]:
+        return (BatchTiming(1, 1.0, 1000),)
+
+    monkeypatch.setattr("inference_service.loading.loader.warm", took)
+    monkeypatch.setattr("inference_service.loading.loader.available_bytes", lambda: 160_000)
+    one = conversion(b"1")
+    inputs = (replace(one.towers[0].inputs[0], shape=(-1, -1, -1, 3)),)
+    free = replace(one, towers=(replace(one.towers[0], inputs=inputs),))
+    for model, described in (("fixed", one), ("free", free)):
+        store.publish(model, described, graph_file(tmp_path, b"1"))
+    loader = Loader(store, MeanEngines())
+    assert [spec.max_elements for spec in loader.load("fixed", 1, OPTIONS).specs] == [0]
+    warmed = 224 * 224 * 3
+    (spec,) = loader.load("free", 1, OPTIONS).specs
+    assert spec.max_elements == 20_000 * warmed // 1000
 
 
 @pytest.mark.parametrize(

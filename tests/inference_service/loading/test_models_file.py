@@ -20,6 +20,7 @@ models:
     max_queue_delay_ms: 2.5
     queue_images: 512
     queue_mb: 64
+    max_elements: 50000000
     pad_batches: true
     replicate: false
     unload_first: true
@@ -33,6 +34,7 @@ SETTINGS = [
     "max_queue_delay_ms",
     "queue_images",
     "queue_mb",
+    "max_elements",
     "pad_batches",
     "replicate",
     "unload_first",
@@ -49,6 +51,7 @@ def test_every_setting_is_read_in_the_units_of_the_server() -> None:
         max_queue_delay=0.0025,
         queue_images=512,
         queue_bytes=64 * 2**20,
+        max_elements=50_000_000,
         pad_batches=True,
         replicate=False,
         unload_first=True,

@@ -58,9 +58,18 @@ def test_the_measured_limit_gives_way_to_a_configured_one() -> None:
     assert rules(batch_limit=7).load_options("m").max_batch_size == 7
 
 
+def test_elements_are_bounded_by_memory_or_by_whoever_says_so() -> None:
+    measured = replace(ON_CPU, max_elements=7)
+    assert rules().limits("m")(ON_CPU).elements == 0
+    assert rules().limits("m")(measured).elements == 7
+    assert rules(max_elements=9).limits("m")(measured).elements == 9
+    assert ModelRules(ModelDefaults(max_elements=8)).limits("m")(measured).elements == 8
+
+
 def test_a_batch_that_the_graph_fixes_or_that_matters_is_no_measurement() -> None:
-    assert rules(batch_limit=7).limits("m")(replace(ON_CPU, fixed_batch=3)).batch == 3
-    assert rules().limits("m")(replace(ON_CPU, fixed_batch=3)).padded_sizes == (3,)
+    assert rules(batch_limit=7).limits("m")(replace(ON_CPU, max_batch=3)).batch == 3
+    assert rules(batch_limit=2).limits("m")(replace(ON_CPU, max_batch=3)).batch == 2
+    assert rules().limits("m")(replace(ON_CPU, max_batch=1)).batch == 1
     assert rules(max_batch_size=64).limits("m")(replace(ON_CPU, packs=False)).batch == 64
 
 

@@ -12,6 +12,7 @@ from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.store_view import StoreView
 from inference_service.models.publication import Publication
 from service_kit.store.artifact_store import ArtifactStore
+from service_kit.store.local_mark import MARK
 from tests.support.manifests import conversion, graph_file
 
 
@@ -95,3 +96,15 @@ async def test_a_listing_that_is_overtaken_changes_nothing(
     release.set()
     assert await older
     assert set(site.view.published["m"]) == {1, 2}
+
+
+async def test_a_folder_that_may_be_a_mount_point_is_told_once(site: Site) -> None:
+    (Path(site.store.url) / MARK).unlink()
+    view = StoreView(ArtifactStore(site.store.url), site.counts)
+    with structlog.testing.capture_logs() as logs:
+        assert [await view.look() for _ in range(2)] == [True, True]
+    assert "mount its volume" in view.mark_problem
+    assert [one["event"] for one in logs] == ["store_unmarked"]
+    site.store.create()
+    await view.look()
+    assert view.mark_problem == ""

@@ -4,13 +4,14 @@ import asyncio
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from inference_service.engine import EngineCard
 from inference_service.loading.counts import HotLoadCounts
 from inference_service.loading.hot_load import HotLoader
 from inference_service.loading.loader import Loader
@@ -25,15 +26,17 @@ from service_kit import errors
 from service_kit.files.watched_file import WatchedFile
 from service_kit.server.health import Health
 from service_kit.store.artifact_store import ArtifactStore
-from tests.support.engines import MeanEngines
+from tests.support.engines import MeanEngine, MeanEngines
 from tests.support.manifests import conversion, graph_file
 
 
 class Site:
     """A server's parts with a watch over a store and a models file."""
 
-    def __init__(self, store: ArtifactStore, folder: Path) -> None:
-        self.store, self.folder, self.engines = store, folder, MeanEngines()
+    def __init__(
+        self, store: ArtifactStore, folder: Path, engines: MeanEngines | None = None
+    ) -> None:
+        self.store, self.folder, self.engines = store, folder, engines or MeanEngines()
         self.rules = ModelRules(ModelDefaults(max_batch_size=1))
         self.registry = Registry(self.rules.labels)
         loader, counts = Loader(store, self.engines), HotLoadCounts()
@@ -106,6 +109,45 @@ async def test_watching_follows_the_store(site: Site) -> None:
     await site.until_served(1)
     shutil.rmtree(Path(site.store.url) / "m")
     await site.until_served()
+
+
+async def test_until_the_store_is_read_nobody_is_told_that_there_is_no_such_model(
+    site: Site,
+) -> None:
+    watch = site.watch()
+    hidden = Path(site.store.url).rename(site.folder / "hidden")
+    await watch.look()
+    with pytest.raises(errors.ModelUnavailable, match="not read its store yet") as caught:
+        site.registry.lease("m").__enter__()
+    assert caught.value.retry_after
+    hidden.rename(site.store.url)
+    watch = site.watch()
+    await watch.look()
+    with pytest.raises(errors.ModelNotFound):
+        site.registry.lease("m").__enter__()
+
+
+async def test_a_load_that_hangs_at_the_start_keeps_no_other_model_from_being_seen(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_service.loading.hot_load._PATIENCE_SECONDS", 0.01)
+
+    class HeldEngines(MeanEngines):
+        def load(self, graph: bytes, cards: Sequence[EngineCard]) -> MeanEngine:
+            return super().load(graph, cards) if graph == b"7" else MeanEngine(graph, cards)
+
+    site = Site(store, tmp_path, HeldEngines())
+    site.publish(b"7", model="hangs")
+    site.engines.gate.clear()
+    site.start()
+    assert await asyncio.to_thread(site.engines.reached.wait, 30)
+    site.publish(b"1", model="other")
+    await site.until_served(1, model="other")
+    assert not site.ready.is_set()
+    site.engines.gate.set()
+    await asyncio.wait_for(site.ready.wait(), 30)
+    assert site.served("hangs") == [1]
+    await site.close()
 
 
 async def test_ready_is_when_every_model_known_at_the_start_is_served_or_has_failed(

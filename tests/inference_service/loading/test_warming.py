@@ -10,7 +10,7 @@ import pytest
 from inference_service.loading.warming import warm
 from service_kit import errors
 from service_kit.artifacts.manifest import TensorSpec, Tower
-from service_kit.frozen_graph.blank_run import blank, fixed_batch
+from service_kit.frozen_graph.blank_run import blank
 from tests.support.manifests import tower
 
 
@@ -35,11 +35,6 @@ class Machine:
         return self.now
 
 
-def fixed(images: int) -> Tower:
-    one = tower()
-    return replace(one, inputs=(TensorSpec("input", "input:0", "float32", (images, 2, 2, 3)),))
-
-
 @pytest.mark.parametrize(
     ("seconds", "largest", "sizes"),
     [
@@ -59,6 +54,17 @@ def test_batches_grow_while_it_is_worth_it(seconds: Any, largest: int, sizes: li
     assert max(one.seconds for one in timings) < 100
 
 
+def test_batches_do_not_grow_beyond_the_memory_that_they_may_take() -> None:
+    machine = Machine(1.0)
+
+    def peak_of(work: Callable[[], object]) -> int:
+        work()
+        return 100 * machine.ran[-1]
+
+    timings = warm(machine.run, tower(), 32, machine.clock, max_bytes=450, peak_of=peak_of)
+    assert [(one.batch_size, one.peak_bytes) for one in timings] == [(1, 100), (2, 200), (4, 400)]
+
+
 def test_the_fastest_of_several_runs_counts_and_long_ones_are_not_repeated() -> None:
     runs = []
     for seconds in (0.001, 0.1, 0.6):
@@ -68,12 +74,15 @@ def test_the_fastest_of_several_runs_counts_and_long_ones_are_not_repeated() -> 
     assert runs == [20, 3, 1]
 
 
-def test_a_graph_of_one_batch_size_is_warmed_with_that() -> None:
+def test_a_graph_for_one_image_is_warmed_with_that() -> None:
     machine = Machine(1.0)
-    assert fixed_batch(tower()) == 0
-    assert fixed_batch(fixed(5)) == 5
-    timings = warm(machine.run, fixed(5), 32, machine.clock)
-    assert [one.batch_size for one in timings] == [5]
+    timings = warm(machine.run, tower(), 1, machine.clock)
+    assert [one.batch_size for one in timings] == [1]
+
+
+def test_images_are_warmed_in_the_sizes_that_they_were_proven_with() -> None:
+    spec = TensorSpec("input", "input:0", "uint8", (-1, -1, -1, 3), (40, 60, 3))
+    assert blank(replace(tower(), inputs=(spec,)), 2)["input"].shape == (2, 40, 60, 3)
 
 
 def test_images_of_any_size_are_warmed_with_common_ones() -> None:
@@ -134,7 +143,3 @@ def test_sizes_that_the_manifest_leaves_open_are_any(
     declared: tuple[int, ...], answered: tuple[int, ...]
 ) -> None:
     assert warm(answering(*answered), declaring(*declared), 1, lambda: 0.0)
-
-
-def test_a_graph_without_inputs_takes_any_batch() -> None:
-    assert fixed_batch(replace(tower(), inputs=())) == 0

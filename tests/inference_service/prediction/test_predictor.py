@@ -114,6 +114,15 @@ async def bench() -> AsyncIterator[Bench]:
     one.servable.close()
 
 
+async def test_a_request_with_too_many_numbers_is_refused(bench: Bench) -> None:
+    bench.card.limits = CardLimits(4, elements=24)
+    assert (await bench.ask_raw(1, 2)).outputs["probs"].shape == (2, 3)
+    with pytest.raises(errors.InvalidTensor, match="36 numbers, and the model takes 24"):
+        await bench.ask_raw(1, 2, 3)
+    with pytest.raises(errors.InvalidTensor, match="36 numbers"):
+        await bench.ask(1, 2, 3)
+
+
 def means(answer: InferenceResult) -> list[float]:
     return [float(value) for value in answer.outputs["probs"][:, 0]]
 

@@ -94,9 +94,10 @@ def test_everything_that_went_wrong_is_told_with_its_place() -> None:
     failed = VersionStatus(2, State.FAILED, no_probs, retry_in=3.0)
     other = errors.EngineFailed("the store has another graph under this number")
     beside = replace(available(servable), error=other)
-    problems = Problems(models_file="line 3: no", store="the store is gone")
+    problems = Problems("line 3: no", "the store is gone", store_mark="no mark")
     assert report(model(beside, failed), problems=problems).problems == (
         Problem("store", "the store is gone", grave=False),
+        Problem("store", "no mark", grave=False),
         Problem("models file", "line 3: no", grave=False),
         Problem("m version 1", "the store has another graph under this number", grave=False),
         Problem(

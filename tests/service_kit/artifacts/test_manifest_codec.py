@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,19 +59,24 @@ def test_a_checkpoint_without_a_step_has_none() -> None:
     assert manifest_codec.from_json(manifest_codec.to_json(original), "x") == original
 
 
-def test_readers_that_know_nothing_of_unbatched_artifacts_find_no_graph() -> None:
-    original = replace(document(), unbatched=True)
+@pytest.mark.parametrize(
+    ("field", "value", "reader"), [("unbatched", True, 2), ("max_batch", 1, 3)]
+)
+def test_readers_that_know_nothing_of_how_it_may_be_served_find_no_graph(
+    field: str, value: Any, reader: int
+) -> None:
+    original = replace(document(), **{field: value})
     text = json.loads(manifest_codec.to_json(original))
-    assert (text["unbatched"], text["min_reader"]) == (True, 2)
+    assert (text[field], text["min_reader"]) == (value, reader)
     assert manifest_codec.from_json(json.dumps(text).encode(), "x") == original
-    known = {key: text[key] for key in text.keys() - {"unbatched", "min_reader", "guarded_graph"}}
+    known = {key: text[key] for key in text.keys() - {field, "min_reader", "guarded_graph"}}
     with pytest.raises(errors.ArtifactCorrupt, match="the graph's file name is ''"):
         manifest_codec.from_json(json.dumps(known).encode(), "x")
 
 
 def test_an_artifact_for_later_readers_is_refused_by_what_to_do() -> None:
-    text = json.loads(manifest_codec.to_json(document())) | {"min_reader": 3}
-    with pytest.raises(errors.ArtifactCorrupt, match="upgrade pbserve: x is for readers from 3"):
+    text = json.loads(manifest_codec.to_json(document())) | {"min_reader": 4}
+    with pytest.raises(errors.ArtifactCorrupt, match="upgrade pbserve: x is for readers from 4"):
         manifest_codec.from_json(json.dumps(text).encode(), "x")
 
 
@@ -84,6 +90,19 @@ def test_only_unbatched_outputs_do_without_a_dimension_for_the_batch() -> None:
     text = json.loads(manifest_codec.to_json(document()))
     with pytest.raises(errors.ArtifactCorrupt, match=r"'t:0' .*does not take any batch"):
         manifest_codec.from_json(json.dumps(text | {"towers": towers}).encode(), "x")
+
+
+def test_sizes_to_probe_with_are_such_as_the_input_has() -> None:
+    original = document()
+    open_ = replace(original.towers[0].inputs[0], shape=(-1, -1, -1, 3))
+    for shape, fits in [((8, 9, 3), True), ((8, 9, 4), False), ((8, 3), False), ((0, 9, 3), False)]:
+        tower = replace(original.towers[0], inputs=(replace(open_, probe_shape=shape),))
+        text = manifest_codec.to_json(replace(original, towers=(tower,)))
+        if fits:
+            assert manifest_codec.from_json(text, "x").towers[0] == tower
+        else:
+            with pytest.raises(errors.ArtifactCorrupt, match="cannot be probed with"):
+                manifest_codec.from_json(text, "x")
 
 
 def test_rows_are_proven_when_every_output_is_named() -> None:

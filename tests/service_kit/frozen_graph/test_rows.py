@@ -202,5 +202,23 @@ def test_a_graph_without_the_towers_tensors_is_said_to_be_so() -> None:
         0, "", "", (TensorSpec("x", "x:0", "float32", FEATURES),),
         (TensorSpec("y", "y:0", "float32", (-1,)),),
     )  # fmt: skip
-    with pytest.raises(errors.EngineFailed, match="TensorFlow cannot import the graph"):
+    with pytest.raises(errors.EngineFailed, match="the graph has no node"):
         infer_rows(tf.GraphDef(), tower)
+
+
+def test_what_is_outside_of_the_tower_is_not_looked_at() -> None:
+    def build(x: Any) -> Any:
+        tf.reshape(x, [3, -1, 2], name="for_another_batch")
+        tf.reshape(x, [4, 3], name="for_two_images_alone")
+        return x
+
+    assert rows_of(build).rows is Rows.ONE_AN_IMAGE
+
+
+def test_what_depends_on_data_that_is_always_the_same_depends_on_none() -> None:
+    def build(x: Any) -> Any:
+        free = tf.raw_ops.ListDiff(x=tf.constant([0, 1]), y=tf.constant([1])).out
+        rows = tf.gather(tf.shape(x), free)
+        return tf.reshape(x, tf.concat([rows, tf.constant([2, 3])], 0))
+
+    assert rows_of(build).rows is not Rows.OTHERS

@@ -30,11 +30,15 @@ def test_calls_count_by_service_method_and_code() -> None:
     assert found.value("x_call_seconds_bucket", **names, le="0.5") == 3
 
 
+def test_a_method_that_nobody_has_called_yet_has_a_count_of_none() -> None:
+    assert list(told(CallCounts("x", {"/p.Service/Do"})).samples("x_calls_total").values()) == [0]
+
+
 def test_methods_of_no_table_count_together() -> None:
     counts = CallCounts("x", {"/p.Service/Do"})
     for number in range(100):
         counts(ended(f'/p.Service/"}}\n{number}'))
-    calls = told(counts).samples("x_calls_total")
+    calls = told(counts).samples("x_calls_total", method="other")
     assert list(calls.values()) == [100]
     ((labels, _),) = calls.items()
     assert dict(labels) == {"service": "other", "method": "other", "code": "OK"}

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service_kit import errors
-from service_kit.artifacts.manifest import MANIFEST_NAME
+from service_kit.artifacts.manifest import DIGEST_NAME, MANIFEST_NAME
 from service_kit.store.artifact_store import ArtifactStore
 from service_kit.store.local_mark import MARK
 from service_kit.store.local_publisher import LocalPublisher
@@ -125,6 +125,58 @@ def test_a_missing_graph_is_corrupt_not_unknown(store: ArtifactStore, tmp_path: 
         store.graph(document)
 
 
+def test_a_changed_manifest_is_refused(any_store: ArtifactStore, tmp_path: Path) -> None:
+    any_store.publish("m", conversion(), graph_file(tmp_path))
+    fs, path = any_store._connection.fs, f"{any_store._connection.root}/m/1/{MANIFEST_NAME}"
+    text = fs.cat_file(path)
+    assert b"float32" in text
+    fs.pipe_file(path, text.replace(b"float32", b"float16"))
+    with pytest.raises(errors.ArtifactCorrupt, match="not the one that was published"):
+        any_store.manifest("m", 1)
+    fs.pipe_file(path, text)
+    assert any_store.manifest("m", 1).version == 1
+
+
+def test_the_digest_of_a_manifest_is_one_for_sha256sum(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    store.publish("m", conversion(), graph_file(tmp_path))
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", DIGEST_NAME],
+        cwd=Path(store.url) / "m" / "1",
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_an_artifact_without_a_digest_of_its_manifest_is_taken(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    document = store.publish("m", conversion(), graph_file(tmp_path))
+    (Path(store.url) / "m" / "1" / DIGEST_NAME).unlink()
+    assert store.manifest("m", 1) == document
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "frozen_model.pb"])
+def test_a_pipe_is_refused_and_not_waited_for(
+    store: ArtifactStore, tmp_path: Path, name: str
+) -> None:
+    document = store.publish("m", conversion(), graph_file(tmp_path))
+    path = Path(store.url) / "m" / "1" / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(errors.ArtifactCorrupt, match="is no file"):
+        store.graph(document) if name != MANIFEST_NAME else store.manifest("m", 1)
+
+
+def test_a_graph_may_be_a_link(store: ArtifactStore, tmp_path: Path) -> None:
+    document = store.publish("m", conversion(), graph_file(tmp_path))
+    path = Path(store.url) / "m" / "1" / "frozen_model.pb"
+    path.rename(tmp_path / "elsewhere.pb")
+    path.symlink_to(tmp_path / "elsewhere.pb")
+    assert store.graph(document) == b"graph"
+
+
 def test_a_manifest_that_was_moved_is_refused(store: ArtifactStore, tmp_path: Path) -> None:
     store.publish("m", conversion(), graph_file(tmp_path))
     (Path(store.url) / "m" / "1").rename(Path(store.url) / "m" / "2")
@@ -208,6 +260,81 @@ def test_a_mount_that_is_lost_is_unavailable_and_not_empty(
     assert store.published()
 
 
+def lose(store: ArtifactStore, mounted: Path) -> None:
+    """Leaves an empty mount point where the store was."""
+    folder = Path(store.url)
+    folder.rename(mounted)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("left", ["nothing", "another mark"])
+def test_nothing_is_published_into_the_mount_point_of_a_lost_volume(
+    store: ArtifactStore, tmp_path: Path, left: str
+) -> None:
+    graph = graph_file(tmp_path)
+    store.publish("m", conversion(), graph)
+    lose(store, tmp_path / "elsewhere")
+    if left == "another mark":
+        ArtifactStore(store.url).create()
+    before = sorted(Path(store.url).iterdir())
+    with pytest.raises(errors.StoreUnavailable, match="still mounted"):
+        store.publish("m", conversion(), graph)
+    assert sorted(Path(store.url).iterdir()) == before
+    shutil.rmtree(store.url)
+    (tmp_path / "elsewhere").rename(store.url)
+    assert store.publish("m", conversion(), graph).version == 2
+
+
+def test_what_went_into_a_mount_point_while_the_mount_was_lost_is_taken_back(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = graph_file(tmp_path)
+    publish = store._publisher.publish
+
+    def publish_too_late(*arguments: Any) -> Any:
+        lose(store, tmp_path / "elsewhere")
+        return publish(*arguments)
+
+    monkeypatch.setattr(store._publisher, "publish", publish_too_late)
+    with pytest.raises(errors.StoreUnavailable, match="still mounted"):
+        store.publish("m", conversion(), graph)
+    assert list(Path(store.url).iterdir()) == []
+
+
+def test_a_reader_takes_a_store_that_was_made_anew_and_no_empty_one_with_another_mark(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    graph = graph_file(tmp_path)
+    store.publish("m", conversion(), graph)
+    assert store.published()
+    shutil.rmtree(store.url)
+    again = ArtifactStore(store.url)
+    again.create()
+    with pytest.raises(errors.StoreUnavailable, match="of another store"):
+        store.published()
+    again.publish("n", conversion(), graph)
+    assert [*store.published()] == ["n"]
+
+
+def test_the_mark_stays_the_same_for_every_maker(store: ArtifactStore) -> None:
+    mark = (Path(store.url) / MARK).read_text()
+    ArtifactStore(store.url).create()
+    assert (Path(store.url) / MARK).read_text() == mark
+
+
+def test_a_mark_can_be_required(store: ArtifactStore) -> None:
+    store.require_mark()
+    reader = ArtifactStore(store.url)
+    reader.published()
+    assert not reader.is_unmarked
+    (Path(store.url) / MARK).unlink()
+    reader = ArtifactStore(store.url)
+    reader.published()
+    assert reader.is_unmarked
+    with pytest.raises(errors.StoreUnavailable, match="mount its volume"):
+        reader.require_mark()
+
+
 def test_a_mount_that_is_lost_while_it_is_listed_is_not_empty(
     store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +356,7 @@ def test_a_mount_that_is_lost_while_it_is_listed_is_not_empty(
 
 def test_a_store_without_the_mark_is_one_too(store: ArtifactStore, tmp_path: Path) -> None:
     (tmp_path / "models" / MARK).unlink()
+    store = ArtifactStore(store.url)
     store.publish("m", conversion(), graph_file(tmp_path))
     assert store.published()
     shutil.rmtree(tmp_path / "models" / "m")
@@ -238,18 +366,6 @@ def test_a_store_without_the_mark_is_one_too(store: ArtifactStore, tmp_path: Pat
 def test_a_url_of_no_known_kind_is_refused() -> None:
     with pytest.raises(errors.StoreUnavailable, match="cannot open the store nope://x"):
         ArtifactStore("nope://x")
-
-
-def test_what_a_killed_process_left_is_swept_when_it_is_old(store: ArtifactStore) -> None:
-    root = Path(store.url)
-    for name, age in ((".publishing-old", 7200), (".deleting-old", 7200), (".publishing-new", 0)):
-        (root / name).mkdir()
-        (root / name / MANIFEST_NAME).touch()
-        when = datetime.now(timezone.utc).timestamp() - age
-        os.utime(root / name, (when, when))
-    store.create()
-    assert sorted(path.name for path in root.iterdir()) == [MARK, ".publishing-new"]
-    assert store.published() == {}
 
 
 def test_a_publication_survives_the_deletion_of_its_model_beside_it(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -91,3 +93,12 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         with pytest.raises(errors.StoreUnavailable, match="Read timeout on endpoint URL"):
             ArtifactStore("s3://bucket/store").published()
+
+
+def test_a_folder_that_belongs_to_somebody_else_says_whom_it_should_let_in(tmp_path: Path) -> None:
+    connection = StoreConnection(str(tmp_path))
+    who = rf"^let user {os.geteuid()}, group {os.getegid()}, use the folder: cannot create"
+    with pytest.raises(errors.StoreUnavailable, match=who), connection.reaching("create"):
+        raise PermissionError(13, "Permission denied")
+    with pytest.raises(errors.StoreUnavailable, match=r"^cannot list"), connection.reaching("list"):
+        raise FileNotFoundError(2, "No such file or directory")

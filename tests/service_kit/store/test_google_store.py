@@ -64,7 +64,8 @@ def test_of_several_publishers_one_gets_a_version_and_the_others_have_left_nothi
         (winner,) = [one for one in pool.map(publish, range(4)) if one is not None]
     store = ArtifactStore(URL)
     assert store.graph(store.manifest("m", 3)) == f"graph of {winner}".encode()
-    assert len(storage.objects) == 2
+    # The graph, the manifest and its digest.
+    assert len(storage.objects) == 3
 
 
 def test_a_look_is_one_request(

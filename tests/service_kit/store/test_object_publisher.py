@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service_kit import errors
-from service_kit.artifacts.manifest import Manifest
+from service_kit.artifacts.manifest import DIGEST_NAME, MANIFEST_NAME, Manifest
 from service_kit.store.artifact_store import ArtifactStore
 from service_kit.store.connection import StoreConnection
 from service_kit.store.local_publisher import Claimed
@@ -36,7 +36,10 @@ def plant(
     real = fs.pipe_file
 
     def planted(path: str, value: bytes, **options: Any) -> None:
-        put(lambda *arguments: real(*arguments, **options), path, value)
+        if path.endswith(f"/{MANIFEST_NAME}"):
+            put(lambda *arguments: real(*arguments, **options), path, value)
+        else:
+            real(path, value, **options)
 
     monkeypatch.setattr(fs, "pipe_file", planted)
 
@@ -75,10 +78,11 @@ def test_files_stay_while_nobody_knows_whether_their_manifest_is_there(
         plant(memory_store, patched, put)
         with pytest.raises(errors.StoreUnavailable, match="no answer"):
             memory_store.publish("m", conversion(), graph)
-    assert [key.rpartition("/")[2] for key in keys(memory_store)] == ["frozen_model.pb"]
+    files = ["frozen_model.pb", DIGEST_NAME]
+    assert [key.rpartition("/")[2] for key in keys(memory_store)] == files
     # The number is free, and the next publication touches nothing of the other's.
     assert memory_store.publish("m", conversion(), graph).version == 1
-    assert len(keys(memory_store)) == 3
+    assert len(keys(memory_store)) == 5
 
 
 def test_a_put_that_another_got_in_the_way_of_is_tried_again(
@@ -116,6 +120,7 @@ def test_who_comes_second_removes_its_own_files_and_no_others(
         memory_store.publish("m", conversion(), graph, version=1)
     assert keys(memory_store) == [
         f"/pbserve-tests/m/1/{first[0].folder}/frozen_model.pb",
+        f"/pbserve-tests/m/1/{first[0].folder}/{DIGEST_NAME}",
         "/pbserve-tests/m/1/manifest.json",
     ]
 
@@ -161,4 +166,4 @@ def test_one_damaged_manifest_does_not_end_a_sweep(
     fs.pipe_file(f"/pbserve-tests/n/1/{'b' * 32}/frozen_model.pb", b"torn")
     ObjectPublisher(StoreConnection(memory_store.url), clock=lambda: 2e10).sweep()
     assert not any("/n/" in key for key in keys(memory_store))
-    assert len(keys(memory_store)) == 3
+    assert len(keys(memory_store)) == 4

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pbserve/artifact/v1/manifest.proto\x12\x13pbserve.artifact.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x07\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05graph\x18\x04 \x01(\x0b\x32\x1e.pbserve.artifact.v1.GraphFile\x12\x39\n\ncheckpoint\x18\x05 \x01(\x0b\x32%.pbserve.artifact.v1.CheckpointOrigin\x12;\n\x0c\x61rchitecture\x18\x06 \x01(\x0b\x32%.pbserve.artifact.v1.ArchitectureSpec\x12@\n\x0emoving_average\x18\x07 \x01(\x0b\x32(.pbserve.artifact.v1.MovingAverageReport\x12\x39\n\rpreprocessing\x18\x08 \x01(\x0b\x32\".pbserve.artifact.v1.Preprocessing\x12*\n\x06towers\x18\t \x03(\x0b\x32\x1a.pbserve.artifact.v1.Tower\x12\x31\n\x06parity\x18\n \x01(\x0b\x32!.pbserve.artifact.v1.ParityReport\x12\x46\n\rtool_versions\x18\x0b \x03(\x0b\x32/.pbserve.artifact.v1.Manifest.ToolVersionsEntry\x12\x30\n\x05\x66iles\x18\x0c \x03(\x0b\x32!.pbserve.artifact.v1.ArtifactFile\x12\x10\n\x08warnings\x18\r \x03(\t\x12\x38\n\nmeta_graph\x18\x0e \x01(\x0b\x32$.pbserve.artifact.v1.MetaGraphReport\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x16\n\x0erequest_sha256\x18\x10 \x01(\t\x12\x14\n\x0c\x63lass_labels\x18\x11 \x03(\t\x12\x0e\n\x06\x66older\x18\x12 \x01(\t\x12\x12\n\nmin_reader\x18\x13 \x01(\x05\x12\x11\n\tunbatched\x18\x14 \x01(\x08\x12\x35\n\rguarded_graph\x18\x15 \x01(\x0b\x32\x1e.pbserve.artifact.v1.GraphFile\x1a\x33\n\x11ToolVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0c\x41rtifactFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x33\n\x04kind\x18\x04 \x01(\x0e\x32%.pbserve.artifact.v1.ArtifactFileKind\"V\n\tGraphFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nnode_count\x18\x04 \x01(\x03\"\x97\x01\n\x10\x43heckpointOrigin\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x18\n\x0bglobal_step\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x35\n\x06\x66ormat\x18\x03 \x01(\x0e\x32%.pbserve.artifact.v1.CheckpointFormat\x12\x14\n\x0cindex_sha256\x18\x04 \x01(\tB\x0e\n\x0c_global_step\"M\n\x10\x41rchitectureSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x82\x02\n\x13MovingAverageReport\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.pbserve.artifact.v1.MovingAverageMode\x12\x13\n\x0b\x66rom_shadow\x18\x02 \x01(\x03\x12\x14\n\x0c\x66rom_own_key\x18\x03 \x01(\x03\x12T\n\x0fown_key_reasons\x18\x04 \x03(\x0b\x32;.pbserve.artifact.v1.MovingAverageReport.OwnKeyReasonsEntry\x1a\x34\n\x12OwnKeyReasonsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"e\n\rPreprocessing\x12\x0c\n\x04mean\x18\x01 \x03(\x01\x12\r\n\x05scale\x18\x02 \x03(\x01\x12\x37\n\x0c\x61ugmentation\x18\x03 \x01(\x0e\x32!.pbserve.artifact.v1.Augmentation\"\xa1\x02\n\x0fMetaGraphReport\x12-\n\x06inputs\x18\x01 \x03(\x0b\x32\x1d.pbserve.artifact.v1.CutInput\x12\x1c\n\x14\x62\x61tch_norms_switched\x18\x02 \x01(\x03\x12\x18\n\x10\x64ropouts_removed\x18\x03 \x01(\x03\x12>\n\x05\x62ound\x18\x04 \x03(\x0b\x32/.pbserve.artifact.v1.MetaGraphReport.BoundEntry\x12\x0c\n\x04twin\x18\x05 \x01(\t\x12\x16\n\x0einitial_states\x18\x06 \x03(\t\x12\x13\n\x0bkept_stored\x18\x07 \x03(\t\x1a,\n\nBoundEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xab\x01\n\x08\x43utInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0btensor_name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12=\n\x08upstream\x18\x04 \x03(\x0b\x32+.pbserve.artifact.v1.CutInput.UpstreamEntry\x1a/\n\rUpstreamEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x98\x01\n\x05Tower\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12/\n\x06inputs\x18\x04 \x03(\x0b\x32\x1f.pbserve.artifact.v1.TensorSpec\x12\x30\n\x07outputs\x18\x05 \x03(\x0b\x32\x1f.pbserve.artifact.v1.TensorSpec\"M\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0btensor_name\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x03\"\xb4\x01\n\x0cParityReport\x12:\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32%.pbserve.artifact.v1.ParityComparison\x12\x11\n\ttolerance\x18\x02 \x01(\x01\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x14\n\x0cnot_compared\x18\x04 \x03(\t\x12\x19\n\x11rows_by_inference\x18\x05 \x03(\t\x12\x14\n\x0crows_by_runs\x18\x06 \x03(\t\"\x90\x01\n\x10ParityComparison\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05probe\x18\x02 \x01(\t\x12\x1f\n\x17max_absolute_difference\x18\x03 \x01(\x01\x12\x1f\n\x17max_relative_difference\x18\x04 \x01(\x01\x12\x1a\n\x12\x61llowed_difference\x18\x05 \x01(\x01*\xb8\x01\n\x10\x41rtifactFileKind\x12\"\n\x1e\x41RTIFACT_FILE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41RTIFACT_FILE_KIND_SAVED_MODEL\x10\x01\x12\x1b\n\x17\x41RTIFACT_FILE_KIND_ONNX\x10\x02\x12!\n\x1d\x41RTIFACT_FILE_KIND_CHECKPOINT\x10\x03\x12\x1c\n\x18\x41RTIFACT_FILE_KIND_PROOF\x10\x04*\x8d\x01\n\x10\x43heckpointFormat\x12!\n\x1d\x43HECKPOINT_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_FORMAT_V1\x10\x01\x12\x18\n\x14\x43HECKPOINT_FORMAT_V2\x10\x02\x12\"\n\x1e\x43HECKPOINT_FORMAT_FROZEN_GRAPH\x10\x03*\x95\x01\n\x11MovingAverageMode\x12#\n\x1fMOVING_AVERAGE_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MOVING_AVERAGE_MODE_AUTO\x10\x01\x12 \n\x1cMOVING_AVERAGE_MODE_REQUIRED\x10\x02\x12\x1b\n\x17MOVING_AVERAGE_MODE_OFF\x10\x03*^\n\x0c\x41ugmentation\x12\x1c\n\x18\x41UGMENTATION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UGMENTATION_NONE\x10\x01\x12\x19\n\x15\x41UGMENTATION_TRAINING\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pbserve/artifact/v1/manifest.proto\x12\x13pbserve.artifact.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x07\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05graph\x18\x04 \x01(\x0b\x32\x1e.pbserve.artifact.v1.GraphFile\x12\x39\n\ncheckpoint\x18\x05 \x01(\x0b\x32%.pbserve.artifact.v1.CheckpointOrigin\x12;\n\x0c\x61rchitecture\x18\x06 \x01(\x0b\x32%.pbserve.artifact.v1.ArchitectureSpec\x12@\n\x0emoving_average\x18\x07 \x01(\x0b\x32(.pbserve.artifact.v1.MovingAverageReport\x12\x39\n\rpreprocessing\x18\x08 \x01(\x0b\x32\".pbserve.artifact.v1.Preprocessing\x12*\n\x06towers\x18\t \x03(\x0b\x32\x1a.pbserve.artifact.v1.Tower\x12\x31\n\x06parity\x18\n \x01(\x0b\x32!.pbserve.artifact.v1.ParityReport\x12\x46\n\rtool_versions\x18\x0b \x03(\x0b\x32/.pbserve.artifact.v1.Manifest.ToolVersionsEntry\x12\x30\n\x05\x66iles\x18\x0c \x03(\x0b\x32!.pbserve.artifact.v1.ArtifactFile\x12\x10\n\x08warnings\x18\r \x03(\t\x12\x38\n\nmeta_graph\x18\x0e \x01(\x0b\x32$.pbserve.artifact.v1.MetaGraphReport\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x16\n\x0erequest_sha256\x18\x10 \x01(\t\x12\x14\n\x0c\x63lass_labels\x18\x11 \x03(\t\x12\x0e\n\x06\x66older\x18\x12 \x01(\t\x12\x12\n\nmin_reader\x18\x13 \x01(\x05\x12\x11\n\tunbatched\x18\x14 \x01(\x08\x12\x35\n\rguarded_graph\x18\x15 \x01(\x0b\x32\x1e.pbserve.artifact.v1.GraphFile\x12\x11\n\tmax_batch\x18\x16 \x01(\x05\x1a\x33\n\x11ToolVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0c\x41rtifactFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x33\n\x04kind\x18\x04 \x01(\x0e\x32%.pbserve.artifact.v1.ArtifactFileKind\"V\n\tGraphFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nnode_count\x18\x04 \x01(\x03\"\x97\x01\n\x10\x43heckpointOrigin\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x18\n\x0bglobal_step\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x35\n\x06\x66ormat\x18\x03 \x01(\x0e\x32%.pbserve.artifact.v1.CheckpointFormat\x12\x14\n\x0cindex_sha256\x18\x04 \x01(\tB\x0e\n\x0c_global_step\"M\n\x10\x41rchitectureSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x82\x02\n\x13MovingAverageReport\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.pbserve.artifact.v1.MovingAverageMode\x12\x13\n\x0b\x66rom_shadow\x18\x02 \x01(\x03\x12\x14\n\x0c\x66rom_own_key\x18\x03 \x01(\x03\x12T\n\x0fown_key_reasons\x18\x04 \x03(\x0b\x32;.pbserve.artifact.v1.MovingAverageReport.OwnKeyReasonsEntry\x1a\x34\n\x12OwnKeyReasonsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"e\n\rPreprocessing\x12\x0c\n\x04mean\x18\x01 \x03(\x01\x12\r\n\x05scale\x18\x02 \x03(\x01\x12\x37\n\x0c\x61ugmentation\x18\x03 \x01(\x0e\x32!.pbserve.artifact.v1.Augmentation\"\xa1\x02\n\x0fMetaGraphReport\x12-\n\x06inputs\x18\x01 \x03(\x0b\x32\x1d.pbserve.artifact.v1.CutInput\x12\x1c\n\x14\x62\x61tch_norms_switched\x18\x02 \x01(\x03\x12\x18\n\x10\x64ropouts_removed\x18\x03 \x01(\x03\x12>\n\x05\x62ound\x18\x04 \x03(\x0b\x32/.pbserve.artifact.v1.MetaGraphReport.BoundEntry\x12\x0c\n\x04twin\x18\x05 \x01(\t\x12\x16\n\x0einitial_states\x18\x06 \x03(\t\x12\x13\n\x0bkept_stored\x18\x07 \x03(\t\x1a,\n\nBoundEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xab\x01\n\x08\x43utInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0btensor_name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12=\n\x08upstream\x18\x04 \x03(\x0b\x32+.pbserve.artifact.v1.CutInput.UpstreamEntry\x1a/\n\rUpstreamEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x98\x01\n\x05Tower\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12/\n\x06inputs\x18\x04 \x03(\x0b\x32\x1f.pbserve.artifact.v1.TensorSpec\x12\x30\n\x07outputs\x18\x05 \x03(\x0b\x32\x1f.pbserve.artifact.v1.TensorSpec\"b\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0btensor_name\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x03\x12\x13\n\x0bprobe_shape\x18\x05 \x03(\x03\"\xb4\x01\n\x0cParityReport\x12:\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32%.pbserve.artifact.v1.ParityComparison\x12\x11\n\ttolerance\x18\x02 \x01(\x01\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x14\n\x0cnot_compared\x18\x04 \x03(\t\x12\x19\n\x11rows_by_inference\x18\x05 \x03(\t\x12\x14\n\x0crows_by_runs\x18\x06 \x03(\t\"\x90\x01\n\x10ParityComparison\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05probe\x18\x02 \x01(\t\x12\x1f\n\x17max_absolute_difference\x18\x03 \x01(\x01\x12\x1f\n\x17max_relative_difference\x18\x04 \x01(\x01\x12\x1a\n\x12\x61llowed_difference\x18\x05 \x01(\x01*\xb8\x01\n\x10\x41rtifactFileKind\x12\"\n\x1e\x41RTIFACT_FILE_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41RTIFACT_FILE_KIND_SAVED_MODEL\x10\x01\x12\x1b\n\x17\x41RTIFACT_FILE_KIND_ONNX\x10\x02\x12!\n\x1d\x41RTIFACT_FILE_KIND_CHECKPOINT\x10\x03\x12\x1c\n\x18\x41RTIFACT_FILE_KIND_PROOF\x10\x04*\x8d\x01\n\x10\x43heckpointFormat\x12!\n\x1d\x43HECKPOINT_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_FORMAT_V1\x10\x01\x12\x18\n\x14\x43HECKPOINT_FORMAT_V2\x10\x02\x12\"\n\x1e\x43HECKPOINT_FORMAT_FROZEN_GRAPH\x10\x03*\x95\x01\n\x11MovingAverageMode\x12#\n\x1fMOVING_AVERAGE_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MOVING_AVERAGE_MODE_AUTO\x10\x01\x12 \n\x1cMOVING_AVERAGE_MODE_REQUIRED\x10\x02\x12\x1b\n\x17MOVING_AVERAGE_MODE_OFF\x10\x03*^\n\x0c\x41ugmentation\x12\x1c\n\x18\x41UGMENTATION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41UGMENTATION_NONE\x10\x01\x12\x19\n\x15\x41UGMENTATION_TRAINING\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,46 +41,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METAGRAPHREPORT_BOUNDENTRY']._serialized_options = b'8\001'
   _globals['_CUTINPUT_UPSTREAMENTRY']._loaded_options = None
   _globals['_CUTINPUT_UPSTREAMENTRY']._serialized_options = b'8\001'
-  _globals['_ARTIFACTFILEKIND']._serialized_start=2869
-  _globals['_ARTIFACTFILEKIND']._serialized_end=3053
-  _globals['_CHECKPOINTFORMAT']._serialized_start=3056
-  _globals['_CHECKPOINTFORMAT']._serialized_end=3197
-  _globals['_MOVINGAVERAGEMODE']._serialized_start=3200
-  _globals['_MOVINGAVERAGEMODE']._serialized_end=3349
-  _globals['_AUGMENTATION']._serialized_start=3351
-  _globals['_AUGMENTATION']._serialized_end=3445
+  _globals['_ARTIFACTFILEKIND']._serialized_start=2909
+  _globals['_ARTIFACTFILEKIND']._serialized_end=3093
+  _globals['_CHECKPOINTFORMAT']._serialized_start=3096
+  _globals['_CHECKPOINTFORMAT']._serialized_end=3237
+  _globals['_MOVINGAVERAGEMODE']._serialized_start=3240
+  _globals['_MOVINGAVERAGEMODE']._serialized_end=3389
+  _globals['_AUGMENTATION']._serialized_start=3391
+  _globals['_AUGMENTATION']._serialized_end=3485
   _globals['_MANIFEST']._serialized_start=123
-  _globals['_MANIFEST']._serialized_end=1027
-  _globals['_MANIFEST_TOOLVERSIONSENTRY']._serialized_start=976
-  _globals['_MANIFEST_TOOLVERSIONSENTRY']._serialized_end=1027
-  _globals['_ARTIFACTFILE']._serialized_start=1029
-  _globals['_ARTIFACTFILE']._serialized_end=1151
-  _globals['_GRAPHFILE']._serialized_start=1153
-  _globals['_GRAPHFILE']._serialized_end=1239
-  _globals['_CHECKPOINTORIGIN']._serialized_start=1242
-  _globals['_CHECKPOINTORIGIN']._serialized_end=1393
-  _globals['_ARCHITECTURESPEC']._serialized_start=1395
-  _globals['_ARCHITECTURESPEC']._serialized_end=1472
-  _globals['_MOVINGAVERAGEREPORT']._serialized_start=1475
-  _globals['_MOVINGAVERAGEREPORT']._serialized_end=1733
-  _globals['_MOVINGAVERAGEREPORT_OWNKEYREASONSENTRY']._serialized_start=1681
-  _globals['_MOVINGAVERAGEREPORT_OWNKEYREASONSENTRY']._serialized_end=1733
-  _globals['_PREPROCESSING']._serialized_start=1735
-  _globals['_PREPROCESSING']._serialized_end=1836
-  _globals['_METAGRAPHREPORT']._serialized_start=1839
-  _globals['_METAGRAPHREPORT']._serialized_end=2128
-  _globals['_METAGRAPHREPORT_BOUNDENTRY']._serialized_start=2084
-  _globals['_METAGRAPHREPORT_BOUNDENTRY']._serialized_end=2128
-  _globals['_CUTINPUT']._serialized_start=2131
-  _globals['_CUTINPUT']._serialized_end=2302
-  _globals['_CUTINPUT_UPSTREAMENTRY']._serialized_start=2255
-  _globals['_CUTINPUT_UPSTREAMENTRY']._serialized_end=2302
-  _globals['_TOWER']._serialized_start=2305
-  _globals['_TOWER']._serialized_end=2457
-  _globals['_TENSORSPEC']._serialized_start=2459
-  _globals['_TENSORSPEC']._serialized_end=2536
-  _globals['_PARITYREPORT']._serialized_start=2539
-  _globals['_PARITYREPORT']._serialized_end=2719
-  _globals['_PARITYCOMPARISON']._serialized_start=2722
-  _globals['_PARITYCOMPARISON']._serialized_end=2866
+  _globals['_MANIFEST']._serialized_end=1046
+  _globals['_MANIFEST_TOOLVERSIONSENTRY']._serialized_start=995
+  _globals['_MANIFEST_TOOLVERSIONSENTRY']._serialized_end=1046
+  _globals['_ARTIFACTFILE']._serialized_start=1048
+  _globals['_ARTIFACTFILE']._serialized_end=1170
+  _globals['_GRAPHFILE']._serialized_start=1172
+  _globals['_GRAPHFILE']._serialized_end=1258
+  _globals['_CHECKPOINTORIGIN']._serialized_start=1261
+  _globals['_CHECKPOINTORIGIN']._serialized_end=1412
+  _globals['_ARCHITECTURESPEC']._serialized_start=1414
+  _globals['_ARCHITECTURESPEC']._serialized_end=1491
+  _globals['_MOVINGAVERAGEREPORT']._serialized_start=1494
+  _globals['_MOVINGAVERAGEREPORT']._serialized_end=1752
+  _globals['_MOVINGAVERAGEREPORT_OWNKEYREASONSENTRY']._serialized_start=1700
+  _globals['_MOVINGAVERAGEREPORT_OWNKEYREASONSENTRY']._serialized_end=1752
+  _globals['_PREPROCESSING']._serialized_start=1754
+  _globals['_PREPROCESSING']._serialized_end=1855
+  _globals['_METAGRAPHREPORT']._serialized_start=1858
+  _globals['_METAGRAPHREPORT']._serialized_end=2147
+  _globals['_METAGRAPHREPORT_BOUNDENTRY']._serialized_start=2103
+  _globals['_METAGRAPHREPORT_BOUNDENTRY']._serialized_end=2147
+  _globals['_CUTINPUT']._serialized_start=2150
+  _globals['_CUTINPUT']._serialized_end=2321
+  _globals['_CUTINPUT_UPSTREAMENTRY']._serialized_start=2274
+  _globals['_CUTINPUT_UPSTREAMENTRY']._serialized_end=2321
+  _globals['_TOWER']._serialized_start=2324
+  _globals['_TOWER']._serialized_end=2476
+  _globals['_TENSORSPEC']._serialized_start=2478
+  _globals['_TENSORSPEC']._serialized_end=2576
+  _globals['_PARITYREPORT']._serialized_start=2579
+  _globals['_PARITYREPORT']._serialized_end=2759
+  _globals['_PARITYCOMPARISON']._serialized_start=2762
+  _globals['_PARITYCOMPARISON']._serialized_end=2906
 # @@protoc_insertion_point(module_scope)

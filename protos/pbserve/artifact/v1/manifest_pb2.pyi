@@ -187,6 +187,7 @@ class Manifest(_message.Message):
     MIN_READER_FIELD_NUMBER: _builtins.int
     UNBATCHED_FIELD_NUMBER: _builtins.int
     GUARDED_GRAPH_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     version: _builtins.int
@@ -202,11 +203,15 @@ class Manifest(_message.Message):
     """
     min_reader: _builtins.int
     """The oldest reader that may act on the artifact, by its number; 0: any. Readers that know this
-    field are 2; higher numbers are of later releases, and refused.
+    field are 2, and those that know `max_batch` and kept dropouts 3; higher numbers are of later releases, and refused.
     """
     unbatched: _builtins.bool
     """Outputs need not have one row an image: each request runs alone, in one piece, and gets the
     outputs as they are.
+    """
+    max_batch: _builtins.int
+    """Most images that the graph takes in one run; larger requests are divided, or refused where
+    outputs are unbatched. 0: any number. So far 1, for graphs made for a batch of one.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -294,10 +299,11 @@ class Manifest(_message.Message):
         min_reader: _builtins.int = ...,
         unbatched: _builtins.bool = ...,
         guarded_graph: Global___GraphFile | None = ...,
+        max_batch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "created_at", b"created_at", "graph", b"graph", "guarded_graph", b"guarded_graph", "meta_graph", b"meta_graph", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "folder", b"folder", "graph", b"graph", "guarded_graph", b"guarded_graph", "meta_graph", b"meta_graph", "min_reader", b"min_reader", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "unbatched", b"unbatched", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "checkpoint", b"checkpoint", "class_labels", b"class_labels", "created_at", b"created_at", "files", b"files", "folder", b"folder", "graph", b"graph", "guarded_graph", b"guarded_graph", "max_batch", b"max_batch", "meta_graph", b"meta_graph", "min_reader", b"min_reader", "model", b"model", "moving_average", b"moving_average", "parity", b"parity", "preprocessing", b"preprocessing", "request_id", b"request_id", "request_sha256", b"request_sha256", "tool_versions", b"tool_versions", "towers", b"towers", "unbatched", b"unbatched", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,7 +388,9 @@ class CheckpointOrigin(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     INDEX_SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Checkpoint prefix as the exporter saw it, without `.index` or `.data-...`."""
+    """Checkpoint prefix below the exporter's root, without `.index` or `.data-...`; that of a frozen
+    graph that was adopted is its file. Earlier releases wrote the exporter's absolute path.
+    """
     global_step: _builtins.int
     """The number after the last `-` of the prefix; absent when there is none."""
     format: Global___CheckpointFormat.ValueType
@@ -715,6 +723,7 @@ class TensorSpec(_message.Message):
     TENSOR_NAME_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
+    PROBE_SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Semantic name that requests use, the same on every tower (`input`, `probs`)."""
     tensor_name: _builtins.str
@@ -725,6 +734,12 @@ class TensorSpec(_message.Message):
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Dimensions, batch first; -1: any size."""
 
+    @_builtins.property
+    def probe_shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of an input: dimensions of one image, without the batch, that the graph was proven with, because
+        its open dimensions do not go with any sizes; services warm with them. Empty: any will do.
+        """
+
     def __init__(
         self,
         *,
@@ -732,10 +747,11 @@ class TensorSpec(_message.Message):
         tensor_name: _builtins.str = ...,
         dtype: _builtins.str = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
+        probe_shape: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "name", b"name", "shape", b"shape", "tensor_name", b"tensor_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "name", b"name", "probe_shape", b"probe_shape", "shape", b"shape", "tensor_name", b"tensor_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

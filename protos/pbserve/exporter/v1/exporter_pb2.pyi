@@ -877,6 +877,7 @@ class AdoptGraphRequest(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     CLASS_LABELS_FIELD_NUMBER: _builtins.int
     UNBATCHED_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model to publish."""
     version: _builtins.int
@@ -909,6 +910,13 @@ class AdoptGraphRequest(_message.Message):
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in ConvertCheckpointRequest, with the same refusals."""
 
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """What is changed in the graph: `shapes` (input -> dimensions, batch first, -1: any), `bindings`
+        (placeholder -> value for good) and `keep_dropout`, as for `META_GRAPH`. An unknown name or a
+        value out of range is INVALID_ARGUMENT.
+        """
+
     def __init__(
         self,
         *,
@@ -922,10 +930,11 @@ class AdoptGraphRequest(_message.Message):
         probe: _abc.Iterable[Global___ProbeTensor] | None = ...,
         class_labels: _abc.Iterable[_builtins.str] | None = ...,
         unbatched: _builtins.bool = ...,
+        parameters: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "probe", b"probe", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_labels", b"class_labels", "formats", b"formats", "graph", b"graph", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "parameters", b"parameters", "probe", b"probe", "tolerance", b"tolerance", "unbatched", b"unbatched", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -962,16 +971,28 @@ class ListArtifactsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Only versions of this model; empty: all models."""
+    page_size: _builtins.int
+    """Artifacts in one answer, at most 1000; 0: all of them, which may be more than a message holds
+    (RESOURCE_EXHAUSTED).
+    """
+    page_token: _builtins.str
+    """The next_page_token of the answer before; empty: from the beginning. INVALID_ARGUMENT: it is
+    none.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -985,6 +1006,11 @@ class ListArtifactsResponse(_message.Message):
 
     ARTIFACTS_FIELD_NUMBER: _builtins.int
     UNREADABLE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what comes behind; empty: this was the last page. What is published or deleted
+    meanwhile is or is not on a later page; nothing is there twice.
+    """
     @_builtins.property
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.Manifest]:
         """Manifests, ordered by model and version."""
@@ -998,10 +1024,11 @@ class ListArtifactsResponse(_message.Message):
         *,
         artifacts: _abc.Iterable[_manifest_pb2.Manifest] | None = ...,
         unreadable: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "unreadable", b"unreadable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "next_page_token", b"next_page_token", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

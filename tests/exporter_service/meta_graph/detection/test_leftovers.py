@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import tensorflow.compat.v1 as tf
 
-from exporter_service.meta_graph.detection.leftovers import refuse_everywhere
+from exporter_service.meta_graph.detection.leftovers import refuse_everywhere, refuse_leftovers
 from exporter_service.meta_graph.reading.node_graph import NodeGraph
 from service_kit import errors
 
@@ -29,3 +29,17 @@ def test_an_op_in_a_list_of_functions_is_refused() -> None:
     node.attr["branches"].list.func.add().name = "ReadFile"
     with pytest.raises(errors.Unconvertible, match="choice"):
         refuse_everywhere(NodeGraph(graph))
+
+
+def test_a_table_is_refused_by_the_tensors_before_and_behind_it() -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.int64, [None], name="best")
+        pairs = tf.lookup.KeyValueTensorInitializer(
+            tf.constant([0, 1], tf.int64), tf.constant(["ant", "bee"])
+        )
+        table = tf.lookup.StaticHashTable(pairs, "?", name="class_names")
+        found = table.lookup(x, name="named")
+    nodes = NodeGraph(graph.as_graph_def())
+    names = found.op.name
+    with pytest.raises(errors.Unconvertible, match=rf"^take --output best:0, .* --input {names}:0"):
+        refuse_leftovers(nodes, {"best"})
