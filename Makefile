@@ -70,7 +70,7 @@ protos: $(VENV)/.installed-dev  ## regenerate the stubs
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.installed-dev  ## the documentation into site/, strict, links checked
 	$(BIN)/mkdocs build --strict
-	@echo 'open site/index.html, or run `make docs-serve`'
+	@echo 'open site/index.html; its search needs a server: make docs-serve'
 
 docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs-serve: $(VENV)/.installed-dev  ## the documentation on 127.0.0.1:8000, rebuilt on changes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 from service_kit import errors
@@ -39,3 +41,36 @@ def parse_address(text: str) -> Address:
     if not separator or not bare or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise errors.InvalidRequest(f"{text!r} is not an address: write host:port")
     return Address(bare, int(port))
+
+
+def check_free(address: Address) -> None:
+    """Tries whether a server could listen on an address, without a word on standard error.
+
+    gRPC writes one of its own when it cannot.
+
+    Raises:
+        InvalidRequest: it could not; says why.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as tried:
+                # What ended a moment ago is no hindrance.
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(place)
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(address, error) from error
+
+
+def cannot_listen(address: Address, error: Exception) -> errors.InvalidRequest:
+    """Returns the error of a server that finds its address taken, or not its own."""
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        why = "the port is in use: stop the other server, or give another address"
+    elif number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        why = "the host is not this machine's: give one of its addresses, or 0.0.0.0 for all"
+    elif number == errno.EACCES:
+        why = "this user may not: give a port of 1024 or higher"
+    else:
+        why = str(getattr(error, "strerror", None) or error)
+    return errors.InvalidRequest(f"cannot listen on {address}: {why}")

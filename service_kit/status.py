@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import cast
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf import any_pb2
@@ -14,6 +16,13 @@ from service_kit import errors
 
 ERROR_DOMAIN = "pbserve"
 _MESSAGE_BUDGET_BYTES = 7600
+# Who answers which service, and where unless it is told otherwise.
+_SERVED_BY = {
+    "pbserve.inference.v1.InferenceService": ("pbserve serve", "127.0.0.1:8500"),
+    "pbserve.exporter.v1.ExporterService": ("pbexport serve", "127.0.0.1:8600"),
+}
+# As gRPC says it of the last address that it tried.
+_REFUSED = re.compile(r"ipv[46]:(\S+:\d+): .*[Cc]onnection refused")
 # gRPC's words for a message beyond a limit of whoever sends or receives it.
 _TOO_LARGE = "larger than max"
 
@@ -106,8 +115,13 @@ def from_proto(status: status_pb2.Status) -> errors.PbserveError:
     return cls(status.message, retry_after=retry_after)
 
 
-def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
-    """Returns the error behind a failed call; works for synchronous and asyncio calls."""
+def from_rpc_error(error: grpc.RpcError, service: str = "") -> errors.PbserveError:
+    """Returns the error behind a failed call; works for synchronous and asyncio calls.
+
+    Args:
+        error: of gRPC.
+        service: full name of the service that was asked; empty: not said.
+    """
     # Both kinds have the methods of grpc.Call, only one of them says so.
     call = cast("grpc.Call", error)
     try:
@@ -115,20 +129,39 @@ def from_rpc_error(error: grpc.RpcError) -> errors.PbserveError:
     except ValueError:
         # Trailers of something between us and the server.
         status = None
-    if status is None:
-        details = call.details() or "the server gave no reason"
-        if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return errors.ServerStopping(f"cannot reach the server: {details}")
-        if call.code() is grpc.StatusCode.CANCELLED:
-            # Callers who cancel hear of it otherwise. A server that stops ends so what comes in
-            # between its last announcement and the end of the connection.
-            return errors.ServerStopping(f"the other side ended the call: {details}")
-        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
-        if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
-            return _too_large(details)
-        return errors.RemoteError(f"{call.code().name}: {details}")
-    return from_proto(status)
+    return _without_status(call, service) if status is None else from_proto(status)
+
+
+def _without_status(call: grpc.Call, service: str) -> errors.PbserveError:
+    """Returns the error of a call that no service of ours has ended."""
+    code, details = call.code(), call.details() or "the server gave no reason"
+    made: errors.PbserveError = errors.RemoteError(f"{code.name}: {details}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        made = errors.ServerStopping(_unreachable(details, service))
+    elif code is grpc.StatusCode.UNIMPLEMENTED and service in _SERVED_BY:
+        program, address = _SERVED_BY[service]
+        made = errors.Unsupported(
+            f"give the address of `{program}` (by default {address}): what listens here does "
+            f"not answer {service}, or is of an older release ({details})"
+        )
+    elif code is grpc.StatusCode.CANCELLED:
+        # Callers who cancel hear of it otherwise. A server that stops ends so what comes in
+        # between its last announcement and the end of the connection.
+        made = errors.ServerStopping(f"the other side ended the call: {details}")
+    elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        made = errors.DeadlineExpired(f"the call took longer than its deadline: {details}")
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        made = _too_large(details)
+    return made
+
+
+def _unreachable(details: str, service: str) -> str:
+    """Returns gRPC's reason for people, as far as it is the common one."""
+    refused = _REFUSED.search(details)
+    if refused is None:
+        return f"cannot reach the server: {details}"
+    program = f"`{_SERVED_BY[service][0]}`" if service in _SERVED_BY else "the server"
+    return f"nothing listens on {unquote(refused[1])}: is {program} running?"
 
 
 def _too_large(details: str) -> errors.PbserveError:

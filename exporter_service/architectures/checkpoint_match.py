@@ -20,6 +20,8 @@ from exporter_service.checkpoints.moving_average import SHADOW_SUFFIX
 from service_kit import errors
 from service_kit.artifacts.manifest import ArchitectureSpec, MovingAverageMode
 
+# Keys of each kind in a message, which has to fit a few lines of a terminal.
+_SHOWN = 1
 # What a float32 variable may be restored from.
 _FLOATS = frozenset(["float16", "bfloat16", "float32", "float64"])
 
@@ -46,8 +48,8 @@ def check_match(
         rewrites: those that `tensors` has been through; a suggestion repeats them.
 
     Raises:
-        CheckpointMismatch: lists missing, extra and misshapen keys, and says what would fit:
-            other rewrites, or another architecture.
+        CheckpointMismatch: says what would fit, other rewrites or another architecture, and
+            then counts missing, extra and misshapen keys, each with an example.
     """
     missing, misshapen = _differences(variables, tensors, mode)
     if not missing and not misshapen:
@@ -57,16 +59,17 @@ def check_match(
         for key in tensors
         if key not in variables and not is_shadow(key) and not is_training_state(key)
     ]
+    kinds = {"missing": missing, "extra": extra, "misshapen": misshapen}
+    found = "; ".join(f"{kind} {counted(keys, _SHOWN)}" for kind, keys in kinds.items() if keys)
     message = (
-        f"{checkpoint} is not a checkpoint of this {architecture} "
-        f"({len(variables)} variables): "
-        f"missing {counted(missing)}; extra {counted(extra)}; misshapen {counted(misshapen)}"
+        f"{checkpoint} is not a checkpoint of this {architecture} ({len(variables)} variables): "
+        f"{found}"
     )
     remedy = _remedy(tensors, rewrites, _suggestion(variables, tensors, mode))
-    fitting = fitting_architectures({key: tensor.shape for key, tensor in tensors.items()})
-    if fitting or not remedy:
-        remedy += f". {described_fits(fitting)}"
-    raise errors.CheckpointMismatch(message + remedy)
+    if not remedy:
+        fitting = fitting_architectures({key: tensor.shape for key, tensor in tensors.items()})
+        remedy = described_fits(fitting)
+    raise errors.CheckpointMismatch(f"{remedy}. {message}")
 
 
 def mismatch(
@@ -85,7 +88,8 @@ def mismatch(
     """
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     suggestion = suggest_rewrites(wanted, shapes) or ()
-    return errors.CheckpointMismatch(message + _remedy(tensors, rewrites, suggestion))
+    remedy = _remedy(tensors, rewrites, suggestion)
+    return errors.CheckpointMismatch(f"{remedy}. {message}" if remedy else message)
 
 
 def described_fits(fitting: Sequence[ArchitectureSpec]) -> str:
@@ -149,11 +153,11 @@ def _remedy(
         options = " ".join(
             f"--key-map {shlex.quote(rewrite.text)}" for rewrite in (*given, *suggested)
         )
-        return f". These keys would match with {options}"
+        return f"These keys would match with {options}"
     if is_object_based(tensors):
         return (
-            ". It is an object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint or Keras), "
-            "whose keys are not names of variables, and not one of a TensorFlow 1 Saver: load it "
-            "where it was made and save it with tf.compat.v1.train.Saver"
+            "Load it where it was made and save it with tf.compat.v1.train.Saver: it is an "
+            "object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint or Keras), whose keys "
+            "are not names of variables"
         )
     return ""

@@ -33,6 +33,7 @@ from exporter_service.architectures.slim_nets import (
 from exporter_service.specs.names import META_GRAPH
 from service_kit import errors
 from service_kit.artifacts.manifest import ArchitectureSpec
+from service_kit.close_names import not_found
 
 
 def _densenet(images: Any, parameters: DenseNetParameters) -> Any:
@@ -179,7 +180,7 @@ def _own(name: str) -> Architecture | None:
 def _not_found(name: str) -> errors.ArchitectureNotFound:
     missing = f" ({INSTALLATION})" if name.startswith(PREFIX) and not slim_is_installed() else ""
     return errors.ArchitectureNotFound(
-        f"there is no architecture {name!r}{missing}; there are {', '.join(architecture_names())}"
+        not_found(f"there is no architecture {name!r}{missing}", name, architecture_names())
     )
 
 

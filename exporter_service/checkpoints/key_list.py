@@ -7,12 +7,12 @@ from collections.abc import Sequence
 _LISTED = 10
 
 
-def counted(keys: Sequence[str]) -> str:
-    """Returns the number of keys and the first ten of them: `12: a, b, ... and 2 more`."""
-    return f"{len(keys)}: {listed(keys)}" if keys else "0"
+def counted(keys: Sequence[str], most: int = _LISTED) -> str:
+    """Returns the number of keys and the first of them: `12: a, b, ... and 2 more`."""
+    return f"{len(keys)}: {listed(keys, most)}" if keys else "0"
 
 
-def listed(keys: Sequence[str]) -> str:
-    """Returns the first ten keys and the number of the others: `a, b, ... and 2 more`."""
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return f"{', '.join(keys[:_LISTED])}{more}"
+def listed(keys: Sequence[str], most: int = _LISTED) -> str:
+    """Returns the first `most` keys and the number of the others: `a, b, ... and 2 more`."""
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return f"{', '.join(keys[:most])}{more}"

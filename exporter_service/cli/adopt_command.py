@@ -28,11 +28,11 @@ from exporter_service.cli.options import (
     Timeout,
     connected,
     probe_of,
-    settings_of,
     shapes_of,
 )
 from service_kit.cli.connection_options import ServerChoice
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_values import settings_of
 
 
 @connected

@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from exporter_service.formats.extra_format import ExtraFormat
     from service_kit.artifacts.manifest import Manifest
 
+# The service's own limit, for an answer before anything is sent.
+MAX_TOLERANCE = 0.01
 META_PANEL, PROOF_PANEL = "Graphs that exist (META_GRAPH, adopt)", "Proof"
 
-Version = Annotated[int | None, typer.Option(help="Version; default: the next.")]
+
+def _check_tolerance(value: float | None) -> float | None:
+    # 0 would be the default on the wire.
+    if value is not None and not 0 < value <= MAX_TOLERANCE:
+        raise typer.BadParameter(f"{value:g} is not above 0 and at most {MAX_TOLERANCE:g}")
+    return value
+
+
+Version = Annotated[int | None, typer.Option(min=1, help="Version; default: the next.")]
 Unbatched = Annotated[
     bool,
     typer.Option(
@@ -32,7 +42,8 @@ Formats = Annotated[
 Tolerance = Annotated[
     float | None,
     typer.Option(
-        help="Largest difference that passes, relative.",
+        help="Largest difference that passes, relative; above 0, at most 0.01.",
+        callback=_check_tolerance,
         rich_help_panel=PROOF_PANEL,
         show_default="1e-5",
     ),

@@ -38,14 +38,13 @@ from exporter_service.cli.options import (
     Route,
     Timeout,
     connected,
-    image_size_of,
-    numbers_of,
     probe_of,
-    settings_of,
     shapes_of,
 )
 from service_kit.cli.connection_options import ServerChoice
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_group import by_topic
+from service_kit.cli.option_values import image_size_of, numbers_of, settings_of
 
 if TYPE_CHECKING:
     from service_kit.artifacts.manifest import Preprocessing
@@ -55,6 +54,7 @@ _IMAGES, _FORM = "Images", "Form of the graph"
 
 
 @connected
+@by_topic({})
 def convert(
     model: Model,
     checkpoint: Annotated[
@@ -76,7 +76,7 @@ def convert(
         list[str] | None,
         typer.Option("--set", help="Any parameter of the architecture, NAME=VALUE."),
     ] = None,
-    cards: Annotated[int, typer.Option(help="Number of towers.")] = 1,
+    cards: Annotated[int, typer.Option(min=1, max=64, help="Number of towers.")] = 1,
     moving_average: Annotated[
         Average, typer.Option(help="Which values to restore.")
     ] = Average.AUTO,
@@ -172,7 +172,7 @@ def convert(
     compare_twin: Annotated[
         bool,
         typer.Option(
-            help="Compare with an evaluation copy in the same graph.", rich_help_panel=META_PANEL
+            help="Compare with an evaluation copy in the same graph.", rich_help_panel=PROOF_PANEL
         ),
     ] = True,
     parity: Annotated[

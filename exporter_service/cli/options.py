@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exporter_service.addresses import DEFAULT_ADDRESS
 from exporter_service.cli.completion import model_names
 from service_kit.cli.connection_options import connection_options
+from service_kit.cli.option_values import numbers_of
 
 if TYPE_CHECKING:
     from exporter_service.specs.probes import Array
@@ -86,41 +86,6 @@ class Dtype(str, enum.Enum):
 
     FLOAT32 = "float32"
     UINT8 = "uint8"
-
-
-def image_size_of(text: str | None) -> tuple[int, int] | None:
-    """Returns height and width in pixels from one side or HEIGHTxWIDTH; None stays None."""
-    if text is None:
-        return None
-    sides = numbers_of("image-size", text.replace("x", ","), int)
-    if len(sides) not in (1, 2):
-        raise typer.BadParameter(f"{text!r}: give one side, or HEIGHTxWIDTH")
-    return (sides[0], sides[-1])
-
-
-def numbers_of(option: str, text: str | None, kind: type[Any]) -> list[Any]:
-    """Returns the numbers in a comma-separated text; none for None."""
-    if text is None:
-        return []
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--{option} {text!r}: give numbers with commas between") from None
-
-
-def settings_of(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Returns NAME -> value of texts `NAME=VALUE`; a value is JSON, or else itself a text."""
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"--{option} {text!r}: give NAME=VALUE")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            # As people write them in Python.
-            found[name] = {"True": True, "False": False}.get(value, value)
-    return found
 
 
 def shapes_of(texts: Sequence[str]) -> dict[str, list[int]]:

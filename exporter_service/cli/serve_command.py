@@ -10,8 +10,9 @@ import typer
 from exporter_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from exporter_service.settings import ExporterSettings
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_group import by_topic
 from service_kit.cli.server_parts import check_installed, server_parts
-from service_kit.cli.serving_options import serving_options
+from service_kit.cli.serving_options import SERVING_TOPICS, serving_options
 from service_kit.server.serving_settings import Serving
 
 # A request names files, it does not carry them; manifests of many cards stay far below.
@@ -19,6 +20,19 @@ _MAX_MESSAGE_MB = 16
 _INSTALL = "install the server: `pip install 'pbserve[server]'`"
 
 
+_TOPICS = {
+    "Store and checkpoints": (
+        *("store", "require_store_mark", "checkpoint_root", "max_checkpoint_mb"),
+    ),
+    "Conversions": (
+        *("workers", "spare_workers", "queue_limit", "conversion_timeout", "caller_conversions"),
+        "worker_memory",
+    ),
+    **SERVING_TOPICS,
+}
+
+
+@by_topic(_TOPICS)
 @serving_options("PBEXPORT", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
 def serve(
     serving: Serving,
@@ -96,7 +110,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Run the exporter service until SIGTERM or Ctrl-C."""
+    """Run the exporter service until SIGTERM or Ctrl-C.
+
+    The environment sets every option as well: PBEXPORT_MAX_CALLS is --max-calls.
+    """
     with one_line_errors():
         # The server's imports are not the client's.
         with server_parts(_INSTALL):

@@ -46,7 +46,7 @@ class AsyncExporterClient(AsyncClient):
         with client_span(self._service, "ConvertCheckpoint") as span:
             while True:
                 try:
-                    with typed_errors():
+                    with typed_errors(self._service):
                         call = await self._call("ConvertCheckpoint", message, attempts, span)
                         try:
                             async for response in call:

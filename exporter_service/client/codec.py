@@ -24,14 +24,20 @@ from exporter_service.specs.conversion import (
 from exporter_service.specs.probes import Probe
 from pbserve.artifact.v1 import manifest_pb2
 from pbserve.exporter.v1 import exporter_pb2 as pb
+from service_kit import errors
 from service_kit.artifacts import manifest_codec
 from service_kit.artifacts.manifest import ArchitectureSpec, CheckpointOrigin
 from service_kit.artifacts.message_codec import from_message, struct_to_dict, to_message
 
 
 def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointRequest:
-    """Returns the message of a request."""
+    """Returns the message of a request.
+
+    Raises:
+        InvalidRequest: a number is 0, which stands for the default on the wire.
+    """
     towers, size = request.towers, request.towers.image_size
+    _refuse_zeros(version=request.version, cards=towers.cards, tolerance=request.tolerance)
     return pb.ConvertCheckpointRequest(
         request_id=request.request_id,
         model=request.model,
@@ -77,7 +83,12 @@ def conversion_message(request: ConversionRequest) -> pb.ConvertCheckpointReques
 
 
 def adoption_message(request: AdoptionRequest) -> pb.AdoptGraphRequest:
-    """Returns the message of a request."""
+    """Returns the message of a request.
+
+    Raises:
+        InvalidRequest: a number is 0, which stands for the default on the wire.
+    """
+    _refuse_zeros(version=request.version, tolerance=request.tolerance)
     parameters = struct_pb2.Struct()
     parameters.update(dict(request.parameters))
     return pb.AdoptGraphRequest(
@@ -122,6 +133,14 @@ def architecture(message: pb.ArchitectureDescription) -> ArchitectureDescription
         parameter_schema=struct_to_dict(message.parameter_schema),
         error=message.problem,
     )
+
+
+def _refuse_zeros(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number == 0:
+            raise errors.InvalidRequest(
+                f"give a {name} above 0, or leave it out: on the wire, 0 stands for the default"
+            )
 
 
 def _formats(formats: Iterable[ExtraFormat]) -> list[pb.ExtraFormat.ValueType]:

@@ -61,7 +61,7 @@ class ExporterClient(Client):
         with client_span(self._service, "ConvertCheckpoint") as span:
             while True:
                 try:
-                    with typed_errors():
+                    with typed_errors(self._service):
                         call = self._call("ConvertCheckpoint", message, attempts, span)
                         try:
                             for response in call:

@@ -9,8 +9,9 @@ import typer
 
 from inference_service.addresses import DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS
 from service_kit.cli.console import one_line_errors
+from service_kit.cli.option_group import by_topic
 from service_kit.cli.server_parts import server_parts
-from service_kit.cli.serving_options import serving_options
+from service_kit.cli.serving_options import SERVING_TOPICS, serving_options
 from service_kit.server.serving_settings import Serving
 
 _MEBIBYTE = 2**20
@@ -18,6 +19,25 @@ _MAX_MESSAGE_MB = 64
 _INSTALL = "install an engine: `pip install 'pbserve[server]'`, or for CPUs 'pbserve[openvino]'"
 
 
+_TOPICS = {
+    "Store": (
+        *("store", "require_store_mark", "store_cache", "store_cache_mb", "state"),
+        *("watch", "poll"),
+    ),
+    "Models": ("models_file", "strict_readiness", "load_timeout", "unload_first", "allow_op"),
+    "Cards": (
+        *("devices", "engine", "engine_cache", "replicate", "intra_op_threads", "gpu_memory_mb"),
+    ),
+    "Batches and queues": (
+        *("max_batch_size", "max_queue_delay", "queue_images", "queue_mb"),
+        *("max_elements", "max_request_images", "stream_window"),
+    ),
+    **SERVING_TOPICS,
+    "Page and shared memory": ("status_page", "shared_memory"),
+}
+
+
+@by_topic(_TOPICS)
 @serving_options("PBSERVE", DEFAULT_ADDRESS, DEFAULT_METRICS_ADDRESS, _MAX_MESSAGE_MB)
 def serve(
     serving: Serving,
@@ -224,7 +244,10 @@ def serve(
         ),
     ] = True,
 ) -> None:
-    """Run the inference service until SIGTERM or Ctrl-C."""
+    """Run the inference service until SIGTERM or Ctrl-C.
+
+    The environment sets every option as well: PBSERVE_MAX_CALLS is --max-calls.
+    """
     with one_line_errors():
         # The server's imports are not the client's.
         with server_parts(_INSTALL):

@@ -16,6 +16,7 @@ from inference_service.models.publication import Publication
 from inference_service.models.servable import Servable
 from inference_service.models.status import ModelStatus, State, VersionStatus
 from service_kit import errors
+from service_kit.close_names import not_found
 
 # Versions of a model that are remembered when they are gone.
 _MAX_ENDED = 32
@@ -202,9 +203,7 @@ class Registry:
 
     def _no_model(self, model: str) -> errors.ModelNotFound:
         names = sorted({*self._served, *(model for model, _ in self.loads.versions())})
-        return errors.ModelNotFound(
-            f"there is no model {model!r}; there are {', '.join(names) or 'none'}"
-        )
+        return errors.ModelNotFound(not_found(f"there is no model {model!r}", model, names))
 
     def statuses(self) -> list[ModelStatus]:
         """Returns every model's status, by name."""

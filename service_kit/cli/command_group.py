@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from service_kit.cli.console import print_error
+from service_kit import __version__
+from service_kit.cli.console import print_error, print_line
 from service_kit.cli.exit_codes import ExitCode
 
 # Of typer's errors for wrong options, the public one is the narrowest.
@@ -22,13 +23,33 @@ _EPILOG = (
 
 def command_line(purpose: str) -> typer.Typer:
     """Returns a command line without commands yet, for the purpose that its help states."""
-    return typer.Typer(
+    app = typer.Typer(
         cls=CommandGroup,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         help=purpose,
         epilog=_EPILOG,
     )
+    app.callback()(_take_version)
+    return app
+
+
+def _print_version(context: typer.Context, asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if asked:
+        print_line(f"{context.info_name} {__version__}")
+        raise typer.Exit
+
+
+def _take_version(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 class CommandGroup(TyperGroup):

@@ -13,6 +13,8 @@ import typer
 
 from service_kit import errors
 from service_kit.cli.option_group import Command, option_group
+from service_kit.cli.option_values import checked_by
+from service_kit.client.target import check_target
 from service_kit.telemetry.program_traces import traced_program
 
 if TYPE_CHECKING:
@@ -79,7 +81,15 @@ def connection_options(variables: str, address: str, server: str) -> Callable[[C
     # The variables of certificate and key are not those of `serve`, which has its own of both:
     # where a server's environment is set, its clients must not show the server's certificate.
     options: dict[str, tuple[Any, Any]] = {
-        "address": (Annotated[str, option("ADDRESS", f"{server} to ask, host:port.")], address),
+        "address": (
+            Annotated[
+                str,
+                option(
+                    "ADDRESS", f"{server} to ask, host:port.", callback=checked_by(check_target)
+                ),
+            ],
+            address,
+        ),
         "tls": (
             Annotated[bool, option("TLS", "Encrypt, with public authorities.", flag="--tls")],
             False,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
 
 Command = Callable[..., None]
 
@@ -53,3 +53,34 @@ def _replace(
         else:
             parameters.append(one.replace(kind=one.KEYWORD_ONLY))
     return parameters
+
+
+def by_topic(topics: Mapping[str, Sequence[str]]) -> Callable[[Command], Command]:
+    """Returns a decorator that sorts a command's options into panels of its help.
+
+    Names of environment variables are not repeated there: they are made of the options' names,
+    which the command's own text says once.
+
+    Args:
+        topics: title of a panel -> names of parameters.
+    """
+    topic_of = {name: topic for topic, names in topics.items() for name in names}
+
+    def decorate(command: Command) -> Command:
+        parameters = inspect.signature(command, eval_str=True).parameters
+        for name, parameter in parameters.items():
+            for option in getattr(parameter.annotation, "__metadata__", ()):
+                option.show_envvar = False
+                # Types in full take the width that names and words need.
+                if option.min is not None:
+                    option.metavar = "N"
+                elif list[str] in get_args(parameter.annotation.__origin__):
+                    option.metavar = "TEXT"
+                if name in topic_of:
+                    option.rich_help_panel = topic_of[name]
+        # As evaluated: from text, typer would make the options anew.
+        command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+        command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+        return command
+
+    return decorate

@@ -11,10 +11,23 @@ import typer
 from service_kit.address import parse_address
 from service_kit.cli.console import LogFormatOption, one_line_errors
 from service_kit.cli.option_group import Command, option_group
+from service_kit.cli.option_values import checked_by
 from service_kit.server.keepalive import DEFAULT_KEEPALIVE, Keepalive
 from service_kit.server.serving_settings import Listening, Serving, tls_files
 
 _MEBIBYTE = 2**20
+# Panels of the help of both `serve`.
+SERVING_TOPICS = {
+    "Addresses": ("listen", "health_listen", "metrics_listen"),
+    "Who may call": (
+        *("tls_cert", "tls_key", "tls_client_ca", "insecure", "access_file", "reflection"),
+    ),
+    "Calls and connections": (
+        *("max_message_mb", "max_calls", "connection_streams", "max_connection_age"),
+        *("keepalive_time", "keepalive_timeout", "min_ping_interval"),
+    ),
+    "End and logs": ("lame_duck", "grace", "log_format", "access_log_every"),
+}
 
 
 def serving_options(
@@ -29,6 +42,7 @@ def serving_options(
         max_message_mb: default limit of one message, in MiB.
     """
     path: Any = Path | None
+    is_address = checked_by(parse_address)
 
     def option(name: str, kind: Any, default: Any, text: str, **more: Any) -> tuple[str, Any]:
         declared = more.pop("declared", ())
@@ -37,7 +51,7 @@ def serving_options(
         return name, (Annotated[kind, read], default)
 
     options = [
-        option("listen", str, address, "Address to listen on; port 0: any."),
+        option("listen", str, address, "Address to listen on; port 0: any.", callback=is_address),
         option("tls_cert", path, None, "Certificate chain, PEM; read again when it changes."),
         option("tls_key", path, None, "Key of the certificate, PEM."),
         option(
@@ -63,8 +77,15 @@ def serving_options(
             "",
             "A second, plain port that answers health alone, for probes without TLS.",
             show_default="none",
+            callback=is_address,
         ),
-        option("metrics_listen", str, metrics_address, "Address of metrics over HTTP."),
+        option(
+            "metrics_listen",
+            str,
+            metrics_address,
+            "Address of metrics over HTTP.",
+            callback=is_address,
+        ),
         option(
             "reflection",
             bool,

@@ -79,7 +79,7 @@ class AsyncClient:
         with client_span(self._service, call.rpc) as span:
             while True:
                 try:
-                    with typed_errors():
+                    with typed_errors(self._service):
                         response = await (await self._call(call.rpc, call.request, attempts, span))
                     return call.result(response)
                 except errors.PbserveError as error:
@@ -114,7 +114,7 @@ class AsyncClient:
         return self._opened
 
     async def _wait_until_serving(self, name: str, seconds: float) -> None:
-        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds)
+        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds, self._service)
         request = watch_request(name)
         while attempts.left > 0:
             failure = errors.ServerStopping("the server ended the watch")

@@ -64,9 +64,12 @@ def sendable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def typed_errors() -> Iterator[None]:
-    """Turns a failed call into the `PbserveError` that the server raised."""
+def typed_errors(service: str = "") -> Iterator[None]:
+    """Turns a failed call into the `PbserveError` that the server raised.
+
+    `service` is the full name of what is asked, for messages.
+    """
     try:
         yield
     except grpc.RpcError as error:
-        raise status.from_rpc_error(error) from error
+        raise status.from_rpc_error(error, service) from error

@@ -74,7 +74,7 @@ class Client:
         with client_span(self._service, call.rpc) as span:
             while True:
                 try:
-                    with typed_errors():
+                    with typed_errors(self._service):
                         response = self._call(call.rpc, call.request, attempts, span)
                     return call.result(response)
                 except errors.PbserveError as error:
@@ -105,7 +105,7 @@ class Client:
             raise RuntimeError("the client is closed: make another one")
 
     def _wait_until_serving(self, name: str, seconds: float) -> None:
-        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds)
+        attempts, waiting = Attempts(PATIENT, seconds), Waiting(name, seconds, self._service)
         health: Any = health_pb2_grpc.HealthStub(self._channel)
         request = watch_request(name)
         while attempts.left > 0:

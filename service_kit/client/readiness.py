@@ -29,9 +29,12 @@ def watch_request(name: str) -> health_pb2.HealthCheckRequest:
 class Waiting:
     """Reads what a server says of itself, and knows what to say when the time is over."""
 
-    def __init__(self, name: str, seconds: float) -> None:
-        """Waits for `name` (a model; empty: the server), for so many seconds."""
-        self._name, self._seconds = name, seconds
+    def __init__(self, name: str, seconds: float, service: str = "") -> None:
+        """Waits for `name` (a model; empty: the server), for so many seconds.
+
+        `service` is the full name of what is asked otherwise, for messages.
+        """
+        self._name, self._seconds, self._service = name, seconds, service
         self._seen = "it did not answer"
 
     def is_over(self, response: health_pb2.HealthCheckResponse) -> bool:
@@ -42,7 +45,7 @@ class Waiting:
 
     def failed(self, error: grpc.RpcError) -> errors.ServerStopping:
         """Returns what to wait after; raises what will not get better."""
-        typed = status.from_rpc_error(error)
+        typed = status.from_rpc_error(error, self._service)
         if error.code() in _FINAL:
             raise typed from error
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -10,8 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from service_kit import errors
-from service_kit.address import Address
+from service_kit.address import Address, cannot_listen
 from service_kit.http.http_guard import add_headers, guard
 
 _log = structlog.get_logger(__name__)
@@ -63,10 +62,7 @@ class HttpServer:
             await web.TCPSite(self._runner, address.host, address.port).start()
         except (OSError, OverflowError, UnicodeError) as error:
             await self._runner.cleanup()
-            raise errors.InvalidRequest(
-                f"cannot listen on {address}: is the port taken, or the host not this machine's? "
-                f"({getattr(error, 'strerror', None) or error})"
-            ) from error
+            raise cannot_listen(address, error) from error
         bound = self._runner.addresses
         self._loopback = all(Address(str(one[0]), 0).is_loopback for one in bound)
         if not self._loopback:

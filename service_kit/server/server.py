@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from service_kit import errors
-from service_kit.address import Address
+from service_kit.address import Address, cannot_listen, check_free
 from service_kit.auth.access import Access
 from service_kit.server.call_guard import CallGuard, GuardedServices
 from service_kit.server.call_spans import CallSpans
@@ -155,6 +156,7 @@ class Server:
 
 def _open_port(server: Any, address: Address, tls: TlsCredentials | None) -> int:
     """Returns the port that was opened."""
+    check_free(address)
     try:
         if tls:
             port = server.add_secure_port(str(address), tls.for_server())
@@ -163,9 +165,8 @@ def _open_port(server: Any, address: Address, tls: TlsCredentials | None) -> int
     except RuntimeError:
         port = 0
     if port == 0:
-        raise errors.InvalidRequest(
-            f"cannot listen on {address}: is the port taken, or the host not this machine's?"
-        )
+        # Somebody was faster, or it is what only gRPC minds.
+        raise cannot_listen(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
     return int(port)
 
 

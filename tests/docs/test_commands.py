@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from exporter_service.cli.app import app as pbexport
 from inference_service.cli.app import app as pbserve
@@ -19,7 +20,7 @@ APPS: dict[str, Any] = {
 }
 FILES = (*readmes(), *pages())
 # Options of other programs that the documentation speaks of.
-OTHERS: set[str] = set()
+OTHERS = {"--grpc-port", "--metrics-port", "--model-control-mode", "--port"}
 # What typer gives to the program itself.
 COMPLETION = {"--install-completion", "--show-completion"}
 
@@ -117,3 +118,25 @@ def test_what_a_command_prints_is_no_command() -> None:
     assert [*commands("$ pbserve serve\npbserve listening on 127.0.0.1:8500")] == [
         ["pbserve", "serve"]
     ]
+
+
+@pytest.mark.parametrize("program", APPS)
+def test_help_cuts_no_name_at_80_columns(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, command in APPS[program].commands.items():
+        done = CliRunner().invoke(
+            {"pbexport": pbexport, "pbserve": pbserve}[program],
+            [name, "--help"],
+            env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"},
+        )
+        assert "…" not in done.stdout, name
+        for option in options_of(command) - COMPLETION:
+            assert option in done.stdout, (name, option)
+
+
+@pytest.mark.parametrize("program", APPS)
+def test_options_of_serve_have_a_topic_and_variables_by_their_names(program: str) -> None:
+    for option in APPS[program].commands["serve"].params:
+        if option.name != "help":
+            assert option.rich_help_panel, option.name
+            assert option.envvar == f"{program.upper()}_{option.name.upper()}"
+            assert not option.show_envvar

@@ -139,7 +139,7 @@ def test_a_digit_is_uploaded_and_its_bars_are_those_of_tensorflow(
                 assert float(bar.get_attribute("width") or 0) == pytest.approx(
                     100 * probs.max(), abs=0.01
                 )
-            parity = seen.page.locator("details").first
+            parity = seen.page.locator("details:not(.fold)").first
             parity.locator("summary").click()
             expect(parity).to_contain_text("step 300")
             expect(parity.locator("table.parity tbody tr").first).to_contain_text("passed")
@@ -182,7 +182,25 @@ def test_what_a_person_does_to_the_page_outlives_its_refreshing(
         assert page.locator("#target").input_value() == "m version 1"
         assert page.locator("#card").input_value() == "1"
         expect(page.locator("#answer caption")).to_have_text("m version 1, card 1")
-        assert page.locator("details[open]").get_attribute("id") == "v-m-2-artifact"
+        assert page.locator("details[open]:not(.fold)").get_attribute("id") == "v-m-2-artifact"
+
+
+def test_on_a_phone_cards_are_folded_until_somebody_opens_them(
+    browser: Browser, server: InferenceServer, url: str
+) -> None:
+    server.publish(b"1")
+    with visit(browser, url, size=(390, 800)) as seen:
+        page = seen.page
+        expect(page.locator(".card").first).to_be_hidden()
+        page.locator("details.fold summary").click()
+        expect(page.locator(".card").first).to_be_visible()
+        # What comes later is folded, and what was opened stays open.
+        server.publish(b"2", model="later")
+        expect(page.locator("details.fold")).to_have_count(2, timeout=10_000)
+        expect(page.locator("details.fold[open]")).to_have_count(1)
+    with visit(browser, url) as seen:
+        expect(seen.page.locator("details.fold[open]")).to_have_count(2)
+        expect(seen.page.locator("#problems")).to_have_class("line")
 
 
 def test_the_page_can_be_paused_and_goes_on(

@@ -18,7 +18,8 @@ def class_texts(scores: Array, count: int, labels: Sequence[str]) -> list[list[b
     """Returns for each image its best classes as Triton's clients expect them.
 
     Args:
-        scores: [images, ...]; all but the first dimension are classes, in row-major order.
+        scores: [images, classes, ...]; all but the first dimension are classes, in row-major
+            order.
         count: of classes for an image; all if there are fewer.
         labels: of the classes in order; a class without one gets `score:index`.
 
@@ -26,10 +27,12 @@ def class_texts(scores: Array, count: int, labels: Sequence[str]) -> list[list[b
         UTF-8; scores with as many digits as tell them from every other number of their dtype.
 
     Raises:
-        InvalidRequest: there are no classes, but a single number.
+        InvalidRequest: there are no classes, but a single number an image.
     """
-    if not scores.ndim:
-        raise errors.InvalidRequest("ask for the output itself: a single number has no classes")
+    if scores.ndim < 2:
+        raise errors.InvalidRequest(
+            "ask for the output itself: a single number an image has no classes"
+        )
     flat = scores.reshape(len(scores), -1) if scores.size else scores.reshape(len(scores), 0)
     ranked = flat.astype(_RANKED_AS.get(flat.dtype.name, flat.dtype), copy=False)
     score_of = ranked.dtype.type

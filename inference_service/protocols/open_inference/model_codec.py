@@ -97,6 +97,7 @@ def _input(spec: TensorSpec, *, batched: bool) -> config_pb.ModelInput:
         if images and batched
         else config_pb.ModelInput.FORMAT_NONE,
         dims=_dims(spec, batched=batched),
+        reshape=_reshape(spec, batched=batched),
     )
 
 
@@ -105,11 +106,17 @@ def _output(spec: TensorSpec, *, batched: bool) -> config_pb.ModelOutput:
         name=spec.name,
         data_type=_TYPE_OF.get(_datatype(spec), config_pb.TYPE_INVALID),
         dims=_dims(spec, batched=batched),
+        reshape=_reshape(spec, batched=batched),
     )
 
 
 def _dims(spec: TensorSpec, *, batched: bool) -> list[int]:
-    return list(spec.shape[1:]) if batched else [-1, *spec.shape[1:]]
+    # Triton takes no empty dims: one number an image is [1] there, with a reshape to [].
+    return list(spec.shape[1:]) or [1] if batched else [-1, *spec.shape[1:]]
+
+
+def _reshape(spec: TensorSpec, *, batched: bool) -> config_pb.ModelTensorReshape | None:
+    return config_pb.ModelTensorReshape() if batched and len(spec.shape) == 1 else None
 
 
 def _instance_group(card: Card) -> config_pb.ModelInstanceGroup:

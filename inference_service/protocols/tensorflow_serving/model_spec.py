@@ -79,16 +79,17 @@ def asked(request: Any) -> Asked:
 
     Raises:
         InvalidRequest: there is no ModelSpec, or it has no name.
-        VersionNotFound: its version is not above 0, where versions begin.
+        VersionNotFound: its version is below 0.
     """
     spec = check_spec(request)
     choice = spec.WhichOneof("version_choice")
     if choice == "version":
         version = int(spec.version.value)
-        if version < 1:
+        if version < 0:
             raise errors.VersionNotFound(
                 f"Servable not found for request: Specific({spec.name}, {version})"
             )
+        # Clients that always send the field (ovmsclient) mean by 0 that they name none.
         return Asked(spec.name, version=version)
     if choice == "version_label":
         if not spec.version_label:

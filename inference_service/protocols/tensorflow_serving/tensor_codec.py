@@ -95,13 +95,14 @@ def decode_tensor(name: str, message: Any) -> Array:
 
 
 def decode_strings(name: str, message: Any) -> list[bytes]:
-    """Returns the elements of a tensor of DT_STRING with one dimension; `name` is for errors.
+    """Returns the elements of a tensor of DT_STRING; `name` is for errors.
 
     Raises:
-        InvalidTensor: its shape is not [images], or its content does not fit.
+        InvalidTensor: its shape is neither [images] nor that of one image, [], or its content does
+            not fit.
     """
     shape = _shape(name, message)
-    if len(shape) != 1:
+    if len(shape) > 1:
         raise errors.InvalidTensor(
             f"input {name!r} is DT_STRING and has shape {shape}; encoded images have shape [images]"
         )

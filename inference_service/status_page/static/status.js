@@ -10,6 +10,13 @@
   // Where callers have to show who they are, the page only shows.
   const hasForm = document.querySelector("form") !== null;
 
+  // On a phone the summary comes first: panels are folded until somebody opens them.
+  const narrow = matchMedia("(max-width: 44rem)");
+  function fold(root) {
+    if (!narrow.matches) return;
+    for (const one of root.querySelectorAll("details.fold")) one.open = false;
+  }
+
   const byId = (id) => document.getElementById(id);
   const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
 
@@ -28,7 +35,7 @@
       if (!next.hasAttribute(name) && name !== "open") shown.removeAttribute(name);
     }
     for (const { name, value } of next.attributes) {
-      if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
+      if (name !== "open" && shown.getAttribute(name) !== value) shown.setAttribute(name, value);
     }
     followChildren(shown, next);
   }
@@ -90,6 +97,7 @@
       if (!response.ok) throw new Error(response.statusText);
       const next = parsed(await response.text());
       if (paused) return later(PERIOD);
+      fold(next);
       seen = next.querySelector("#fresh time").textContent;
       for (const id of LIVE) follow(byId(id), next.getElementById(id));
       for (const id of hasForm ? ["target", "card"] : []) {
@@ -162,5 +170,6 @@
   byId("pause").hidden = false;
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   offerCards();
+  fold(document);
   later(PERIOD);
 })();

@@ -75,15 +75,15 @@ def test_missing_extra_and_misshapen_keys_are_counted_and_listed() -> None:
     message = str(caught.value)
     assert "model.ckpt-300 is not a checkpoint of this densenet (121 variables)" in message
     assert "missing 1: densenet_digits/logits/biases;" in message
-    assert "extra 12: head/w00, " in message
-    assert "head/w09 and 2 more;" in message
-    assert "head/w10" not in message
+    assert "extra 12: head/w00 and 11 more;" in message
     assert "Adam" not in message
     assert (
         "misshapen 1: densenet_digits/logits/weights is [1, 1, 2, 3], needs [1, 1, 50, 10]"
         in message
     )
-    assert message.endswith("None of the known architectures fits its keys")
+    assert message.startswith("None of the known architectures fits its keys. ")
+    # Three lines of a terminal, with the longest names that there are today.
+    assert len(message) < 3 * 110
 
 
 def test_what_would_fit_is_named_with_its_parameters() -> None:
@@ -117,7 +117,7 @@ def test_a_change_of_all_keys_that_would_do_is_suggested(
     shapes = {f"{prefix}{key}{suffix}": shape for key, shape in SHAPES.items()}
     with pytest.raises(errors.CheckpointMismatch) as caught:
         check("densenet", VARIABLES, shapes | {"global_step": ()})
-    assert f". These keys would match with {options}" in str(caught.value)
+    assert str(caught.value).startswith(f"These keys would match with {options}. ")
     assert "None of the known" not in str(caught.value)
     texts = [option.strip("'") for option in options.split() if option != "--key-map"]
     names = rewritten(shapes, parse_rewrites(texts))
@@ -152,8 +152,8 @@ def test_a_checkpoint_of_objects_is_said_to_be_one() -> None:
     }
     with pytest.raises(
         errors.CheckpointMismatch,
-        match=r"missing 121: .*\. It is an object-based checkpoint of TensorFlow 2 .* not one of a "
-        r"TensorFlow 1 Saver: .* save it with tf\.compat\.v1\.train\.Saver$",
+        match=r"save it with tf\.compat\.v1\.train\.Saver: it is an object-based checkpoint of "
+        r"TensorFlow 2 .*\. ckpt-1 is not .* missing 121: ",
     ):
         check("densenet", VARIABLES, shapes, "ckpt-1")
 
@@ -166,11 +166,11 @@ def test_other_callers_get_the_same_advice() -> None:
     wanted = {"conv/w": (3,), "conv/b": (4,)}
     tensors = {f"t/{key}": StoredTensor(shape, "int8") for key, shape in wanted.items()}
     assert str(mismatch("it lacks 2", wanted, tensors, [KeyRewrite("a", "b")])) == (
-        "it lacks 2. These keys would match with --key-map a=b --key-map '^t/='"
+        "These keys would match with --key-map a=b --key-map '^t/='. it lacks 2"
     )
     assert str(mismatch("it lacks 2", wanted | {"c": (1,)}, tensors)) == "it lacks 2"
     objects = {"_CHECKPOINTABLE_OBJECT_GRAPH": StoredTensor((), "string")}
-    assert "it lacks 2. It is an object-based" in str(mismatch("it lacks 2", wanted, objects))
+    assert str(mismatch("it lacks 2", wanted, objects)).startswith("Load it where it was made")
 
 
 def test_what_fits_is_a_sentence() -> None:

@@ -19,8 +19,9 @@ from exporter_service.client import (
     ExporterClient,
     RetryPolicy,
 )
-from exporter_service.specs.conversion import AdoptionRequest
+from exporter_service.specs.conversion import AdoptionRequest, ConversionRequest
 from exporter_service.specs.progress import Step
+from pbserve import AsyncInferenceClient, InferenceClient
 from pbserve.exporter.v1 import exporter_pb2 as pb
 from pbserve.exporter.v1 import exporter_pb2_grpc
 from service_kit import errors, status
@@ -196,3 +197,43 @@ def test_an_exporter_can_be_waited_for(exporter: RunningExporter) -> None:
         pytest.raises(errors.DeadlineExpired, match="the server was not ready"),
     ):
         nobody.wait_until_ready(timeout=0.2)
+
+
+_WRONG_PORT = (
+    r"give the address of `pbserve serve` \(by default 127\.0\.0\.1:8500\): .* "
+    r"pbserve\.inference\.v1\.InferenceService"
+)
+
+
+def test_a_client_of_the_other_service_is_told_which_address_it_wants(
+    exporter: RunningExporter,
+) -> None:
+    with (
+        InferenceClient(exporter.address) as client,
+        pytest.raises(errors.Unsupported, match=_WRONG_PORT),
+    ):
+        client.models()
+
+
+async def test_an_asyncio_client_is_told_the_same(exporter: RunningExporter) -> None:
+    async with AsyncInferenceClient(exporter.address) as client:
+        with pytest.raises(errors.Unsupported, match=_WRONG_PORT):
+            await client.models()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        digits_request(0, model="zeros"),
+        digits_request(model="zeros", tolerance=0.0),
+        digits_request(model="zeros", version=0),
+    ],
+)
+def test_a_zero_is_not_taken_for_the_default(
+    exporter: RunningExporter, request_: ConversionRequest
+) -> None:
+    with ExporterClient(exporter.address) as client:
+        with pytest.raises(errors.InvalidRequest, match="above 0, or leave it out"):
+            next(client.convert(request_))
+        with pytest.raises(errors.InvalidRequest, match="give a tolerance above 0"):
+            client.adopt(AdoptionRequest("zeros", None, "single.pb", tolerance=0.0))

@@ -228,4 +228,4 @@ def test_reflection_describes_the_service(exporter: RunningExporter) -> None:
 def test_a_service_that_is_not_there_is_a_clear_error() -> None:
     error = refused("127.0.0.1:1")
     assert isinstance(error, errors.ServerStopping)
-    assert "cannot reach the server" in str(error)
+    assert "nothing listens on " in str(error)

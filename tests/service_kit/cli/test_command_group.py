@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from service_kit import errors
+from service_kit import __version__, errors
 from service_kit.cli.command_group import command_line
 from service_kit.cli.console import one_line_errors
 from service_kit.cli.exit_codes import ExitCode
@@ -79,3 +79,8 @@ def test_without_arguments_it_shows_its_help_with_the_exit_codes() -> None:
     assert done.stderr == ""
     assert run("--help").exit_code == 0
     assert run("do", "--help").exit_code == 0
+
+
+def test_the_version_is_printed_and_nothing_else_happens() -> None:
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (ExitCode.OK, f"tool {__version__}\n")

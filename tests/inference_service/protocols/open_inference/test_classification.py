@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from inference_service.protocols.open_inference.classification import class_texts
+from service_kit import errors
 
 
 def test_the_best_come_first_with_their_labels() -> None:
@@ -41,9 +44,14 @@ def test_every_dtype_can_be_ranked(dtype: type, expected: list[bytes]) -> None:
 def test_whatever_the_rank_all_of_an_image_are_its_classes() -> None:
     scores = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
     assert class_texts(scores, 1, []) == [[b"3.0:3"], [b"7.0:3"]]
-    assert class_texts(np.array([3.0, 4.0], np.float32), 1, []) == [[b"3.0:0"], [b"4.0:0"]]
 
 
 def test_no_images_have_no_classes() -> None:
     assert class_texts(np.zeros((0, 5), np.float32), 2, []) == []
     assert class_texts(np.zeros((2, 0), np.float32), 2, []) == [[], []]
+
+
+@pytest.mark.parametrize("scores", [np.float32(3.0), np.array([3.0, 4.0], np.float32)])
+def test_single_numbers_have_no_classes(scores: Any) -> None:
+    with pytest.raises(errors.InvalidRequest, match="a single number an image has no classes"):
+        class_texts(np.asarray(scores), 1, [])

@@ -98,6 +98,18 @@ def test_a_fixed_number_of_images_is_any_number_for_callers() -> None:
     assert config.input[0].format == config_pb.ModelInput.FORMAT_NONE
 
 
+def test_one_number_an_image_is_a_dimension_that_is_reshaped_away() -> None:
+    with servable() as made:
+        numbers = [TensorSpec("x", "x:0", "float32", (-1,))]
+        with_tensors(made, numbers, [TensorSpec("y", "y:0", "float32", (-1,))])
+        config, whole = config_message(made, [1], {}), metadata_message(made, [1])
+    for tensor in (config.input[0], config.output[0]):
+        assert list(tensor.dims) == [1]
+        assert tensor.HasField("reshape")
+        assert not tensor.reshape.shape
+    assert list(whole.inputs[0].shape) == [-1]
+
+
 def test_a_type_that_the_protocol_does_not_have_is_said_and_not_sent() -> None:
     with servable() as made:
         complex_ = TensorSpec("y", "y:0", "complex64", (-1, 2))

@@ -73,6 +73,8 @@ def test_versions_and_labels_are_found(server: InferenceServer, prediction: Any)
     server.publish(b"2000")
     assert means(prediction.Predict(request(1))) == [2001]
     assert means(prediction.Predict(request(1, version=1))) == [1001]
+    # As clients send it that always send the field.
+    assert means(prediction.Predict(request(1, version=0))) == [2001]
     response = prediction.Predict(request(1, label="stable"))
     assert means(response) == [1001]
     assert response.model_spec.version.value == 1
@@ -273,7 +275,6 @@ def test_thousands_of_inputs_are_refused_in_few_words(
     [
         ({"name": "x"}, "NOT_FOUND", "Servable not found for request: Latest(x)"),
         ({"version": 7}, "NOT_FOUND", "Servable not found for request: Specific(m, 7)"),
-        ({"version": 0}, "NOT_FOUND", "Servable not found for request: Specific(m, 0)"),
         ({"version": -1}, "NOT_FOUND", "Servable not found for request: Specific(m, -1)"),
         ({"label": "x"}, "INVALID_ARGUMENT", f"{LABELLED}x"),
         ({"label": ""}, "INVALID_ARGUMENT", LABELLED),
@@ -430,7 +431,6 @@ def test_a_version_that_waits_for_its_last_request_is_unloading(
     [
         (status_of("x"), "NOT_FOUND", "Could not find any versions of model x"),
         (status_of("m", version=7), "NOT_FOUND", "Could not find version 7 of model m"),
-        (status_of("m", version=0), "NOT_FOUND", "Could not find version 0 of model m"),
         (status_of("m", label="x"), "INVALID_ARGUMENT", f"{LABELLED}x"),
         (get_model_status_pb2.GetModelStatusRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     ],

@@ -243,12 +243,12 @@ def test_strings_are_read_from_either_field() -> None:
 def test_the_last_string_is_repeated() -> None:
     assert decode_strings("x", message(7, [3], string_val=[b"a", b"b"])) == [b"a", b"b", b"b"]
     assert decode_strings("x", message(7, [2])) == [b"", b""]
+    assert decode_strings("x", tf.make_tensor_proto(b"one")) == [b"one"]
 
 
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (message(7, [], string_val=[b"a"]), "encoded images have shape [images]"),
         (message(7, [1, 1], string_val=[b"a"]), "encoded images have shape [images]"),
         (message(7, [1], string_val=[b"a", b"b"]), "has 2 values; DT_STRING of shape [1] takes 1"),
         (message(7, [-1], string_val=[b"a"]), "no size is below 0"),

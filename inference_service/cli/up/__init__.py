@@ -1,0 +1,1 @@
+"""`pbserve up`: from a checkpoint to predictions, both services in one terminal."""
