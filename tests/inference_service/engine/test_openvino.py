@@ -175,6 +175,8 @@ def test_an_op_that_reaches_out_of_the_graph_is_refused_before_it_is_read() -> N
         (b"no graph", tower_of(["x:0"], ["y:0"]), "cannot be parsed"),
         (frozen(lambda x: x), tower_of(["x:0"], ["nothing:0"]), "no node 'nothing'"),
     ],
+    # Not of the graphs themselves, whose attributes come in any order.
+    ids=["no graph", "no such node"],
 )
 def test_what_is_no_such_graph_is_said(graph: bytes, tower: Tower, words: str) -> None:
     with pytest.raises(errors.EngineFailed, match=words):
