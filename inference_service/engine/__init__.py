@@ -54,7 +54,14 @@ class EngineReport:
 
 
 class Engine(Protocol):
-    """A loaded graph with its cards, which are numbered from 0."""
+    """A loaded graph with its cards, which are numbered from 0.
+
+    Attributes:
+        computes_on_caller: whether runs compute on the thread that calls alone: then its processor
+            time is what a batch costs, whatever else the machine does.
+    """
+
+    computes_on_caller: bool
 
     def prepare(self, card: int) -> int:
         """Makes a card ready to run; may take seconds, and calls for cards may not overlap.

@@ -58,6 +58,9 @@ class OpenVINOEngines:
 class OpenVINOEngine:
     """Runs every different tower of a frozen graph as one compiled model."""
 
+    # Threads of its own do.
+    computes_on_caller = False
+
     def __init__(
         self,
         graph: bytes,

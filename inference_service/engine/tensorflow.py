@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from inference_service.engine.session import device_name, session_config  # sets the environment
 
 import tensorflow.compat.v1 as tf  # isort: skip
@@ -114,6 +116,7 @@ class TensorFlowEngine:
         self._graph, self._ports = import_towers(towers, wanted, allowed_ops)
         del towers
         self._in_callers_thread = all(device.kind == "cpu" for device in devices)
+        self.computes_on_caller = self._in_callers_thread and threads == 1
         config = session_config(
             devices,
             intra_op_threads=threads,
@@ -149,7 +152,11 @@ class TensorFlowEngine:
             )
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise errors.EngineFailed(f"TensorFlow failed on card {card}: {error}") from error
-        return {spec.name: output for spec, output in zip(tower.outputs, outputs, strict=True)}
+        # Copies: TensorFlow's own buffers are freed here, on the card's thread. Its allocator may
+        # wait for memory for seconds, and the event loop would wait with it.
+        return {
+            spec.name: np.array(output) for spec, output in zip(tower.outputs, outputs, strict=True)
+        }
 
     def close(self) -> None:
         """See `Engine.close`."""

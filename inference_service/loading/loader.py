@@ -37,6 +37,7 @@ class Loader:
         journal: LoadJournal | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
+        thread_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """Loads from a store.
 
@@ -45,11 +46,14 @@ class Loader:
             engines: run them, or a choice of several.
             journal: knows what the process died of; None: nobody writes that down.
             clock: seconds; times the batches.
+            thread_clock: seconds of the calling thread's processor time; times them where that is
+                all they cost.
         """
         self.journal = journal or LoadJournal(None)
         self._store = store
         self._engines = engines if isinstance(engines, EngineChoice) else EngineChoice.only(engines)
         self._clock = clock
+        self._thread_clock = thread_clock
 
     def load(
         self, model: str, version: int, options: LoadOptions, attempt: LoadAttempt | None = None
@@ -131,7 +135,8 @@ class Loader:
                     run,
                     tower,
                     min(options.max_batch_size, manifest.max_batch or options.max_batch_size),
-                    self._clock,
+                    # What a batch costs, and not how long others have kept it waiting.
+                    self._thread_clock if engine.computes_on_caller else self._clock,
                     whole=whole,
                     max_bytes=share,
                 )

@@ -26,6 +26,7 @@ class MeanEngine:
     """
 
     poison = -1.0
+    computes_on_caller = False
 
     def __init__(self, graph: bytes = b"graph", cards: Sequence[EngineCard] = ()) -> None:
         if graph == b"broken":

@@ -372,6 +372,21 @@ def test_with_one_thread_inside_ops_the_asking_thread_does_the_work() -> None:
         asked(engine, 1, batch)
     own, all_threads = time.thread_time() - own, time.process_time() - all_threads
     assert own > all_threads / 2
+    assert engine.computes_on_caller
+    engine.close()
+
+
+def test_with_more_threads_inside_ops_its_own_time_is_not_all() -> None:
+    engine = loaded(*towers_for(lambda batch, index: batch[:, 0, 0]), "cpu:1")
+    assert not engine.computes_on_caller
+    engine.close()
+
+
+def test_answers_keep_none_of_tensorflows_memory() -> None:
+    engine = loaded(*towers_for(lambda batch, index: batch[:, 0, 0] * 2), "cpu:1")
+    probs = engine.run(0, {"input": pixels(*range(1000))})["probs"]
+    # Who drops it frees nothing of TensorFlow's.
+    assert probs.flags.owndata
     engine.close()
 
 

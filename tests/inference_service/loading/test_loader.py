@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from dataclasses import replace
@@ -108,6 +109,29 @@ def test_cards_are_warmed_at_low_priority_and_who_loads_keeps_its_own(
     Loader(store, MeanEngines(make=Noting)).load("m", 1, OPTIONS)
     assert found == {min(before + 5, 19)}
     assert niceness() == before
+
+
+@pytest.mark.parametrize(("on_caller", "seconds"), [(True, 0.5), (False, 2.0)])
+def test_batches_are_timed_by_processor_time_where_that_is_all_they_cost(
+    store: ArtifactStore,
+    tmp_path: Path,
+    on_caller: bool,  # noqa: FBT001
+    seconds: float,
+) -> None:
+    publish(store, tmp_path)
+
+    class Computing(MeanEngine):
+        computes_on_caller = on_caller
+
+    wall, processor = itertools.count(0.0, 2.0), itertools.count(0.0, 0.5)
+    loader = Loader(
+        store,
+        MeanEngines(make=Computing),
+        clock=lambda: next(wall),
+        thread_clock=lambda: next(processor),
+    )
+    specs = loader.load("m", 1, OPTIONS).specs
+    assert {one.seconds for spec in specs for one in spec.timings} == {seconds}
 
 
 def niceness() -> int:
