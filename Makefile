@@ -127,6 +127,9 @@ BASE ?=
 BASE_PYTHON ?= 3.12
 IMAGE_VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service_kit/__init__.py)
 IMAGE_TAG = $(IMAGE_VERSION)$(if $(filter-out cpu,$(VARIANT)),-$(VARIANT))
+# What is built, and what it is called.
+BUILT = exporter=exporter:$(IMAGE_TAG) inference=inference:$(IMAGE_TAG) \
+	$(if $(filter cpu,$(VARIANT)),inference-openvino=inference:$(IMAGE_VERSION)-openvino)
 lock: $(VENV)/.installed-dev  ## pin what the images hold, and list it; UPGRADE=--upgrade: newest releases
 	$(BIN)/python -m deploy.docker.lock $(UPGRADE)
 	$(MAKE) sbom
@@ -139,11 +142,11 @@ wheelhouse: $(VENV)/.installed-dev  ## fetch what the locks name (VARIANT, BASE_
 
 images: wheelhouse  ## build the images (ENGINE, REGISTRY, VARIANT, MACHINE, BASE)
 	-@test -n "$(BASE)" || $(BIN)/python -m deploy.docker.base --check
-	for image in exporter inference $(if $(filter cpu,$(VARIANT)),inference-openvino); do \
-		$(ENGINE) build --file deploy/docker/Containerfile --target $$image --platform $(PLATFORM) \
+	for built in $(BUILT); do \
+		$(ENGINE) build --file deploy/docker/Containerfile --target $${built%%=*} --platform $(PLATFORM) \
 			$(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VARIANT=$(VARIANT) --build-arg PIP_NO_INDEX=1 \
 			--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
-			--tag $(REGISTRY)/$$image:$(IMAGE_TAG) . || exit; \
+			--tag $(REGISTRY)/$${built#*=} . || exit; \
 	done
 
 # Tools of their own, with dependencies of their own.
@@ -162,8 +165,8 @@ scan: $(IMAGE_TOOLS)/bin/pip-audit  ## look for known vulnerabilities: the locks
 		$(IMAGE_TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
 			--requirement $$lock || exit; \
 	done
-	@if command -v $(SCANNER) > /dev/null; then for image in exporter inference; do \
-		$(SCANNER) image --exit-code 1 --ignore-unfixed $(REGISTRY)/$$image:$(IMAGE_TAG) || exit; done; \
+	@if command -v $(SCANNER) > /dev/null; then for built in $(BUILT); do \
+		$(SCANNER) image --exit-code 1 --ignore-unfixed $(REGISTRY)/$${built#*=} || exit; done; \
 	else echo '!!! NOT SCANNED: the packages of Debian in the images, for there is no $(SCANNER)' >&2; exit 1; fi
 
 image-test: VARIANT := cpu

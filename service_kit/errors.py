@@ -172,6 +172,10 @@ class ScratchUnavailable(PbserveError):
     """The exporter's temporary folder is full or cannot be written."""
 
 
+class MessageTooLarge(InvalidRequest):
+    """A client's view of a request that does not fit into a message of the server."""
+
+
 class AnswerTooLarge(PbserveError):
     """The answer does not fit into a message."""
 

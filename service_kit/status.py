@@ -170,7 +170,7 @@ def _too_large(details: str) -> errors.PbserveError:
         return errors.AnswerTooLarge(
             f"ask for fewer images or outputs at a time, or have this client take more: {details}"
         )
-    return errors.InvalidRequest(
+    return errors.MessageTooLarge(
         "send fewer images at a time, or have the operator raise --max-message-mb: " + details
     )
 

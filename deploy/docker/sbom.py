@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from deploy.docker.lock import EXTRAS, PYPROJECT, VARIANTS, installed, path
+from deploy.docker.lock import EXTRAS, PYPROJECT, installed, path, variants_of
 from deploy.docker.wheelhouse import MACHINES
 
 # Read by all scanners that read CycloneDX.
@@ -47,7 +47,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.into.mkdir(parents=True, exist_ok=True)
     for image in EXTRAS:
-        for variant in VARIANTS:
+        for variant in variants_of(image):
             made = write(
                 chosen.tool,
                 image,

@@ -125,7 +125,9 @@ class CheckpointRoots:
                 return location
         if not all(path in inside for path in below_roots):
             raise self._outside(requested)
-        if part := PART.search(requested):
+        part = PART.search(requested)
+        # A hidden file that is called `.index` is no part of anything.
+        if part and PART.sub("", Path(requested).name):
             raise self._part(requested, requested[: part.start()], inside)
         hints = (advice(path, requested, self._is_inside) for path in inside)
         hint = next(filter(None, hints), "")

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from service_kit import errors
-from service_kit.cli.connection_options import server_choice
+from service_kit.cli.connection_options import ServerChoice, server_choice
 
 # A shell waits with the cursor in the line.
 _SECONDS = 1.0
@@ -26,15 +26,18 @@ def label_names(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(label for label in labels if label.startswith(incomplete))
 
 
-def _client(context: typer.Context) -> Any:
+def _client(choice: ServerChoice) -> Any:
     from inference_service.cli.connecting import open_client
 
-    return open_client(server_choice(context), retries=False)
+    return open_client(choice, retries=False)
 
 
 def _models(context: typer.Context) -> Iterable[Any]:
+    choice = server_choice(context)
+    if choice is None:
+        return ()
     # Nobody can read a message in the middle of a line.
-    with contextlib.suppress(errors.PbserveError), _client(context) as client:
+    with contextlib.suppress(errors.PbserveError), _client(choice) as client:
         found: Iterable[Any] = client.models(timeout=_SECONDS)
         return found
     return ()

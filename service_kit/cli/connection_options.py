@@ -132,10 +132,15 @@ def _trace(command: Command, service: str) -> Command:
     return run
 
 
-def server_choice(context: typer.Context) -> ServerChoice:
-    """Returns what an unfinished command line says so far, and the environment."""
+def server_choice(context: typer.Context) -> ServerChoice | None:
+    """Returns what an unfinished command line says so far, and the environment.
+
+    None: the address that they say is none.
+    """
     names = [one.name for one in dataclasses.fields(ServerChoice)]
     said = {name: context.params.get(name) for name in names}
+    if said["address"] is None:
+        return None
     return ServerChoice(**{name: value for name, value in said.items() if value is not None})
 
 

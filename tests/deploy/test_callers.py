@@ -6,8 +6,8 @@ from collections import Counter
 
 import yaml
 
+from tests.support.label_selectors import pod_labels
 from tests.support.overlays import Built, overlay
-from tests.support.selectors import pod_labels
 
 
 def test_certificates_are_for_the_names_that_callers_use(deployed: Built) -> None:

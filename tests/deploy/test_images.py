@@ -123,7 +123,11 @@ def made(target: str, *variables: str) -> str:
 
 def test_images_have_the_names_that_the_manifests_ask_for() -> None:
     build = made("images")
-    assert f"--tag pbserve.invalid/$image:{__version__} ." in build
+    assert (
+        f"for built in exporter=exporter:{__version__} inference=inference:{__version__} "
+        f"inference-openvino=inference:{__version__}-openvino;"
+    ) in build
+    assert "--tag pbserve.invalid/${built#*=} ." in build
     assert "--platform linux/amd64" in build
     # The Containerfile's own, which is pinned there or said not to be.
     assert "--build-arg BASE" not in build
@@ -138,7 +142,10 @@ def test_images_go_by_the_registry_the_variant_the_machine_and_the_base() -> Non
         "BASE=b@sha256:1",
     )
     build = made("images", *told)
-    assert f"--tag registry.example.com/team/$image:{__version__}-gpu ." in build
+    assert (
+        f"for built in exporter=exporter:{__version__}-gpu inference=inference:{__version__}-gpu ;"
+    ) in build
+    assert "--tag registry.example.com/team/${built#*=} ." in build
     assert "--platform linux/arm64" in build
     assert "--build-arg BASE=b@sha256:1" in build
     assert "--variant gpu --python 3.12 --machine aarch64" in build

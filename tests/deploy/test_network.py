@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.label_selectors import pod_labels, ports_of, selected
 from tests.support.overlays import Built, Manifest, containers, overlay
-from tests.support.selectors import pod_labels, ports_of, selected
 
 COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # A pod of somebody's who may call, of the kind that the policies and the documentation name.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service_kit import __version__
+from tests.support.label_selectors import ports_of, selected
 from tests.support.overlays import (
     BROUGHT,
     K8S,
@@ -20,7 +21,6 @@ from tests.support.overlays import (
     kserve,
     overlay,
 )
-from tests.support.selectors import ports_of, selected
 
 
 def test_every_object_is_there_once_and_in_our_namespace(built: Built) -> None:
@@ -203,8 +203,8 @@ def tags(built: Built) -> Iterator[str]:
 def test_images_are_those_of_this_release(built: Built) -> None:
     for image in tags(built):
         name, _, tag = image.partition(":")
-        assert name.rpartition("/")[2] in ("exporter", "inference", "inference-openvino")
-        assert tag.removesuffix("-gpu") == __version__
+        assert name.rpartition("/")[2] in ("exporter", "inference")
+        assert tag.removesuffix("-gpu").removesuffix("-openvino") == __version__
         on_gpu = "gpu" in built.name.split("+")
         assert tag.endswith("-gpu") is (on_gpu and name.endswith("/inference"))
 

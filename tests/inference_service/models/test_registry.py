@@ -36,14 +36,14 @@ def test_what_does_not_exist_is_answered_with_what_does() -> None:
     registry.install(loaded(1, "digits"))
     registry.install(loaded(3, "digits"))
     for arguments, cls, words in (
-        (("digit",), errors.ModelNotFound, "there is no model 'digit'; there are digits"),
+        (("digit",), errors.ModelNotFound, "did you mean 'digits'. there is no model 'digit'"),
         (("digits", 2), errors.VersionNotFound, "model digits has no version 2; it has 1, 3"),
         (("digits", 0, "stable"), errors.LabelNotFound, "no label stable"),
         (("digits", 1, "stable"), errors.InvalidRequest, "not both"),
     ):
         with pytest.raises(cls, match=words), registry.lease(*arguments):
             pass
-    with pytest.raises(errors.ModelNotFound, match="there are digits"):
+    with pytest.raises(errors.ModelNotFound, match="did you mean .digits."):
         registry.status("digit")
 
 
