@@ -43,7 +43,7 @@ def test_what_does_not_exist_is_answered_with_what_does() -> None:
     ):
         with pytest.raises(cls, match=words), registry.lease(*arguments):
             pass
-    with pytest.raises(errors.ModelNotFound, match="did you mean .digits."):
+    with pytest.raises(errors.ModelNotFound, match=r"did you mean .digits."):
         registry.status("digit")
 
 
