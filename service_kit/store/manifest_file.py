@@ -41,7 +41,7 @@ def read_manifest(connection: StoreConnection, model: str, version: int) -> Mani
     folder = f"{connection.root}/{model}/{version}"
     below = f"{folder}/{document.folder}" if document.folder else folder
     try:
-        expected: bytes = fs.cat_file(f"{below}/{DIGEST_NAME}", 0, 1024)
+        expected: bytes = fs.cat_file(f"{below}/{DIGEST_NAME}", start=0, end=1024)
     except (FileNotFoundError, NotADirectoryError):
         return document
     check_digest(text, expected, place)
