@@ -164,6 +164,7 @@ def test_of_eight_publishers_one_gets_a_version_and_the_others_have_left_nothing
     assert store.graph(document) == winners[0]
     assert keys(store) == [
         f"m/5/{document.folder}/frozen_model.pb",
+        f"m/5/{document.folder}/manifest.json.sha256",
         "m/5/manifest.json",
     ]
 
