@@ -17,7 +17,7 @@ from exporter_service.checkpoints.key_list import counted
 from exporter_service.conversion.convert import tool_versions
 from exporter_service.conversion.frozen_import import import_towers
 from exporter_service.conversion.frozen_switch import FrozenGraph, switch_to_inference
-from exporter_service.formats.model_file import LARGEST_BYTES
+from exporter_service.formats.model_file import LARGEST_BYTES, write_content
 from exporter_service.graphs.graph_file import (
     file_described,
     graph_name,
@@ -125,12 +125,7 @@ def _report(frozen: FrozenGraph, towers: Sequence[Tower]) -> MetaGraphReport:
 
 
 def _written(content: bytes, path: Path, nodes: int) -> GraphFile:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise errors.ScratchUnavailable(
-            f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
-        ) from error
+    write_content(content, path)
     return GraphFile(path.name, len(content), sha256_of(path), nodes)
 
 

@@ -23,11 +23,19 @@ def write_message(message: Any, path: Path) -> Path:
         raise errors.Unconvertible(
             f"{path.name} would have {size} bytes; such a file holds at most {LARGEST_BYTES}"
         )
-    content = message.SerializeToString(deterministic=True)
+    write_content(message.SerializeToString(deterministic=True), path)
+    return path
+
+
+def write_content(content: bytes, path: Path) -> None:
+    """Writes a file into the temporary folder.
+
+    Raises:
+        ScratchUnavailable: the folder is full or not there.
+    """
     try:
         path.write_bytes(content)
     except OSError as error:
         raise errors.ScratchUnavailable(
             f"cannot write {len(content)} bytes into the temporary folder: {error.strerror}"
         ) from error
-    return path

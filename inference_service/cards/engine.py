@@ -206,16 +206,16 @@ class CardEngine:
                 alone = self._spec.whole or one.images == run.size
                 taken = outputs if alone else part(outputs, position, position + one.images)
                 position += one.images
-                if place := request.take(taken, run):
-                    complete.append((request, place))
+                if request.take(taken, run):
+                    complete.append(request)
         finally:
             # Of all in one step, and then of all in one crossing to the event loop.
             with self._lock:
                 self.times.ended(run.ended, ran=True)
                 self._counts.add(run, *non_finite)
-                for request, place in complete:
-                    place.freed(request, Ending.ANSWERED)
-            for request, _ in complete:
+                for request in complete:
+                    request.leave(Ending.ANSWERED)
+            for request in complete:
                 request.asker.hear(request)
 
     def _run(self, inputs: Tensors, batch: Batch = ()) -> Tensors:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_service.cards.batch_run import BatchRun, BatchTrace
 from inference_service.cards.batch_tensors import Tensors, join_tensors
 from inference_service.cards.batching import Priority, due_at
+from inference_service.cards.card_answer import CardAnswer
 from inference_service.cards.status import Ending
 from service_kit import errors
 
@@ -24,45 +25,6 @@ _DEADLINE_SLACK = 0.1
 def is_expired(deadline: float | None, now: float) -> bool:
     """Whether what was cancelled at `now` was so because of its deadline."""
     return deadline is not None and now >= deadline - _DEADLINE_SLACK
-
-
-@dataclass(slots=True)
-class CardAnswer:
-    """Outputs by semantic name, and how they came about (times in seconds).
-
-    What the batches took is divided into stacking their inputs, computing, and checking outputs.
-    """
-
-    outputs: Tensors
-    card: int
-    batch_size: int
-    queue_seconds: float
-    compute_seconds: float
-    input_seconds: float = 0.0
-    output_seconds: float = 0.0
-    # When the last of its batches had ended, on the card's clock.
-    ended: float = 0.0
-
-
-def slowest(shares: Sequence[CardAnswer]) -> CardAnswer:
-    """Returns the times of the share that took longest in each, and the largest batch.
-
-    Args:
-        shares: of one request, at least one.
-    """
-    first = shares[0]
-    if len(shares) == 1:
-        return first
-    return CardAnswer(
-        first.outputs,
-        first.card,
-        max(one.batch_size for one in shares),
-        max(one.queue_seconds for one in shares),
-        max(one.compute_seconds for one in shares),
-        max(one.input_seconds for one in shares),
-        max(one.output_seconds for one in shares),
-        max(one.ended for one in shares),
-    )
 
 
 class Place(Protocol):
@@ -162,13 +124,10 @@ class QueuedRequest:
             ending: is counted in the same step; None: it was cancelled, moves to another card, or
                 ended by an error that cards do not count.
         """
-        if place := self._take_place():
-            place.freed(self, ending)
-
-    def _take_place(self) -> Place | None:
         with self._placing:
             place, self._place = self._place, None
-        return place
+        if place:
+            place.freed(self, ending)
 
     def cancel(self) -> bool:
         """Its asker gives up on it; False when it has ended before."""
@@ -214,16 +173,15 @@ class QueuedRequest:
         self.asker.hear(self)
         return True
 
-    def take(self, outputs: Tensors, run: BatchRun) -> Place | None:
-        """Takes the outputs of its next images; when these are the last, it has its result.
+    def take(self, outputs: Tensors, run: BatchRun) -> bool:
+        """Takes the outputs of its next images; True when they are the last: it has its result.
+
+        Whoever is told so has it leave, and then its asker hear: who has the answer, and asks for
+        the counts, finds it there.
 
         Args:
             outputs: arrays by semantic name, of the images up to `done`.
             run: the batch that they were in.
-
-        Returns:
-            Where it has had its place: whoever frees that tells the asker then, so that who has
-            the answer, and asks for the counts, finds it there. None: nothing is to be done.
         """
         complete = self.done >= self.images
         # First, because it may fail: then nothing has been delivered.
@@ -237,7 +195,7 @@ class QueuedRequest:
         self._checked += run.output_seconds
         self._batch_size = max(self._batch_size, run.images)
         if not complete or not self._is_first():
-            return None
+            return False
         self.result = CardAnswer(
             whole,
             run.card,
@@ -248,18 +206,10 @@ class QueuedRequest:
             self._checked,
             run.ended,
         )
-        return self._take_place() or _NOWHERE
+        return True
 
     def _is_first(self) -> bool:
         """Whether it has not ended; True once, whichever thread asks."""
         with self._placing:
             settled, self._settled = self._settled, True
         return not settled
-
-
-class _Nowhere:
-    def freed(self, request: QueuedRequest, ending: Ending | None) -> None:
-        """It had no place."""
-
-
-_NOWHERE = _Nowhere()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_service.cards.queued_request import CardAnswer, slowest
+from inference_service.cards.card_answer import CardAnswer, slowest
 
 
 @dataclass(slots=True)

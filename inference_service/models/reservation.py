@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from inference_service.cards.batch_tensors import Tensors, part
 from inference_service.cards.card import Card
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.card_answer import CardAnswer
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.models.dispatch import Share
 from service_kit import errors
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inference_service.cards.batch_run import BatchTrace
-from inference_service.cards.queued_request import CardAnswer
+from inference_service.cards.card_answer import CardAnswer
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference_service.cards.batch_tensors import Tensors, join_tensors, size_in_bytes
-from inference_service.cards.queued_request import CardAnswer, slowest
+from inference_service.cards.card_answer import CardAnswer, slowest
 from inference_service.models.servable import Servable
 from inference_service.prediction.request import InferenceRequest, InferenceResult
 from inference_service.prediction.top_classes import ranking_takes_long, top_classes

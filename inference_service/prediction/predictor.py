@@ -10,7 +10,8 @@ import numpy as np
 
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.card import Card
-from inference_service.cards.queued_request import CardAnswer, is_expired
+from inference_service.cards.card_answer import CardAnswer
+from inference_service.cards.queued_request import is_expired
 from inference_service.images.decoders import Decoders
 from inference_service.images.decoding import ImageDecoding, too_many_elements
 from inference_service.models.registry import Registry

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import grpc
 from prometheus_client.core import Metric
 
-from inference_service.cards.queued_request import slowest
+from inference_service.cards.card_answer import slowest
 from inference_service.prediction.outcome import RequestOutcome
 from inference_service.protocols.rpc_roles import RPC_ROLES
 from service_kit import errors, status

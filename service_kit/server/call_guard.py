@@ -60,9 +60,13 @@ class CallGuard:
             clock: seconds.
         """
         self.rules = CallRules(
-            access or Access({}), in_flight or InFlightCalls(), observers, spans, clock
+            access or Access({}),
+            in_flight or InFlightCalls(),
+            observers,
+            spans,
+            clock,
+            certificates,
         )
-        self.rules.certificates = certificates
 
     def over(self, *handlers: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """Returns the rpcs of `handlers`, guarded."""

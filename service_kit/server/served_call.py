@@ -32,7 +32,7 @@ class FinishedCall:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CallRules:
     """What holds for every call of a server; see `CallGuard`."""
 
@@ -41,7 +41,7 @@ class CallRules:
     observers: Sequence[Callable[[FinishedCall], None]]
     spans: CallSpans | None
     clock: Callable[[], float]
-    certificates: bool = True
+    certificates: bool
 
 
 def authorizations(metadata: Sequence[Any] | None) -> list[str]:
@@ -52,11 +52,13 @@ def authorizations(metadata: Sequence[Any] | None) -> list[str]:
 class ServedCall:
     """One call, from its admission to its end: `admit`, then `succeed` or `fail`."""
 
-    __slots__ = ("_began", "_call", "_context", "_is_inside", "_rules", "_span")
+    __slots__ = ("_began", "_call", "_context", "_is_inside", "_metadata", "_rules", "_span")
 
     def __init__(self, method: str, context: Any, rules: CallRules) -> None:
         """Begins a call of a full method; `context` is its `grpc.aio.ServicerContext`."""
-        self._call = CurrentCall(method)
+        self._metadata = context.invocation_metadata() or ()
+        given = next((value for key, value in self._metadata if key == _REQUEST_ID_KEY), "")
+        self._call = CurrentCall(method, str(given))
         self._context = context
         self._rules = rules
         self._began = rules.clock()
@@ -70,23 +72,15 @@ class ServedCall:
             Unauthenticated, RoleMissing: see `Access.admit`.
             ServerStopping, TooManyCalls: see `InFlightCalls.enter`.
         """
-        rules, method, context = self._rules, self._call.method, self._context
-        metadata = context.invocation_metadata() or ()
-        given, tokens = "", []
-        for key, value in metadata:
-            if key == _REQUEST_ID_KEY:
-                given = given or str(value)
-            elif key == _AUTHORIZATION_KEY:
-                tokens.append(str(value))
-        call = self._call = CurrentCall(method, given)
+        rules, call = self._rules, self._call
         current_call.set(call)
-        names = certificate_names(context) if rules.certificates else ()
-        call.caller = rules.access.admit(method, tokens, names)
-        rules.in_flight.enter(method)
+        names = certificate_names(self._context) if rules.certificates else ()
+        call.caller = rules.access.admit(call.method, authorizations(self._metadata), names)
+        rules.in_flight.enter(call.method)
         self._is_inside = call.is_admitted = True
         if rules.spans:
             # Not before: who is refused could fill the traces.
-            self._span = rules.spans.begin(method, metadata)
+            self._span = rules.spans.begin(call.method, self._metadata)
 
     def succeed(self) -> None:
         """The call has been answered."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from inference_service.cards.batch_tensors import Tensors, size_in_bytes
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.card_answer import CardAnswer
+from inference_service.cards.queued_request import QueuedRequest
 from service_kit import errors
 
 

@@ -22,9 +22,9 @@ folder=$1; python=$2; shift 2
 mount --bind "$folder" /mnt
 while [ "$1" != -- ]; do mount --bind "/mnt/$1" "/mnt/$1"; shift; done; shift
 # An interpreter in somebody's closed home is in an open one.
-case $python in /root/*)
+case $python in "$HOME"/*)
     mount --bind "$python" /media
-    mount -t tmpfs -o mode=755 tmpfs /root
+    mount -t tmpfs -o mode=755 tmpfs "$HOME"
     mkdir -p "$python"
     mount --bind /media "$python" ;;
 esac

@@ -16,8 +16,9 @@ from inference_service.cards.admission import TooLate
 from inference_service.cards.batch_limit import BatchTiming
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
+from inference_service.cards.card_answer import CardAnswer
 from inference_service.cards.card_spec import CardLimits, CardSpec
-from inference_service.cards.queued_request import CardAnswer, QueuedRequest
+from inference_service.cards.queued_request import QueuedRequest
 from inference_service.engine.devices import Device, Placement
 from service_kit import errors
 from tests.support.cards import answer_of, reserve, submit

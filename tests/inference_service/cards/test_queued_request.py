@@ -44,11 +44,10 @@ def deliver(one: QueuedRequest, stop: int, began: float, seconds: float = 1.0) -
     stacked, computed = began + 0.25, began + 0.25 + seconds
     images = stop - start
     run = BatchRun(2, images, images, began, stacked, computed, ended=computed + 0.5)
-    place = one.take(outputs, run)
-    if place is None:
+    if not one.take(outputs, run):
         return False
     # As an engine does.
-    place.freed(one, Ending.ANSWERED)
+    one.leave(Ending.ANSWERED)
     one.asker.hear(one)
     return True
 

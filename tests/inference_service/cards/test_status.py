@@ -9,8 +9,8 @@ import pytest
 from inference_service.cards.batch_run import BatchRun
 from inference_service.cards.batching import Priority
 from inference_service.cards.card import Card
+from inference_service.cards.card_answer import CardAnswer
 from inference_service.cards.card_spec import CardLimits
-from inference_service.cards.queued_request import CardAnswer
 from inference_service.cards.status import BatchCounts, CardStatus, RunCounter
 from service_kit import errors
 from tests.support.cards import submit

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from inference_service.cards.queued_request import CardAnswer
+from inference_service.cards.card_answer import CardAnswer
 from inference_service.models.request_counts import RequestCounts
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from inference_service.cards.batch_tensors import size_in_bytes
 from inference_service.cards.batching import Priority
+from inference_service.cards.card_answer import CardAnswer
 from inference_service.cards.card_spec import CardLimits
-from inference_service.cards.queued_request import CardAnswer
 from inference_service.models.servable import Servable
 from service_kit import errors
 from tests.support.cards import ThreadAnswers
